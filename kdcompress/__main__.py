@@ -1,0 +1,5 @@
+"""`python -m kdcompress` is the `kdcompress` command."""
+
+from kdcompress.cli.app import main
+
+main()

@@ -1,0 +1,1 @@
+"""Files become utterances, utterances become waveforms (numpy; no torch)."""

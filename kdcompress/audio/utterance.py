@@ -1,0 +1,31 @@
+"""The unit that flows through training: a stretch of audio, and nothing else."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+SAMPLE_RATE = 16_000  # [Hz] what every student and every teacher here listens at
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """A stretch of an audio file. It has no text: distillation cannot read a transcript.
+
+    Attributes:
+        id: unique within its manifest or folder.
+        audio: the file.
+        start: where the stretch begins [s].
+        duration: its length [s].
+    """
+
+    id: str
+    audio: Path
+    start: float
+    duration: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """An utterance with its transcript: read by bench, validation on request and the CTC term only."""
+
+    utterance: Utterance
+    text: str

@@ -1,0 +1,1 @@
+"""What can be configured, as frozen data (no torch, no work at import)."""

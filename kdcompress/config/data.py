@@ -1,0 +1,50 @@
+"""Which audio to train on, and what to hold out."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from kdcompress.config.base import Frozen
+
+
+class ValidationConfig(Frozen):
+    """Held-out audio. Without `audio` and `references` a share of the training audio is held out.
+
+    Attributes:
+        audio: folder or manifest; its texts, if any, are not read.
+        references: manifest with texts; then WER is reported beside the label-free figures.
+        share: of the training utterances, held out by a hash of their ids.
+        max_seconds: of held-out audio; more is left out.
+    """
+
+    audio: Path | None = None
+    references: Path | None = None
+    share: float = Field(0.05, gt=0, lt=0.5)
+    max_seconds: float = Field(600.0, gt=0)
+
+
+class DataConfig(Frozen):
+    """Training audio.
+
+    Attributes:
+        audio: folder (searched recursively) or JSONL manifest.
+        batch_seconds: audio per batch [s], padding included.
+        min_seconds: shorter utterances are skipped and counted [s].
+        max_seconds: longer utterances are skipped and counted [s].
+        max_bad_share: of unusable files (unreadable, empty); more end the run.
+        speed: factors drawn per utterance and epoch; the teacher hears what the student hears.
+        buckets: duration buckets of the sampler.
+        workers: loader processes.
+        validation: what to hold out.
+    """
+
+    audio: Path | None = None
+    batch_seconds: float = Field(120.0, gt=0)
+    min_seconds: float = Field(0.1, ge=0.05)
+    max_seconds: float = Field(30.0, gt=0)
+    max_bad_share: float = Field(0.05, ge=0, le=1)
+    speed: tuple[Annotated[float, Field(ge=0.5, le=2.0)], ...] = (1.0,)
+    buckets: int = Field(8, ge=1)
+    workers: int = Field(0, ge=0)
+    validation: ValidationConfig = ValidationConfig()

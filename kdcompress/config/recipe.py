@@ -1,0 +1,155 @@
+"""A recipe: everything that decides a run, read from YAML and `--set a.b=c`."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError
+
+from kdcompress.config.base import Frozen
+from kdcompress.config.data import DataConfig
+from kdcompress.config.objective import ObjectiveConfig
+from kdcompress.config.student import StudentConfig
+from kdcompress.config.teacher import TeacherConfig
+from kdcompress.config.training import TrainingConfig
+from kdcompress.errors import ConfigError
+
+# Keys whose values are paths: relative ones are meant from the recipe's own folder.
+_PATHS = (
+    ("data", "audio"),
+    ("data", "validation", "audio"),
+    ("data", "validation", "references"),
+    ("teacher", "path"),
+)
+
+
+class Characters(Frozen):
+    """Output units of supervised training: one per character, a word boundary and the blank."""
+
+    kind: Literal["characters"] = "characters"
+    alphabet: str = Field("'abcdefghijklmnopqrstuvwxyz", min_length=1)
+
+
+class Recipe(Frozen):
+    """One training run.
+
+    Attributes:
+        description: what the run is for, shown by `kdcompress recipes list`.
+        seed: of weights, data order and masks.
+        teacher: whom to imitate; None with kd_weight 0.
+        vocabulary: the units when there is no teacher to take them from.
+    """
+
+    description: str = ""
+    seed: int = 0
+    teacher: Annotated[TeacherConfig | None, Field()] = None
+    vocabulary: Characters = Characters()
+    student: StudentConfig = StudentConfig.model_validate({"preset": "4M"})
+    data: DataConfig = DataConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    training: TrainingConfig = TrainingConfig()
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a YAML recipe, its optional `base:` (one level), and overrides of the form `a.b=c`.
+
+    Raises:
+        ConfigError: the file is missing or not YAML, or a value is not allowed; says which.
+    """
+    return make_recipe(read_layers(path), overrides, str(path))
+
+
+def read_layers(path: Path) -> dict[str, Any]:
+    """Return the recipe's keys on top of those of its `base:`, paths made absolute.
+
+    Raises:
+        ConfigError: a file is missing, is not a YAML mapping, or its base has a base.
+    """
+    layer = _read_yaml(path)
+    if "base" not in layer:
+        return layer
+    base = _read_yaml(path.parent / str(layer.pop("base")))
+    if "base" in base:
+        raise ConfigError(f"{path}: its base has a base itself; one level keeps recipes readable")
+    return _merge(base, layer)
+
+
+def make_recipe(layers: Mapping[str, Any], overrides: Sequence[str], source: str) -> Recipe:
+    """Validate merged keys and overrides into a recipe.
+
+    Raises:
+        ConfigError: a key is unknown or a value is not allowed; names the key and the source.
+    """
+    data = dict(layers)
+    for item in overrides:
+        key, equals, text = item.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"--set {item!r}: expected KEY=VALUE, for example training.steps=500")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {item!r}: the value is not YAML: {error}") from error
+        for part in reversed(key.strip().split(".")):
+            value = {part: value}
+        data = _merge(data, value)
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(f"{source}: {_first_complaint(error)}") from error
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """Return the recipe as YAML with every value spelled out; `load_recipe` reads it back unchanged."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read recipe {path}: {error.strerror}; see 'kdcompress recipes list'") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: expected a mapping of recipe keys, found {type(data).__name__}")
+    for keys in _PATHS:
+        _make_absolute(data, keys, path.parent)
+    return data
+
+
+def _make_absolute(data: dict[str, Any], keys: Sequence[str], folder: Path) -> None:
+    *parents, last = keys
+    for key in parents:
+        inner = data.get(key)
+        if not isinstance(inner, dict):
+            return
+        data = inner
+    value = data.get(last)
+    # A hub id ("facebook/hubert-large-ls960-ft") is no path: only what exists, or says so with a dot, is.
+    if isinstance(value, str) and (data.get("kind") != "huggingface" or value.startswith(".")):
+        data[last] = str((folder / value).resolve())
+
+
+def _merge(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay `high` over `low`, mapping by mapping; a mapping of another `kind` replaces instead."""
+    merged = dict(low)
+    for key, value in high.items():
+        old = merged.get(key)
+        if isinstance(value, Mapping) and isinstance(old, Mapping) and _same_kind(old, value):
+            merged[key] = _merge(old, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _same_kind(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    return "preset" not in new and ("kind" not in new or new["kind"] == old.get("kind"))
+
+
+def _first_complaint(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    found = "" if first["type"] in {"missing", "extra_forbidden"} else f", found {str(first.get('input'))[:60]!r}"
+    return f"{where}: {first['msg']}{found}{more}"

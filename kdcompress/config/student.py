@@ -1,0 +1,65 @@
+"""What to train: the shape of a student, by preset or in full."""
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from kdcompress.config.base import Frozen
+
+
+class StudentConfig(Frozen):
+    """A Conformer encoder over log-mel features with a CTC head.
+
+    Attributes:
+        width: D, the model width.
+        layers: number of Conformer blocks.
+        heads: attention heads; width / heads must be even (rotary positions).
+        feed_forward: inner width of the feed-forward modules as a multiple of D.
+        kernel: taps of the depthwise convolution (odd).
+        stem_channels: channels of the subsampling convolutions.
+        frame_shift_ms: 20, 40 or 80: the output has one frame per so many milliseconds; None takes the
+            teacher's.
+        normalize: features to zero mean and unit variance per mel band over the utterance, or not at all.
+        dropout: in training, after each module.
+    """
+
+    width: int = Field(144, ge=16, multiple_of=4)
+    layers: int = Field(8, ge=1)
+    heads: int = Field(4, ge=1)
+    feed_forward: float = Field(4.0, gt=0)
+    kernel: int = Field(15, ge=3)
+    stem_channels: int = Field(64, ge=4)
+    frame_shift_ms: Literal[20, 40, 80] | None = None
+    normalize: Literal["per_feature", "none"] = "per_feature"
+    dropout: float = Field(0.1, ge=0, lt=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _start_from_preset(cls, data: Any) -> Any:
+        """Let `{preset: NAME, …}` stand for the preset's values, each of which may be overridden."""
+        if isinstance(data, dict) and "preset" in data:
+            rest = {k: v for k, v in data.items() if k != "preset"}
+            name = data["preset"]
+            if name not in PRESETS:
+                raise ValueError(f"no student preset {name!r}; there are {', '.join(PRESETS)}")
+            return {**PRESETS[name], **rest}
+        return data
+
+    @model_validator(mode="after")
+    def _check_shape(self) -> Self:
+        if self.width % (2 * self.heads):
+            raise ValueError(f"width {self.width} must be a multiple of 2·heads ({2 * self.heads})")
+        if self.kernel % 2 == 0:
+            raise ValueError(f"kernel {self.kernel} must be odd")
+        return self
+
+
+# Named by their parameter count with a vocabulary of 32: what decides the cost of serving them.
+PRESETS: dict[str, dict[str, Any]] = {
+    "0.2M": {"width": 64, "layers": 3, "heads": 2, "feed_forward": 2.0, "stem_channels": 16, "dropout": 0.05},
+    "0.6M": {"width": 96, "layers": 4, "heads": 4, "feed_forward": 3.0, "stem_channels": 24, "dropout": 0.05},
+    "1M": {"width": 120, "layers": 5, "heads": 4, "feed_forward": 3.0, "stem_channels": 32, "dropout": 0.05},
+    "4M": {"width": 176, "layers": 8, "heads": 4, "feed_forward": 4.0, "stem_channels": 64},
+    "10M": {"width": 256, "layers": 10, "heads": 4, "feed_forward": 4.0, "stem_channels": 128},
+    "30M": {"width": 384, "layers": 13, "heads": 6, "feed_forward": 4.0, "stem_channels": 256},
+}

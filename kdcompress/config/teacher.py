@@ -1,0 +1,26 @@
+"""Which model to imitate."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from kdcompress.config.base import Frozen
+
+
+class CheckpointTeacher(Frozen):
+    """A kdcompress run directory, or one checkpoint directory of a run."""
+
+    kind: Literal["checkpoint"] = "checkpoint"
+    path: Path
+
+
+class HuggingFaceTeacher(Frozen):
+    """Anything that `AutoModelForCTC` opens: a hub id or a directory written by `save_pretrained`."""
+
+    kind: Literal["huggingface"] = "huggingface"
+    path: str
+    revision: str | None = None
+
+
+TeacherConfig = Annotated[CheckpointTeacher | HuggingFaceTeacher, Field(discriminator="kind")]

@@ -1,0 +1,56 @@
+"""How long and how fast to train."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from kdcompress.config.base import Frozen
+
+
+class SpecAugmentConfig(Frozen):
+    """Masks on the student's features only (Park et al. 2019, arXiv 1904.08779).
+
+    Attributes:
+        time_masks: number of masks along time.
+        time_share: widest mask as a share of the utterance.
+        band_masks: number of masks along mel bands.
+        band_width: widest mask in bands.
+    """
+
+    time_masks: int = Field(2, ge=0)
+    time_share: float = Field(0.05, ge=0, lt=1)
+    band_masks: int = Field(2, ge=0)
+    band_width: int = Field(20, ge=0, le=80)
+
+
+class TrainingConfig(Frozen):
+    """The optimiser, its schedule and the loop.
+
+    Attributes:
+        steps: optimiser steps.
+        peak_lr: learning rate at the end of the warm-up; it decays to zero as a half cosine.
+        warmup_share: of the steps.
+        weight_decay: on matrices; biases, norms and positions have none.
+        clip: largest gradient norm.
+        accumulate: batches per step; the gradient is that of one big batch, exactly.
+        precision: auto takes bf16 on CUDA devices that have it.
+        validate_every: steps between validations; each writes a checkpoint.
+        keep: checkpoints kept beside the best and the last.
+        log_every: steps between lines of metrics.jsonl.
+        teacher_memory_mb: keep the teacher's posteriors in memory when they fit in so many MB, so that the
+            teacher hears each utterance once instead of once per epoch; 0 always asks the teacher.
+        spec_augment: masks on the student's features.
+    """
+
+    steps: int = Field(20_000, ge=1)
+    peak_lr: float = Field(1e-3, gt=0)
+    warmup_share: float = Field(0.1, ge=0, lt=1)
+    weight_decay: float = Field(0.01, ge=0)
+    clip: float = Field(1.0, gt=0)
+    accumulate: int = Field(1, ge=1)
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    validate_every: int = Field(500, ge=1)
+    keep: int = Field(1, ge=0)
+    log_every: int = Field(10, ge=1)
+    teacher_memory_mb: float = Field(512.0, ge=0)
+    spec_augment: SpecAugmentConfig = SpecAugmentConfig()

@@ -1,0 +1,51 @@
+"""Find `recipes/` and `export/`: the live folders of a checkout, else the copies inside the wheel."""
+
+from pathlib import Path
+
+from kdcompress.errors import ConfigError
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def resource_dir(name: str) -> Path:
+    """Return the folder `recipes` or `export`.
+
+    Raises:
+        ConfigError: neither the checkout nor the installed package has it.
+    """
+    checkout = _PACKAGE.parent
+    for folder in (checkout / name, _PACKAGE / "_resources" / name):
+        # `pyproject.toml` beside it tells a checkout from a stranger's folder in site-packages.
+        if folder.is_dir() and (folder.parent.name == "_resources" or (checkout / "pyproject.toml").is_file()):
+            return folder
+    raise ConfigError(f"the folder {name}/ is missing from this installation; reinstall kdcompress")
+
+
+def recipe_path(name: str) -> Path:
+    """Return the file of a recipe given by path (`my/recipe.yaml`) or by name (`an4`, `demo`).
+
+    Raises:
+        ConfigError: there is no such recipe; lists those that exist.
+    """
+    given = Path(name)
+    if given.suffix in {".yaml", ".yml"} or given.is_file():
+        return given
+    for path in recipe_files():
+        if recipe_name(path) == name:
+            return path
+    known = ", ".join(recipe_name(path) for path in recipe_files())
+    raise ConfigError(f"no recipe named {name!r} and no such file; recipes: {known}")
+
+
+def recipe_files() -> list[Path]:
+    """Return every shipped recipe, sorted by name."""
+    return sorted(resource_dir("recipes").rglob("*.yaml"), key=recipe_name)
+
+
+def recipe_name(path: Path) -> str:
+    """Return the name that `distill` takes: the path below recipes/ without suffix; `x/x.yaml` is x."""
+    try:
+        parts = path.resolve().relative_to(resource_dir("recipes").resolve()).with_suffix("").parts
+    except ValueError:
+        return str(path)
+    return parts[0] if len(parts) == 2 and parts[0] == parts[1] else "/".join(parts)

@@ -1,0 +1,1 @@
+"""Tokens become text and back (numpy; no torch)."""

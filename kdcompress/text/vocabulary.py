@@ -1,0 +1,120 @@
+"""The tokens of a CTC model: which id is the blank, which token separates words."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
+
+from kdcompress.errors import VocabularyError
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The output units of a CTC model, in the order of its output dimension V.
+
+    Attributes:
+        tokens: one string per output id; the blank has one too (its name is never printed).
+        blank: id of the CTC blank; explicit, since toolkits disagree (0, V - 1, `<pad>`).
+        word_boundary: the string that stands for a space inside tokens ("|", "▁", " "), or None.
+        silent: ids other than the blank that print nothing (`<s>`, `</s>`, `<unk>`).
+
+    Raises:
+        VocabularyError: a token occurs twice or is empty, or an id is out of range.
+    """
+
+    tokens: tuple[str, ...]
+    blank: int
+    word_boundary: str | None = None
+    silent: frozenset[int] = frozenset()
+
+    def __post_init__(self) -> None:
+        if len(set(self.tokens)) != len(self.tokens):
+            twice = sorted({t for t in self.tokens if self.tokens.count(t) > 1})
+            raise VocabularyError(f"vocabulary has tokens that occur twice: {twice[:5]}; each id needs its own")
+        if "" in self.tokens:
+            raise VocabularyError(f"vocabulary has an empty token at id {self.tokens.index('')}")
+        ids = {self.blank, *self.silent}
+        if not ids <= set(range(len(self.tokens))):
+            raise VocabularyError(
+                f"blank {self.blank} or silent ids {sorted(self.silent)} are outside 0…{len(self.tokens) - 1}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __repr__(self) -> str:
+        return f"Vocabulary({len(self)} tokens, blank={self.blank}, fingerprint={self.fingerprint})"
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Twelve hex digits that change when any token, the blank or the word boundary does."""
+        text = json.dumps([self.tokens, self.blank, self.word_boundary, sorted(self.silent)])
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def text(self, ids: Sequence[int]) -> str:
+        """Join collapsed label ids into text; the blank and silent ids print nothing."""
+        joined = "".join(self.tokens[i] for i in ids if i != self.blank and i not in self.silent)
+        if self.word_boundary is not None:
+            joined = joined.replace(self.word_boundary, " ")
+        return " ".join(joined.split())
+
+    def encode(self, text: str) -> list[int]:
+        """Map text to ids by longest match (exact for character vocabularies).
+
+        Raises:
+            VocabularyError: a stretch of the text is in no token.
+        """
+        boundary = self.word_boundary or " "
+        rest = boundary.join(text.split())
+        if boundary == "▁":
+            rest = boundary + rest
+        ids: list[int] = []
+        while rest:
+            for size in range(min(self._longest, len(rest)), 0, -1):
+                found = self._ids.get(rest[:size])
+                if found is not None:
+                    ids.append(found)
+                    rest = rest[size:]
+                    break
+            else:
+                raise VocabularyError(
+                    f"no token for {rest[0]!r} of {text!r} in the vocabulary ({len(self)} tokens): "
+                    "normalise the transcripts or choose the vocabulary that they were written for"
+                )
+        return ids
+
+    @cached_property
+    def _ids(self) -> dict[str, int]:
+        return {t: i for i, t in enumerate(self.tokens) if i != self.blank and i not in self.silent}
+
+    @cached_property
+    def _longest(self) -> int:
+        return max((len(t) for t in self._ids), default=0)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data for vocabulary.json and bundle.json."""
+        return {
+            "tokens": list(self.tokens),
+            "blank": self.blank,
+            "word_boundary": self.word_boundary,
+            "silent": sorted(self.silent),
+        }
+
+    @classmethod
+    def from_json(cls, data: Any) -> Self:
+        """Rebuild what `to_json` wrote.
+
+        Raises:
+            VocabularyError: the data do not have that form.
+        """
+        try:
+            return cls(
+                tuple(str(t) for t in data["tokens"]),
+                int(data["blank"]),
+                data.get("word_boundary"),
+                frozenset(int(i) for i in data.get("silent", [])),
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise VocabularyError(f"not a vocabulary: {error!r}; expected keys tokens, blank") from error
