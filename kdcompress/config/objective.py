@@ -1,8 +1,9 @@
 """What the student is asked to match, and on which frames."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
+from typing_extensions import Self
 
 from kdcompress.config.base import Frozen
 

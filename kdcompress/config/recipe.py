@@ -45,7 +45,7 @@ class Recipe(Frozen):
     seed: int = 0
     teacher: Annotated[TeacherConfig | None, Field()] = None
     vocabulary: Characters = Characters()
-    student: StudentConfig = StudentConfig.model_validate({"preset": "4M"})
+    student: StudentConfig = StudentConfig.model_validate({"preset": "3.5M"})
     data: DataConfig = DataConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
     training: TrainingConfig = TrainingConfig()

@@ -1,8 +1,9 @@
 """What to train: the shape of a student, by preset or in full."""
 
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
+from typing_extensions import Self
 
 from kdcompress.config.base import Frozen
 
@@ -57,9 +58,9 @@ class StudentConfig(Frozen):
 # Named by their parameter count with a vocabulary of 32: what decides the cost of serving them.
 PRESETS: dict[str, dict[str, Any]] = {
     "0.2M": {"width": 64, "layers": 3, "heads": 2, "feed_forward": 2.0, "stem_channels": 16, "dropout": 0.05},
-    "0.6M": {"width": 96, "layers": 4, "heads": 4, "feed_forward": 3.0, "stem_channels": 24, "dropout": 0.05},
-    "1M": {"width": 120, "layers": 5, "heads": 4, "feed_forward": 3.0, "stem_channels": 32, "dropout": 0.05},
-    "4M": {"width": 176, "layers": 8, "heads": 4, "feed_forward": 4.0, "stem_channels": 64},
-    "10M": {"width": 256, "layers": 10, "heads": 4, "feed_forward": 4.0, "stem_channels": 128},
-    "30M": {"width": 384, "layers": 13, "heads": 6, "feed_forward": 4.0, "stem_channels": 256},
+    "0.6M": {"width": 96, "layers": 4, "heads": 4, "feed_forward": 2.0, "stem_channels": 24, "dropout": 0.05},
+    "1.2M": {"width": 120, "layers": 5, "heads": 4, "feed_forward": 2.0, "stem_channels": 32, "dropout": 0.05},
+    "3.5M": {"width": 144, "layers": 7, "heads": 4, "feed_forward": 4.0, "stem_channels": 64},
+    "10M": {"width": 208, "layers": 10, "heads": 4, "feed_forward": 4.0, "stem_channels": 128},
+    "30M": {"width": 320, "layers": 13, "heads": 8, "feed_forward": 4.0, "stem_channels": 256},
 }

@@ -5,7 +5,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Self
+from typing import Any
+
+from typing_extensions import Self
 
 from kdcompress.errors import VocabularyError
 

@@ -1,0 +1,1 @@
+"""The small models: what they compute and how their weights are kept."""

@@ -1,0 +1,53 @@
+"""The Conformer encoder (Gulati et al. 2020, arXiv 2005.08100) over log-mel features."""
+
+from torch import Tensor, nn
+
+from kdcompress.config.student import StudentConfig
+from kdcompress.students.layers import (
+    ConvolutionModule,
+    FeedForward,
+    Rotary,
+    SelfAttention,
+    Subsampling,
+    valid_frames,
+)
+
+
+class ConformerBlock(nn.Module):
+    """Half feed-forward, attention, convolution, half feed-forward, norm."""
+
+    def __init__(self, config: StudentConfig) -> None:
+        super().__init__()
+        inner = int(config.width * config.feed_forward)
+        self.first = FeedForward(config.width, inner, config.dropout)
+        self.attention = SelfAttention(config.width, config.heads, config.dropout)
+        self.convolution = ConvolutionModule(config.width, config.kernel, config.dropout)
+        self.second = FeedForward(config.width, inner, config.dropout)
+        self.norm = nn.LayerNorm(config.width)
+
+    def forward(self, x_BTD: Tensor, valid_BT: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        x = x_BTD + 0.5 * self.first(x_BTD)
+        x = x + self.attention(x, valid_BT[:, None, None, :], cos, sin)
+        x = x + self.convolution(x, valid_BT[:, :, None])
+        x = x + 0.5 * self.second(x)
+        return self.norm(x)
+
+
+class Conformer(nn.Module):
+    """Subsampling and blocks: features [B, T, F] to encodings [B, ceil(T / factor), D]."""
+
+    def __init__(self, config: StudentConfig, bands: int, factor: int) -> None:
+        super().__init__()
+        self.subsampling = Subsampling(bands, config.stem_channels, config.width, factor)
+        self.dropout = nn.Dropout(config.dropout)
+        self.rotary = Rotary(config.width // config.heads)
+        self.blocks = nn.ModuleList(ConformerBlock(config) for _ in range(config.layers))
+
+    def forward(self, features_BTF: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
+        x, lengths_B = self.subsampling(features_BTF, lengths_B)
+        x = self.dropout(x)
+        valid_BT = valid_frames(lengths_B, x.shape[1])
+        cos, sin = self.rotary(x.shape[1])
+        for block in self.blocks:
+            x = block(x, valid_BT, cos, sin)
+        return x, lengths_B

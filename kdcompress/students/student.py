@@ -1,0 +1,49 @@
+"""The student: waveform to CTC log-probabilities."""
+
+from torch import Tensor, nn
+
+from kdcompress.config.student import StudentConfig
+from kdcompress.errors import ConfigError
+from kdcompress.frontend.logmel import LogMel
+from kdcompress.students.conformer import Conformer
+
+FEATURE_SHIFT_MS = 10  # of the log-mel front end
+MEL_BANDS = 80
+
+
+class CtcStudent(nn.Module):
+    """Log-mel front end, Conformer, linear head.
+
+    Padding and the other utterances of a batch do not change an utterance's output.
+
+    Attributes:
+        factor: feature frames per output frame.
+        frame_shift: of the output [s].
+
+    Raises:
+        ConfigError: the frame shift is still open (`frame_shift_ms` None).
+    """
+
+    def __init__(self, config: StudentConfig, vocabulary_size: int) -> None:
+        super().__init__()
+        if config.frame_shift_ms is None:
+            raise ConfigError("student.frame_shift_ms is open: give 20, 40 or 80, or a teacher to take it from")
+        self.config = config
+        self.factor = config.frame_shift_ms // FEATURE_SHIFT_MS
+        self.frame_shift = config.frame_shift_ms / 1000
+        self.frontend = LogMel(normalize=config.normalize)
+        self.encoder = Conformer(config, MEL_BANDS, self.factor)
+        self.head = nn.Linear(config.width, vocabulary_size)
+
+    def encode(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Map features [B, T, F] and lengths [B] to log-probabilities [B, ceil(T / factor), V] and lengths."""
+        encoded, lengths = self.encoder(features, lengths)
+        return self.head(encoded).float().log_softmax(dim=-1), lengths
+
+    def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Map 16 kHz waveforms [B, S] and lengths [B] to log-probabilities [B, T, V] float32 and lengths."""
+        return self.encode(*self.frontend(waveforms, lengths))
+
+    def parameter_count(self) -> int:
+        """Return the number of trained values."""
+        return sum(p.numel() for p in self.parameters())

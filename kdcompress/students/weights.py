@@ -1,0 +1,126 @@
+"""Keep a student: `model.safetensors` and `student.json`, which together rebuild it.
+
+A run directory holds `best` and `last`, small text files that name a folder below `checkpoints/`.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from torch import Tensor
+
+from kdcompress.config.student import StudentConfig
+from kdcompress.errors import RunError
+from kdcompress.students.student import CtcStudent
+from kdcompress.text.vocabulary import Vocabulary
+
+SCHEMA = 1
+WEIGHTS = "model.safetensors"
+RECORD = "student.json"
+
+
+@dataclass(frozen=True)
+class LoadedStudent:
+    """A student from disk, in eval mode.
+
+    Attributes:
+        record: what student.json says beside the shape: step, figures, teacher, parameters.
+        fingerprint: twelve hex digits of the weights and the vocabulary.
+        folder: the checkpoint directory it came from.
+    """
+
+    model: CtcStudent
+    vocabulary: Vocabulary
+    record: dict[str, Any]
+    fingerprint: str
+    folder: Path
+
+
+def save_student(
+    folder: Path,
+    model: CtcStudent,
+    vocabulary: Vocabulary,
+    record: dict[str, Any],
+    *,
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Write weights and record into `folder`, which the caller renames into place when complete.
+
+    Args:
+        dtype: of the weights on disk; float16 halves a model that is only to be a teacher.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: value.detach().to("cpu", dtype).contiguous() for name, value in model.state_dict().items()}
+    save_file(tensors, folder / WEIGHTS)
+    data = {
+        "schema": SCHEMA,
+        "kind": "kdcompress-student",
+        "config": model.config.model_dump(mode="json"),
+        "vocabulary": vocabulary.to_json(),
+        "parameters": model.parameter_count(),
+        "fingerprint": fingerprint(tensors, vocabulary),
+        **record,
+    }
+    (folder / RECORD).write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    for name in (WEIGHTS, RECORD):
+        with open(folder / name, "rb") as file:
+            os.fsync(file.fileno())
+
+
+def load_student(path: Path) -> LoadedStudent:
+    """Rebuild the student of a run directory (its best checkpoint) or of one checkpoint directory.
+
+    Raises:
+        RunError: there is none, it is incomplete or damaged, or of another schema.
+    """
+    folder = find_checkpoint(path)
+    record_path = folder / RECORD
+    try:
+        record = json.loads(record_path.read_text(encoding="utf-8"))
+        if record["schema"] != SCHEMA:
+            raise RunError(f"{record_path}: schema {record['schema']}, this kdcompress reads {SCHEMA}; upgrade it")
+        config = StudentConfig.model_validate(record["config"])
+        vocabulary = Vocabulary.from_json(record["vocabulary"])
+    except (OSError, json.JSONDecodeError, KeyError, TypeError, ValidationError) as error:
+        raise RunError(f"{record_path} is damaged ({type(error).__name__}: {error}); restore the checkpoint") from error
+    model = CtcStudent(config, len(vocabulary))
+    try:
+        tensors = load_file(folder / WEIGHTS)
+        model.load_state_dict(tensors)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise RunError(f"{folder / WEIGHTS} is damaged or of another shape ({reason}); restore the checkpoint") from error
+    return LoadedStudent(model.eval(), vocabulary, record, str(record.get("fingerprint", "")), folder)
+
+
+def find_checkpoint(path: Path, which: str = "best") -> Path:
+    """Return the checkpoint directory that `path` means: itself, or the run's `best` (else `last`).
+
+    Raises:
+        RunError: `path` holds neither a checkpoint nor a run with one.
+    """
+    if (path / RECORD).is_file():
+        return path
+    for pointer in (path / which, path / "last"):
+        if pointer.is_file():
+            folder = path / "checkpoints" / pointer.read_text(encoding="utf-8").strip()
+            if (folder / RECORD).is_file():
+                return folder
+            raise RunError(f"{pointer} names {folder.name}, which is not there or incomplete; restore it")
+    raise RunError(f"{path} is no run or checkpoint: it has neither {RECORD} nor a pointer named {which} or last")
+
+
+def fingerprint(tensors: dict[str, Tensor], vocabulary: Vocabulary) -> str:
+    """Return twelve hex digits that change with any weight or with the vocabulary."""
+    digest = hashlib.sha256(vocabulary.fingerprint.encode())
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:12]
