@@ -1,0 +1,1 @@
+"""A bundle turns audio into text (numpy and onnxruntime; no torch)."""

@@ -1,0 +1,241 @@
+"""The bundle directory: the only thing that crosses from training to what runs a student."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from typing_extensions import Self
+
+from kdcompress import __version__
+from kdcompress.errors import BundleError, VocabularyError
+from kdcompress.text.vocabulary import Vocabulary
+
+SCHEMA = 1
+KIND = "kdcompress-bundle"
+FILE_NAME = "bundle.json"
+
+FP32 = "fp32"
+INT8_DYNAMIC = "int8-dynamic"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One graph of a bundle: the same student at one precision.
+
+    Attributes:
+        name: `fp32`, `int8-dynamic`, …
+        file: file name inside the bundle directory.
+        sha256: hex digest of the file.
+        bytes: its size.
+        ops: how often each operator occurs: tells a quantized graph from one that only says so.
+    """
+
+    name: str
+    file: str
+    sha256: str
+    bytes: int
+    ops: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Frontend:
+    """The features that the graph wants to be fed."""
+
+    kind: str = "logmel"
+    mel_bins: int = 80
+    normalize: str = "per_feature"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What bundle.json says.
+
+    Attributes:
+        profile: the layout of graph and files, such as `portable`.
+        vocabulary: the output units, blank included.
+        frame_shift: time between two output frames [s].
+        subsampling_factor: feature frames per output frame.
+        variants: by name, at least one.
+        sample_rate: of the audio behind the features [Hz].
+        input: what the graph is fed: `features`.
+        frontend: which features.
+        provenance: where the student came from; free-form.
+        parity: per variant, how far its graph was from the original model; free-form.
+        written_by: program and version.
+        directory: where the files are; not part of the file.
+    """
+
+    profile: str
+    vocabulary: Vocabulary
+    frame_shift: float
+    subsampling_factor: int
+    variants: Mapping[str, Variant]
+    sample_rate: int = 16_000
+    input: str = "features"
+    frontend: Frontend = Frontend()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    parity: Mapping[str, Any] = field(default_factory=dict)
+    written_by: str = f"kdcompress {__version__}"
+    directory: Path = Path()
+
+    def __repr__(self) -> str:
+        return f"Bundle({str(self.directory)!r}, profile={self.profile}, variants={list(self.variants)})"
+
+    @property
+    def parameters(self) -> int | None:
+        """How many weights the student has, where its exporter said so."""
+        count = self.provenance.get("parameters")
+        return count if isinstance(count, int) else None
+
+    def variant(self, name: str | None = None) -> Variant:
+        """Return a variant by name; None takes int8-dynamic where there is one, else fp32.
+
+        Raises:
+            BundleError: the bundle has no such variant; lists those it has.
+        """
+        if name is None:
+            for preferred in (INT8_DYNAMIC, FP32, *self.variants):
+                if preferred in self.variants:
+                    return self.variants[preferred]
+        elif name in self.variants:
+            return self.variants[name]
+        raise BundleError(f"{self.directory} has no variant {name!r}; it has {', '.join(self.variants)}")
+
+    def path(self, variant: Variant) -> Path:
+        """Return where a variant's graph is."""
+        return self.directory / variant.file
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data for bundle.json."""
+        return {
+            "schema": SCHEMA,
+            "kind": KIND,
+            "profile": self.profile,
+            "written_by": self.written_by,
+            "input": self.input,
+            "sample_rate": self.sample_rate,
+            "frame_shift": self.frame_shift,
+            "subsampling_factor": self.subsampling_factor,
+            "frontend": {
+                "kind": self.frontend.kind,
+                "mel_bins": self.frontend.mel_bins,
+                "normalize": self.frontend.normalize,
+            },
+            "vocabulary": self.vocabulary.to_json(),
+            "variants": {
+                name: {"file": v.file, "sha256": v.sha256, "bytes": v.bytes, "ops": dict(v.ops)}
+                for name, v in self.variants.items()
+            },
+            "provenance": dict(self.provenance),
+            "parity": dict(self.parity),
+        }
+
+    @classmethod
+    def from_json(cls, data: Any, directory: Path = Path()) -> Self:
+        """Rebuild what `to_json` wrote; looks at no other file.
+
+        Raises:
+            BundleError: the data are not a bundle of this schema, or name a file outside the directory.
+        """
+        where = directory / FILE_NAME
+        if not isinstance(data, dict) or data.get("kind") != KIND:
+            raise BundleError(f'{where} does not say "kind": "{KIND}"; write bundles with kdcompress export')
+        if data.get("schema") != SCHEMA:
+            raise BundleError(
+                f"{where} has schema {data.get('schema')!r}, this version reads {SCHEMA}; "
+                "export the run again or install the version that wrote it"
+            )
+        try:
+            variants = {
+                str(name): Variant(
+                    name=str(name),
+                    file=str(entry["file"]),
+                    sha256=str(entry["sha256"]),
+                    bytes=int(entry["bytes"]),
+                    ops={str(op): int(count) for op, count in entry.get("ops", {}).items()},
+                )
+                for name, entry in data["variants"].items()
+            }
+            bundle = cls(
+                profile=str(data["profile"]),
+                vocabulary=Vocabulary.from_json(data["vocabulary"]),
+                frame_shift=float(data["frame_shift"]),
+                subsampling_factor=int(data["subsampling_factor"]),
+                variants=variants,
+                sample_rate=int(data["sample_rate"]),
+                input=str(data["input"]),
+                frontend=Frontend(
+                    kind=str(data["frontend"]["kind"]),
+                    mel_bins=int(data["frontend"]["mel_bins"]),
+                    normalize=str(data["frontend"]["normalize"]),
+                ),
+                provenance=dict(data.get("provenance", {})),
+                parity=dict(data.get("parity", {})),
+                written_by=str(data.get("written_by", "unknown")),
+                directory=directory,
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            reason = str(error) if isinstance(error, VocabularyError) else repr(error)
+            raise BundleError(f"{where} is malformed: {reason}; export the run again") from error
+        if not variants:
+            raise BundleError(f"{where} lists no variants; export the run again")
+        if not bundle.frame_shift > 0:
+            raise BundleError(f"{where} has frame_shift {bundle.frame_shift}; expected seconds above 0")
+        for variant in variants.values():
+            # A name with a separator or a drive would let a bundle from elsewhere open any file.
+            if variant.file in {"", ".", ".."} or any(c in variant.file for c in '/\\:\0'):
+                raise BundleError(
+                    f"{where} names the file {variant.file!r}; expected a plain file name in the bundle directory"
+                )
+        return bundle
+
+
+def open_bundle(path: Path | str, verify: bool = False) -> Bundle:
+    """Read a bundle directory and check that its files are those that it lists.
+
+    Args:
+        path: the directory.
+        verify: hash the graphs too, which reads them completely; otherwise sizes only.
+
+    Raises:
+        BundleError: the directory is no bundle, of another schema, incomplete or altered.
+    """
+    directory = Path(path)
+    where = directory / FILE_NAME
+    if not where.is_file():
+        found = "no such directory" if not directory.exists() else f"it has no {FILE_NAME}"
+        raise BundleError(f"{directory} is not a bundle: {found}; kdcompress export writes bundles")
+    try:
+        data = json.loads(where.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{where} cannot be read as JSON: {error}; export the run again") from error
+    bundle = Bundle.from_json(data, directory)
+    for variant in bundle.variants.values():
+        file = bundle.path(variant)
+        if not file.is_file():
+            raise BundleError(f"{file} is missing though {FILE_NAME} lists it; copy the whole directory")
+        # A link may point anywhere: what is opened must still be inside the bundle.
+        if not file.resolve().is_relative_to(directory.resolve()):
+            raise BundleError(f"{file} is a link that leaves the bundle directory; copy the file itself there")
+        size = file.stat().st_size
+        if size != variant.bytes:
+            raise BundleError(
+                f"{file} has {size} bytes where {FILE_NAME} says {variant.bytes}: it was altered or cut short"
+            )
+        if verify and (found := file_sha256(file)) != variant.sha256:
+            raise BundleError(
+                f"{file} has sha256 {found[:12]}… where {FILE_NAME} says {variant.sha256[:12]}…: it was altered"
+            )
+    return bundle
+
+
+def file_sha256(path: Path) -> str:
+    """Return the hex digest of a file, read in blocks."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
