@@ -1,0 +1,147 @@
+"""Files become waveforms: float32, mono, 16 kHz (soundfile and soxr)."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+import soxr
+
+from kdcompress.audio.utterance import SAMPLE_RATE
+from kdcompress.errors import AudioError
+
+AUDIO_SUFFIXES: tuple[str, ...] = (".wav", ".flac", ".mp3", ".ogg", ".opus")
+
+# Containers of compressed speech that libsndfile does not know.
+_NEEDS_FFMPEG = frozenset({".m4a", ".mp4", ".webm", ".aac", ".wma", ".amr", ".mkv", ".mov", ".3gp"})
+
+# [s] Manifests round durations to a hundredth or a tenth; more than this is a wrong manifest.
+_TOLERANCE = 0.05
+
+# libsndfile trims a WAV's length to the file's and says so in its log only. Sizes from 2^31 - 4096 on are
+# what programs write to a pipe, whose end they cannot know.
+_WAV_TRIMMED = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE)
+_PIPE_SIZE = 2**31 - 4096
+
+# libsndfile's stand-in for "the header does not say" is 2^63 - 1; no file holds a tenth of that.
+_UNKNOWN_LENGTH = 2**60
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What the header of an audio file says.
+
+    Attributes:
+        duration: [s].
+        sample_rate: [Hz].
+        channels: number of channels, mixed to one by `read_audio`.
+    """
+
+    duration: float
+    sample_rate: int
+    channels: int
+
+
+def probe(path: Path) -> Probe:
+    """Read the header of an audio file; nothing is decoded.
+
+    Raises:
+        AudioError: the file is missing, empty or not audio.
+    """
+    with _opened(path) as file:
+        return Probe(file.frames / file.samplerate, file.samplerate, file.channels)
+
+
+def read_audio(
+    path: Path, start: float = 0.0, duration: float | None = None, *, sample_rate: int = SAMPLE_RATE
+) -> npt.NDArray[np.float32]:
+    """Decode a stretch of an audio file into a waveform [S] float32, channels averaged, resampled.
+
+    Args:
+        path: wav, flac, mp3, ogg or opus, of any rate and channel count.
+        start: where the stretch begins [s].
+        duration: its length [s]; None reads to the end.
+        sample_rate: of the result [Hz].
+
+    Raises:
+        AudioError: the file is missing, empty, not audio or cut short, the stretch ends more than 0.05 s
+            beyond its end, or samples are not finite.
+    """
+    with _opened(path) as file:
+        rate = file.samplerate
+        length = file.frames / rate
+        first = round(start * rate)
+        stop = file.frames if duration is None else round((start + duration) * rate)
+        if start < 0 or not first < stop or first >= file.frames or stop - file.frames > _TOLERANCE * rate:
+            end = "its end" if duration is None else f"{start + duration:.3f} s"
+            raise AudioError(f"{path} lasts {length:.3f} s: cannot read from {start:.3f} s to {end}")
+        wanted = min(stop, file.frames) - first
+        try:
+            if first:
+                file.seek(first)
+            samples = file.read(wanted, dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            raise AudioError(
+                f"{path} is damaged or cut short ({_reason(error)}): its header promises {length:.3f} s"
+            ) from error
+        # The frame count in an MP3 header counts the encoder's padding too; elsewhere it is exact.
+        slack = _TOLERANCE * rate if file.format == "MP3" else 0
+    if wanted - len(samples) > slack or not len(samples):
+        raise AudioError(
+            f"{path} is cut short: its header promises {length:.3f} s, "
+            f"decoding ended at {(first + len(samples)) / rate:.3f} s"
+        )
+    mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
+    if not np.isfinite(mono).all():
+        bad = int(np.flatnonzero(~np.isfinite(mono))[0])
+        raise AudioError(f"{path} holds a sample that is not a number, at {(first + bad) / rate:.3f} s")
+    if rate != sample_rate:
+        mono = soxr.resample(mono, rate, sample_rate, quality="HQ")
+        if not len(mono):
+            raise AudioError(f"{path}: {wanted} samples at {rate} Hz are too few to make one of {sample_rate} Hz")
+    return np.ascontiguousarray(mono, dtype=np.float32)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
+    """Open an audio file whose header promises at least one sample."""
+    try:
+        file = soundfile.SoundFile(path)
+    # A TypeError is how soundfile says that a file named .raw has no header.
+    except (soundfile.LibsndfileError, TypeError) as error:
+        raise AudioError(_why_not(Path(path), error)) from error
+    with file:
+        if file.frames <= 0:
+            raise AudioError(f"{path} holds no samples ({file.format}): it is empty or cut short")
+        if file.frames > _UNKNOWN_LENGTH:
+            raise AudioError(
+                f"{path} does not say how long it is (a {file.format} written to a pipe); write it to a file"
+            )
+        trimmed = _WAV_TRIMMED.search(file.extra_info)
+        if trimmed and int(trimmed[2]) < int(trimmed[1]) < _PIPE_SIZE:
+            raise AudioError(
+                f"{path} is cut short: its header promises {trimmed[1]} bytes of samples, it has {trimmed[2]}"
+            )
+        yield file
+
+
+def _why_not(path: Path, error: Exception) -> str:
+    known = ", ".join(suffix[1:] for suffix in AUDIO_SUFFIXES)
+    if not path.exists():
+        return f"no such audio file: {path}"
+    if path.is_dir():
+        return f"{path} is a folder, expected an audio file ({known})"
+    if path.stat().st_size == 0:
+        return f"{path} is empty (0 bytes), expected an audio file ({known})"
+    if path.suffix.lower() in _NEEDS_FFMPEG:
+        return f"{path}: {path.suffix} is not read; convert it: ffmpeg -i {path.name} {path.stem}.flac"
+    return f"{path} is not audio in a format that is read ({known}): {_reason(error)}"
+
+
+def _reason(error: Exception) -> str:
+    text = error.error_string if isinstance(error, soundfile.LibsndfileError) else "no header"
+    return text.removeprefix("Error : ").strip(" .")

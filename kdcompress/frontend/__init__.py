@@ -1,0 +1,1 @@
+"""Waveforms become features: the same log-mel twice, in torch to train and in numpy to serve."""
