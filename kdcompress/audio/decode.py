@@ -74,12 +74,10 @@ def read_audio(
     with _opened(path) as file:
         rate = file.samplerate
         length = file.frames / rate
-        first = round(start * rate)
-        stop = file.frames if duration is None else round((start + duration) * rate)
-        if start < 0 or not first < stop or first >= file.frames or stop - file.frames > _TOLERANCE * rate:
-            end = "its end" if duration is None else f"{start + duration:.3f} s"
-            raise AudioError(f"{path} lasts {length:.3f} s: cannot read from {start:.3f} s to {end}")
-        wanted = min(stop, file.frames) - first
+        stretch = check_stretch(Path(path), length, start, duration)
+        first = min(round(start * rate), file.frames - 1)
+        stop = round((start + stretch) * rate)
+        wanted = max(min(stop, file.frames) - first, 1)
         try:
             if first:
                 file.seek(first)
@@ -102,8 +100,22 @@ def read_audio(
     if rate != sample_rate:
         mono = soxr.resample(mono, rate, sample_rate, quality="HQ")
         if not len(mono):
-            raise AudioError(f"{path}: {wanted} samples at {rate} Hz are too few to make one of {sample_rate} Hz")
+            raise AudioError(
+                f"{path}: {wanted} samples at {rate} Hz are too few to make one of {sample_rate} Hz"
+            )
     return np.ascontiguousarray(mono, dtype=np.float32)
+
+
+def check_stretch(path: Path, length: float, start: float, duration: float | None) -> float:
+    """Return how much of the stretch an audio file of this length has, all [s].
+
+    Raises:
+        AudioError: the stretch begins at or after the end, or ends more than 0.05 s beyond it.
+    """
+    end = length if duration is None else start + duration
+    if not 0 <= start < min(end, length) or end > length + _TOLERANCE:
+        raise AudioError(f"{path} lasts {length:.3f} s: cannot read from {start:.3f} s to {end:.3f} s")
+    return min(end, length) - start
 
 
 @contextmanager

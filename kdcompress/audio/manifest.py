@@ -1,0 +1,227 @@
+"""Folders and JSONL manifests become utterances.
+
+A manifest has one JSON object per line: `audio_filepath` (relative to the manifest's folder) and, optionally,
+`duration` [s], `offset` [s], `text` and `id`; other keys are ignored. `read_utterances` never looks at text.
+"""
+
+import json
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from kdcompress.audio.decode import AUDIO_SUFFIXES, check_stretch, probe
+from kdcompress.audio.utterance import Reference, Utterance
+from kdcompress.errors import AudioError, ManifestError
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Called with the number of headers read so far and their total."""
+
+# Headers are read by threads: most of the time is waiting for the disk.
+_THREADS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class BadFile:
+    """An audio file that cannot be used, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """One manifest line; `text` stays None unless it was asked for."""
+
+    number: int
+    id: str
+    audio: Path
+    start: float
+    duration: float | None
+    text: str | None = None
+
+
+def read_utterances(
+    source: Path, *, on_progress: Progress | None = None
+) -> tuple[list[Utterance], list[BadFile]]:
+    """List the utterances of a folder (recursive, sorted) or of a manifest (in its order).
+
+    Every header is read, nothing is decoded: a file that is damaged further in comes to light when its
+    samples are read.
+
+    Returns:
+        The usable utterances, and the files that are missing, empty, not audio, or too short for their line.
+
+    Raises:
+        AudioError: the source does not exist, or the folder holds no audio.
+        ManifestError: a line of the manifest is not what the format says, or an id occurs twice.
+    """
+    if source.is_dir():
+        lines = _scan(source)
+    elif source.is_file():
+        lines = list(_lines(source, with_text=False))
+    else:
+        raise AudioError(f"no such folder or manifest: {source}")
+    utterances: list[Utterance] = []
+    bad: list[BadFile] = []
+    for line, found in zip(lines, _resolve(lines, on_progress), strict=True):
+        if isinstance(found, Utterance):
+            utterances.append(found)
+        else:
+            bad.append(BadFile(line.audio, found))
+    return utterances, bad
+
+
+def read_references(manifest: Path) -> list[Reference]:
+    """Read the utterances of a manifest with their transcripts, exactly as written.
+
+    Raises:
+        AudioError: the manifest is missing, or an audio file of it cannot be used; says which line.
+        ManifestError: a line is not what the format says or has no text, or an id occurs twice.
+    """
+    lines = list(_lines(manifest, with_text=True))
+    references: list[Reference] = []
+    for line, found in zip(lines, _resolve(lines, None), strict=True):
+        if not isinstance(found, Utterance):
+            raise AudioError(f"{manifest}:{line.number}: {found}")
+        references.append(Reference(found, line.text or ""))
+    return references
+
+
+def write_bad_files(path: Path, bad: Sequence[BadFile]) -> None:
+    """Write the unusable files as JSON lines with the keys `audio` and `reason`, in one step."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with partial.open("w", encoding="utf-8") as file:
+        for item in bad:
+            record = {"audio": str(item.path), "reason": item.reason}
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def _scan(folder: Path) -> list[_Line]:
+    files: list[Path] = []
+    seen: set[str] = set()
+    for root, folders, names in os.walk(folder, followlinks=True):
+        # Corpora are assembled with links; a link to a folder above would go round for ever.
+        real = os.path.realpath(root)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        # Hidden: among them the "._x.wav" that macOS leaves beside x.wav, which is not audio.
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        files += (
+            Path(root, name)
+            for name in names
+            if not name.startswith(".") and Path(name).suffix.lower() in AUDIO_SUFFIXES
+        )
+    if not files:
+        raise AudioError(f"no audio in {folder}: looked for *{', *'.join(AUDIO_SUFFIXES)} in it and below")
+    files.sort()
+    lines: list[_Line] = []
+    taken: set[str] = set()
+    for number, audio in enumerate(files, 1):
+        relative = audio.relative_to(folder)
+        id_ = relative.with_suffix("").as_posix()
+        # x.flac beside x.wav: the second keeps its suffix.
+        id_ = relative.as_posix() if id_ in taken else id_
+        taken.add(id_)
+        lines.append(_Line(number, id_, audio, 0.0, None))
+    return lines
+
+
+def _lines(manifest: Path, *, with_text: bool) -> Iterator[_Line]:
+    first_at: dict[str, int] = {}
+    try:
+        with manifest.open(encoding="utf-8-sig") as file:
+            for number, text in enumerate(file, 1):
+                if not text.strip():
+                    continue
+                line = _parse(text, manifest, number, with_text=with_text)
+                if line.id in first_at:
+                    raise ManifestError(
+                        f"{manifest}:{number}: the id {line.id!r} was already used in line "
+                        f'{first_at[line.id]}; give each line its own "id"'
+                    )
+                first_at[line.id] = number
+                yield line
+    except OSError as error:
+        raise AudioError(f"cannot read manifest {manifest}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"{manifest} is not UTF-8 text: expected one JSON object per line") from error
+    if not first_at:
+        raise ManifestError(f"{manifest} has no lines: expected one JSON object with audio_filepath per line")
+
+
+def _parse(text: str, manifest: Path, number: int, *, with_text: bool) -> _Line:
+    where = f"{manifest}:{number}"
+    try:
+        record = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(
+            f'{where}: not JSON: expected one object per line like {{"audio_filepath": "a.wav", '
+            f'"duration": 1.5}}, found {text.strip()[:40]!r}'
+        ) from error
+    if not isinstance(record, dict):
+        raise ManifestError(f"{where}: expected a JSON object, found {type(record).__name__}")
+    name = record.get("audio_filepath")
+    if not isinstance(name, str) or not name:
+        raise ManifestError(f"{where}: expected audio_filepath, a path; the line has {_keys(record)}")
+    start = _seconds(record, "offset", where)
+    duration = _seconds(record, "duration", where)
+    transcript = record.get("text") if with_text else None
+    if with_text and not isinstance(transcript, str):
+        raise ManifestError(f"{where}: expected text, the transcript; the line has {_keys(record)}")
+    id_ = record.get("id")
+    if id_ is None:
+        # The path, not the file's name alone: speakers' folders often hold files of the same names.
+        id_ = Path(name).with_suffix("").as_posix() + (f"@{start:.3f}" if start is not None else "")
+    return _Line(number, str(id_), manifest.parent / name, start or 0.0, duration, transcript)
+
+
+def _keys(record: dict[str, Any]) -> str:
+    return ", ".join(sorted(record)) or "no keys"
+
+
+def _seconds(record: dict[str, Any], key: str, where: str) -> float | None:
+    value = record.get(key)
+    if value is None:
+        return None
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or value < 0 or (value == 0 and key == "duration"):
+        raise ManifestError(f"{where}: expected {key} in seconds, found {value!r}")
+    return float(value)
+
+
+def _resolve(lines: Sequence[_Line], on_progress: Progress | None) -> Iterator[Utterance | str]:
+    """Give each line its utterance, or the reason why there is none."""
+    files = list(dict.fromkeys(line.audio for line in lines))
+    found: dict[Path, float | str] = {}
+    with ThreadPoolExecutor(_THREADS) as threads:
+        for done, (path, result) in enumerate(zip(files, threads.map(_length, files), strict=True), 1):
+            found[path] = result
+            if on_progress is not None:
+                on_progress(done, len(files))
+    for line in lines:
+        length = found[line.audio]
+        if isinstance(length, str):
+            yield length
+            continue
+        try:
+            duration = check_stretch(line.audio, length, line.start, line.duration)
+        except AudioError as error:
+            yield str(error)
+        else:
+            yield Utterance(line.id, line.audio, line.start, duration)
+
+
+def _length(path: Path) -> float | str:
+    try:
+        return probe(path).duration
+    except AudioError as error:
+        return str(error)
