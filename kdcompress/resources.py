@@ -16,7 +16,9 @@ def resource_dir(name: str) -> Path:
     checkout = _PACKAGE.parent
     for folder in (checkout / name, _PACKAGE / "_resources" / name):
         # `pyproject.toml` beside it tells a checkout from a stranger's folder in site-packages.
-        if folder.is_dir() and (folder.parent.name == "_resources" or (checkout / "pyproject.toml").is_file()):
+        if folder.is_dir() and (
+            folder.parent.name == "_resources" or (checkout / "pyproject.toml").is_file()
+        ):
             return folder
     raise ConfigError(f"the folder {name}/ is missing from this installation; reinstall kdcompress")
 
@@ -34,12 +36,16 @@ def recipe_path(name: str) -> Path:
         if recipe_name(path) == name:
             return path
     known = ", ".join(recipe_name(path) for path in recipe_files())
-    raise ConfigError(f"no recipe named {name!r} and no such file; recipes: {known}")
+    raise ConfigError(f"no recipe named {name!r} and no such file; recipes: {known or 'none'}")
 
 
 def recipe_files() -> list[Path]:
-    """Return every shipped recipe, sorted by name."""
-    return sorted(resource_dir("recipes").rglob("*.yaml"), key=recipe_name)
+    """Return every shipped recipe, sorted by name.
+
+    They lie in recipes/ or one folder below; a `recipe.yaml` deeper down is the record of a finished run.
+    """
+    folder = resource_dir("recipes")
+    return sorted([*folder.glob("*.yaml"), *folder.glob("*/*.yaml")], key=recipe_name)
 
 
 def recipe_name(path: Path) -> str:
