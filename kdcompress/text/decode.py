@@ -1,0 +1,120 @@
+"""Posteriors become text: greedy CTC decoding with times (numpy; no torch).
+
+T frames, V vocabulary.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+import numpy.typing as npt
+
+from kdcompress.errors import NumericsError, VocabularyError
+from kdcompress.text.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A token or a word and when it was said.
+
+    Attributes:
+        text: as printed; word boundaries inside a token appear as spaces.
+        start: of its first frame [s].
+        end: of its last frame's end [s]. CTC tokens are spikes: this is where the model stopped saying it,
+            seldom where the sound ends.
+    """
+
+    text: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """What a model heard in one utterance.
+
+    Attributes:
+        ids: the tokens, repeats collapsed, blanks removed.
+        starts: first frame of each token.
+        ends: one past the last frame of each token.
+        log_prob: of the best path, blanks included [nats].
+    """
+
+    ids: tuple[int, ...]
+    starts: tuple[int, ...]
+    ends: tuple[int, ...]
+    log_prob: float
+
+    def text(self, vocabulary: Vocabulary) -> str:
+        """Return the words, single spaces between them."""
+        return vocabulary.text(self.ids)
+
+    def tokens(self, vocabulary: Vocabulary, frame_shift: float) -> list[Span]:
+        """Return the printing tokens with times; `frame_shift` is the spacing of output frames [s]."""
+        return [
+            Span(_printed(vocabulary, i), start * frame_shift, end * frame_shift)
+            for i, start, end in zip(self.ids, self.starts, self.ends, strict=True)
+            if i != vocabulary.blank and i not in vocabulary.silent
+        ]
+
+    def words(self, vocabulary: Vocabulary, frame_shift: float) -> list[Span]:
+        """Return the words with times, from their first token's start to their last one's end [s].
+
+        Joined by single spaces they are `text`.
+        """
+        words: list[Span] = []
+        open_word: Span | None = None
+        for token in self.tokens(vocabulary, frame_shift):
+            for is_space, characters in groupby(token.text, str.isspace):
+                if is_space:
+                    if open_word is not None:
+                        words.append(open_word)
+                    open_word = None
+                elif open_word is None:
+                    open_word = Span("".join(characters), token.start, token.end)
+                else:
+                    open_word = Span(open_word.text + "".join(characters), open_word.start, token.end)
+        return words if open_word is None else [*words, open_word]
+
+
+def greedy(log_probs: npt.NDArray[np.float32], vocabulary: Vocabulary) -> Hypothesis:
+    """Take the best token of every frame of log_probs [T, V], collapse repeats, drop blanks.
+
+    Only an utterance's own frames may be passed: padding would be decoded too.
+
+    Raises:
+        VocabularyError: V is not the size of the vocabulary.
+        NumericsError: a frame holds NaN or no finite value.
+    """
+    if log_probs.ndim != 2 or log_probs.shape[1] != len(vocabulary):
+        raise VocabularyError(
+            f"expected log-probabilities [T, {len(vocabulary)}] for {vocabulary!r}, "
+            f"found shape {list(log_probs.shape)}"
+        )
+    if not len(log_probs):
+        return Hypothesis((), (), (), 0.0)
+    best = log_probs.argmax(axis=1)
+    log_prob = float(np.take_along_axis(log_probs, best[:, None], axis=1).sum(dtype=np.float64))
+    if not np.isfinite(log_prob):
+        raise NumericsError("the model's output holds NaN or infinity: its weights or its input are broken")
+    # A run is a stretch of frames with the same best token.
+    starts = np.flatnonzero(np.concatenate([[True], best[1:] != best[:-1]]))
+    ends = np.append(starts[1:], len(best))
+    spoken = best[starts] != vocabulary.blank
+    return Hypothesis(
+        tuple(best[starts][spoken].tolist()),
+        tuple(starts[spoken].tolist()),
+        tuple(ends[spoken].tolist()),
+        log_prob,
+    )
+
+
+def collapse(path: Iterable[int], blank: int) -> list[int]:
+    """Merge repeats in a path of token ids and drop the blanks."""
+    return [token for token, _ in groupby(path) if token != blank]
+
+
+def _printed(vocabulary: Vocabulary, token: int) -> str:
+    text = vocabulary.tokens[token]
+    return text if vocabulary.word_boundary is None else text.replace(vocabulary.word_boundary, " ")
