@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
 from pydantic import Field, ValidationError
@@ -38,13 +38,14 @@ class Recipe(Frozen):
         description: what the run is for, shown by `kdcompress recipes list`.
         seed: of weights, data order and masks.
         teacher: whom to imitate; None with kd_weight 0.
-        vocabulary: the units when there is no teacher to take them from.
+        vocabulary: the units of supervised training; with a teacher its own are taken, and these, if given, must
+            be the same.
     """
 
     description: str = ""
     seed: int = 0
-    teacher: Annotated[TeacherConfig | None, Field()] = None
-    vocabulary: Characters = Characters()
+    teacher: TeacherConfig | None = None
+    vocabulary: Characters | None = None
     student: StudentConfig = StudentConfig.model_validate({"preset": "3.5M"})
     data: DataConfig = DataConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
@@ -72,7 +73,7 @@ def read_layers(path: Path) -> dict[str, Any]:
     base = _read_yaml(path.parent / str(layer.pop("base")))
     if "base" in base:
         raise ConfigError(f"{path}: its base has a base itself; one level keeps recipes readable")
-    return _merge(base, layer)
+    return merge(base, layer)
 
 
 def make_recipe(layers: Mapping[str, Any], overrides: Sequence[str], source: str) -> Recipe:
@@ -92,7 +93,7 @@ def make_recipe(layers: Mapping[str, Any], overrides: Sequence[str], source: str
             raise ConfigError(f"--set {item!r}: the value is not YAML: {error}") from error
         for part in reversed(key.strip().split(".")):
             value = {part: value}
-        data = _merge(data, value)
+        data = merge(data, value)
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
@@ -131,13 +132,13 @@ def _make_absolute(data: dict[str, Any], keys: Sequence[str], folder: Path) -> N
         data[last] = str((folder / value).resolve())
 
 
-def _merge(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
+def merge(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
     """Lay `high` over `low`, mapping by mapping; a mapping of another `kind` replaces instead."""
     merged = dict(low)
     for key, value in high.items():
         old = merged.get(key)
         if isinstance(value, Mapping) and isinstance(old, Mapping) and _same_kind(old, value):
-            merged[key] = _merge(old, value)
+            merged[key] = merge(old, value)
         else:
             merged[key] = value
     return merged

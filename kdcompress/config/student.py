@@ -60,7 +60,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "0.2M": {"width": 64, "layers": 3, "heads": 2, "feed_forward": 2.0, "stem_channels": 16, "dropout": 0.05},
     "0.6M": {"width": 96, "layers": 4, "heads": 4, "feed_forward": 2.0, "stem_channels": 24, "dropout": 0.05},
     "1.2M": {"width": 120, "layers": 5, "heads": 4, "feed_forward": 2.0, "stem_channels": 32, "dropout": 0.05},
-    "3.5M": {"width": 144, "layers": 7, "heads": 4, "feed_forward": 4.0, "stem_channels": 64},
+    "3.5M": {"width": 144, "layers": 7, "heads": 4, "feed_forward": 4.0, "stem_channels": 32},
     "10M": {"width": 208, "layers": 10, "heads": 4, "feed_forward": 4.0, "stem_channels": 128},
     "30M": {"width": 320, "layers": 13, "heads": 8, "feed_forward": 4.0, "stem_channels": 256},
 }

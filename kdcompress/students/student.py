@@ -1,14 +1,19 @@
 """The student: waveform to CTC log-probabilities."""
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
+from kdcompress.audio.utterance import SAMPLE_RATE
 from kdcompress.config.student import StudentConfig
 from kdcompress.errors import ConfigError
 from kdcompress.frontend.logmel import LogMel
+from kdcompress.frontend.logmel_numpy import BANDS, HOP
 from kdcompress.students.conformer import Conformer
 
-FEATURE_SHIFT_MS = 10  # of the log-mel front end
-MEL_BANDS = 80
+Augment = Callable[[Tensor, Tensor], Tensor]
+
+FEATURE_SHIFT_MS = 1000 * HOP // SAMPLE_RATE
 
 
 class CtcStudent(nn.Module):
@@ -32,7 +37,7 @@ class CtcStudent(nn.Module):
         self.factor = config.frame_shift_ms // FEATURE_SHIFT_MS
         self.frame_shift = config.frame_shift_ms / 1000
         self.frontend = LogMel(normalize=config.normalize)
-        self.encoder = Conformer(config, MEL_BANDS, self.factor)
+        self.encoder = Conformer(config, BANDS, self.factor)
         self.head = nn.Linear(config.width, vocabulary_size)
 
     def encode(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -40,9 +45,22 @@ class CtcStudent(nn.Module):
         encoded, lengths = self.encoder(features, lengths)
         return self.head(encoded).float().log_softmax(dim=-1), lengths
 
-    def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Map 16 kHz waveforms [B, S] and lengths [B] to log-probabilities [B, T, V] float32 and lengths."""
-        return self.encode(*self.frontend(waveforms, lengths))
+    def forward(
+        self, waveforms: Tensor, lengths: Tensor, augment: Augment | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Map 16 kHz waveforms [B, S] and lengths [B] to log-probabilities [B, T, V] float32 and lengths.
+
+        Args:
+            augment: changes features [B, T, F] given their lengths [B]; training passes SpecAugment.
+        """
+        features, lengths = self.frontend(waveforms, lengths)
+        if augment is not None:
+            features = augment(features, lengths)
+        return self.encode(features, lengths)
+
+    def output_lengths(self, samples: Tensor) -> Tensor:
+        """Return the output frames [B] of waveforms with so many samples [B]."""
+        return -(-(samples // HOP) // self.factor)
 
     def parameter_count(self) -> int:
         """Return the number of trained values."""

@@ -1,0 +1,89 @@
+"""`kdcompress distill`: parse, train, render."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from kdcompress.config.recipe import Recipe
+
+
+def distill(
+    recipe: Annotated[
+        str | None, typer.Argument(help="A recipe file, or the name of one (see: kdcompress recipes list).")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="Run directory to write.")] = Path("runs/distill"),
+    teacher: Annotated[
+        str | None,
+        typer.Option("--teacher", help="A run, a hub id (org/model), or a local Hugging Face directory."),
+    ] = None,
+    audio: Annotated[
+        Path | None, typer.Option("--audio", help="Folder of audio (searched recursively) or JSONL manifest.")
+    ] = None,
+    preset: Annotated[str | None, typer.Option("--preset", help="Student size: 0.2M … 30M.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override any value of the recipe; repeatable."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+) -> None:
+    """Train a small CTC student to imitate a teacher on untranscribed audio.
+
+    \b
+    Examples:
+      kdcompress distill --teacher facebook/hubert-large-ls960-ft --audio calls/ --out runs/calls
+      kdcompress distill --teacher runs/big --audio calls/ --out runs/small --preset 1.2M
+      kdcompress distill an4 --audio an4/audio/train --teacher runs/an4-teacher --out runs/an4
+      kdcompress distill an4 --out runs/try --set training.steps=200 --set objective.selection.ms=40
+      kdcompress distill --out runs/calls --resume
+
+    No transcript is read unless objective.kd_weight is below 1. Ctrl-C saves; --resume goes on exactly.
+    """
+    asked = _recipe(recipe, teacher, audio, preset, set_ or [], resume)
+
+    from kdcompress.cli.progress import DistillProgress
+    from kdcompress.distill.loop import distill as run_distill
+
+    with DistillProgress() as progress:
+        outcome = run_distill(asked, out, progress, resume=resume)
+    if not outcome.finished:
+        typer.echo(f"stopped at step {outcome.step}, saved; go on with: kdcompress distill --out {out} --resume", err=True)
+        raise typer.Exit(130)
+    typer.echo(f"{out}: {outcome.step} steps" + _figures(outcome.best))
+    typer.echo(f"next: kdcompress export {out} --out bundles/{out.name} --quantize int8-dynamic", err=True)
+
+
+def _recipe(
+    name: str | None, teacher: str | None, audio: Path | None, preset: str | None, sets: list[str], resume: bool
+) -> Recipe | None:
+    """Lay the flags over the named recipe (or over the defaults); None when a run goes on with its own."""
+    from kdcompress.config.recipe import make_recipe, merge, read_layers
+    from kdcompress.errors import ConfigError
+    from kdcompress.resources import recipe_path
+
+    if resume:
+        if name or teacher or audio or preset or sets:
+            raise ConfigError("--resume goes on with the run's own recipe: give it nothing but --out")
+        return None
+    if name is None and (teacher is None or audio is None):
+        raise ConfigError("name a recipe, or give both --teacher and --audio; see: kdcompress distill --help")
+    layers: dict[str, Any] = {} if name is None else read_layers(recipe_path(name))
+    flags: dict[str, Any] = {}
+    if teacher is not None:
+        from kdcompress.teachers.teacher import resolve_teacher
+
+        flags["teacher"] = resolve_teacher(teacher).model_dump(mode="json")
+    if audio is not None:
+        flags["data"] = {"audio": str(audio.expanduser().resolve())}
+    if preset is not None:
+        flags["student"] = {"preset": preset}
+    return make_recipe(merge(layers, flags), sets, name or "command line")
+
+
+def _figures(best: Any) -> str:
+    if best is None:
+        return ""
+    named = best.to_json()
+    labels = {"agreement": "WER against the teacher", "wer": "WER", "kl": "KL"}
+    parts = [f"{label} {named[key]:.4g}{' %' if key != 'kl' else ''}" for key, label in labels.items() if key in named]
+    return f"; best checkpoint on held-out audio: {', '.join(parts)}"

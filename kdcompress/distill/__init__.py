@@ -1,0 +1,1 @@
+"""A teacher and audio become a student in a run directory."""

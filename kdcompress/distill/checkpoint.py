@@ -1,0 +1,148 @@
+"""Checkpoints: written under a temporary name and renamed, so that a kill leaves the previous one whole.
+
+    checkpoints/step-000500/  model.safetensors  student.json      the student
+                              optimizer.safetensors  state.json    what --resume needs beside it
+    best, last                text files with the name of a checkpoint directory
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from kdcompress.errors import RunError
+from kdcompress.students.student import CtcStudent
+from kdcompress.students.weights import WEIGHTS, find_checkpoint, save_student
+from kdcompress.text.vocabulary import Vocabulary
+
+_OPTIMIZER, _STATE = "optimizer.safetensors", "state.json"
+
+
+@dataclass
+class LoopState:
+    """Where the loop stands.
+
+    Attributes:
+        step: optimiser steps done.
+        epoch: passes over the data done.
+        position: batches of the current epoch done.
+        best_score: what `ValidationFigures.score` was at the best checkpoint.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    position: int = 0
+    best_score: tuple[float, float] | None = None
+
+
+def save_checkpoint(
+    run: Path,
+    student: CtcStudent,
+    vocabulary: Vocabulary,
+    optimizer: torch.optim.Optimizer,
+    state: LoopState,
+    record: dict[str, Any],
+    *,
+    best: bool,
+    keep: int,
+) -> Path:
+    """Write a checkpoint, point `last` (and `best`) to it, and delete the oldest beyond `keep`."""
+    name = f"step-{state.step:06d}"
+    folder = run / "checkpoints" / name
+    unfinished = folder.with_name(f".{name}.unfinished")
+    if unfinished.exists():
+        shutil.rmtree(unfinished)
+    save_student(unfinished, student, vocabulary, {"step": state.step, **record})
+    save_file(_optimizer_tensors(optimizer) | _random_states(), unfinished / _OPTIMIZER)
+    (unfinished / _STATE).write_text(json.dumps(asdict(state)), encoding="utf-8")
+    for path in unfinished.iterdir():
+        _fsync(path)
+    if folder.exists():
+        shutil.rmtree(folder)
+    os.replace(unfinished, folder)
+    _fsync(folder.parent)
+    for pointer in ("last", "best") if best else ("last",):
+        write_atomically(run / pointer, name + "\n")
+    _prune(run, keep)
+    return folder
+
+
+def load_checkpoint(run: Path, student: CtcStudent, optimizer: torch.optim.Optimizer) -> LoopState:
+    """Restore weights, optimiser, random states and position from the run's last checkpoint.
+
+    Raises:
+        RunError: it has none, or files of it are missing or damaged.
+    """
+    folder = find_checkpoint(run, "last")
+    try:
+        state = json.loads((folder / _STATE).read_text(encoding="utf-8"))
+        tensors = load_file(folder / _OPTIMIZER)
+        student.load_state_dict(load_file(folder / WEIGHTS))
+        _restore_optimizer(optimizer, tensors)
+        _restore_random_states(tensors)
+        score = state.pop("best_score")
+        return LoopState(**state, best_score=None if score is None else tuple(score))
+    except (OSError, SafetensorError, json.JSONDecodeError, KeyError, TypeError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise RunError(f"cannot resume from {folder} ({reason}); remove it and resume from an older one") from error
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a file's content in one step."""
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished.write_text(text, encoding="utf-8")
+    _fsync(unfinished)
+    os.replace(unfinished, path)
+
+
+def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    return {
+        f"optimizer/{index}/{name}": value.detach().cpu().contiguous()
+        for index, entries in optimizer.state_dict()["state"].items()
+        for name, value in entries.items()
+    }
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        kind, *rest = key.split("/")
+        if kind == "optimizer":
+            state.setdefault(int(rest[0]), {})[rest[1]] = value
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+
+
+def _random_states() -> dict[str, Tensor]:
+    states = {"random/cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states["random/cuda"] = torch.cuda.get_rng_state()
+    return states
+
+
+def _restore_random_states(tensors: dict[str, Tensor]) -> None:
+    torch.set_rng_state(tensors["random/cpu"])
+    if "random/cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["random/cuda"])
+
+
+def _prune(run: Path, keep: int) -> None:
+    named = {(run / pointer).read_text(encoding="utf-8").strip() for pointer in ("best", "last") if (run / pointer).is_file()}
+    others: Sequence[Path] = sorted(f for f in (run / "checkpoints").glob("step-*") if f.name not in named)
+    for folder in others[: max(0, len(others) - keep)]:
+        shutil.rmtree(folder)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

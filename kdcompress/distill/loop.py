@@ -1,0 +1,285 @@
+"""The main loop, top to bottom: audio and a teacher in, a student out."""
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+
+from kdcompress.config.recipe import Recipe
+from kdcompress.distill.alignment import common_lengths, student_frame_shift
+from kdcompress.distill.augment import SpecAugment
+from kdcompress.distill.checkpoint import LoopState, load_checkpoint, save_checkpoint
+from kdcompress.distill.data import Batch, Batches, write_cuts
+from kdcompress.distill.objective import Objective
+from kdcompress.distill.optim import learning_rate, make_optimizer
+from kdcompress.distill.posteriors import PosteriorSource
+from kdcompress.distill.prepare import gather, settle_vocabulary
+from kdcompress.distill.run import Run
+from kdcompress.distill.validate import Validation, ValidationFigures
+from kdcompress.errors import ConfigError, NumericsError
+from kdcompress.students.student import CtcStudent
+from kdcompress.teachers.teacher import Teacher, open_teacher
+
+
+class Observer(Protocol):
+    """Who wants to know how a run goes: a progress bar, a notebook, nobody."""
+
+    def stage(self, name: str, done: int, total: int) -> None:
+        """Be told of preparation: `done` of `total` files or utterances."""
+
+    def step(self, step: int, total: int, figures: dict[str, Any]) -> None:
+        """Be told of every optimiser step."""
+
+    def validated(self, step: int, figures: ValidationFigures, best: bool) -> None:
+        """Be told of every validation."""
+
+    def say(self, text: str) -> None:
+        """Be told of something that is worth a line."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: finished, or stopped by a signal and ready to be resumed."""
+
+    run: Path
+    step: int
+    finished: bool
+    best: ValidationFigures | None
+
+
+def distill(
+    recipe: Recipe | None,
+    out: Path,
+    observer: Observer,
+    *,
+    resume: bool = False,
+    teacher: Teacher | None = None,
+) -> Outcome:
+    """Train the recipe's student into the run directory `out`.
+
+    Args:
+        recipe: None goes on with the run's own.
+        teacher: any object with the Teacher protocol, instead of the recipe's.
+
+    Raises:
+        KdcompressError: bad input, a bad teacher, or numbers that are not; see `kdcompress.errors`.
+    """
+    if resume:
+        run, recipe = Run.resume(out, recipe)
+    elif recipe is None:
+        raise ConfigError("no recipe: name one, or give --teacher and --audio")
+    config, objective_config = recipe.training, recipe.objective
+    precision = config.precision
+    if precision == "auto":
+        precision = "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"
+    accelerator = Accelerator(mixed_precision="bf16" if precision == "bf16" else "no")
+    device = accelerator.device
+
+    # The teacher is opened before anything is written: most mistakes are made in naming it.
+    if objective_config.kd_weight > 0 and teacher is None:
+        if recipe.teacher is None:
+            raise ConfigError("no teacher to imitate: add --teacher, or train on transcripts by objective.kd_weight=0")
+        teacher = open_teacher(recipe.teacher, device)
+    vocabulary = settle_vocabulary(recipe, teacher)
+    shape = recipe.student
+    if teacher is not None:
+        shift = student_frame_shift(shape.frame_shift_ms, teacher.frame_shift)
+        shape = shape.model_copy(update={"frame_shift_ms": shift})
+    set_seed(recipe.seed)
+    student = CtcStudent(shape, len(vocabulary))
+    if not resume:
+        run = Run.create(out, recipe)
+
+    material = gather(recipe, vocabulary, run, lambda done, total: observer.stage("Reading audio", done, total))
+    cuts = run.folder / "data" / "train.jsonl"
+    cuts.parent.mkdir(exist_ok=True)
+    write_cuts(material.training, cuts)
+    write_cuts(material.held_out, cuts.with_name("held_out.jsonl"))
+    batches = Batches(
+        cuts,
+        len(material.training),
+        recipe.data,
+        recipe.seed,
+        material.labels,
+        accelerator.process_index,
+        accelerator.num_processes,
+    )
+    hours = sum(u.duration for u in material.training) / 3600
+    observer.say(
+        f"{len(material.training)} utterances ({hours:.2f} h) to train on, {len(material.held_out)} held out, "
+        f"{len(run.bad)} files skipped; student {student.parameter_count() / 1e6:.2f} M parameters at "
+        f"{shape.frame_shift_ms} ms"
+    )
+
+    source = None if teacher is None else PosteriorSource(teacher, device)
+    if source is not None and source.memory_mb(hours * 3600, len(recipe.data.speed)) <= config.teacher_memory_mb:
+        source.label(
+            material.training,
+            recipe.data.speed,
+            recipe.data.batch_seconds,
+            lambda done, total: observer.stage("Listening to the teacher", done, total),
+        )
+    validation = Validation(
+        material.held_out, vocabulary, source, material.references, recipe.data.batch_seconds
+    )
+
+    optimizer = make_optimizer(student, config)
+    state = LoopState()
+    # Everything random before this line may differ between a fresh and a resumed run; nothing after it may.
+    set_seed(recipe.seed)
+    if resume and (run.folder / "last").is_file():
+        state = load_checkpoint(run.folder, student, optimizer)
+        run.forget_after(state.step)
+        observer.say(f"resuming from step {state.step}")
+    elif resume:
+        run.forget_after(0)
+    model, optimizer = accelerator.prepare(student, optimizer)
+    augment = SpecAugment(config.spec_augment)
+    objective = Objective(objective_config, vocabulary, None if teacher is None else teacher.frame_shift)
+    record = {
+        "teacher": None if teacher is None else teacher.fingerprint,
+        "frame_shift": student.frame_shift,
+        "objective": objective_config.model_dump(mode="json"),
+    }
+    best: ValidationFigures | None = None
+    total_files = len(material.training) + len(run.bad)
+    started, heard, first_step = time.monotonic(), 0.0, state.step
+
+    def checkpoint() -> None:
+        nonlocal best
+        figures = validation(student, device)
+        is_best = state.best_score is None or figures.score < state.best_score
+        if is_best:
+            best, state.best_score = figures, figures.score
+        observer.validated(state.step, figures, is_best)
+        if accelerator.is_main_process:
+            run.log({"step": state.step, "validation": figures.to_json(), "best": is_best})
+            save_checkpoint(
+                run.folder,
+                student,
+                vocabulary,
+                optimizer.optimizer,
+                state,
+                {**record, "figures": figures.to_json()},
+                best=is_best,
+                keep=config.keep,
+            )
+        accelerator.wait_for_everyone()
+
+    stream = _stream(batches, state)
+    student.train()
+    with _stop_on_signal() as stopped:
+        while state.step < config.steps and not stopped:
+            group: list[Batch] = []
+            for batch in islice(stream, config.accumulate):
+                run.skip(batch.bad, total_files, recipe.data.max_bad_share)
+                if batch.ids:
+                    group.append(batch.to(device))
+            if not group:
+                continue
+
+            # Targets first: their counts are known before any student output, so that every batch of the group
+            # is divided by the count of the whole group on all devices, and accumulation is exact.
+            targets = []
+            for batch in group:
+                posteriors = None if source is None else source(batch)
+                frames = student.output_lengths(batch.lengths)
+                common = None
+                if posteriors is not None:
+                    common = common_lengths(posteriors.lengths, frames, batch.ids)
+                targets.append(objective.targets(batch, posteriors, common))
+            counts = objective.counts(targets)
+            counts = accelerator.reduce(torch.tensor(counts, device=device), "sum").clamp(min=1)
+
+            for param_group in optimizer.param_groups:
+                param_group["lr"] = learning_rate(state.step, config)
+            sums = torch.zeros(len(counts), device=device, dtype=torch.float64)
+            tally = objective.new_tally()
+            for index, (batch, target) in enumerate(zip(group, targets, strict=True)):
+                last = index == len(group) - 1
+                with nullcontext() if last else accelerator.no_sync(model):
+                    log_probs, lengths = model(batch.waveforms, batch.lengths, augment)
+                    terms = objective.terms(log_probs, lengths, batch, target)
+                    loss = sum(
+                        weight * term.total / count
+                        for weight, term, count in zip(objective.weights, terms, counts, strict=True)
+                    )
+                    # Gradients are averaged over processes, and each term is already divided by the global count.
+                    accelerator.backward(loss * accelerator.num_processes)
+                sums += torch.stack([term.total.detach().double() for term in terms])
+                tally.add(log_probs.detach(), lengths, target)
+            norm = float(accelerator.clip_grad_norm_(model.parameters(), config.clip))
+            losses = (accelerator.reduce(sums, "sum") / counts).tolist()
+            value = sum(w * term for w, term in zip(objective.weights, losses, strict=True))
+            if not math.isfinite(value) or not math.isfinite(norm):
+                raise NumericsError(
+                    f"the loss is {value} with gradient norm {norm} at step {state.step + 1}; batch: "
+                    f"{', '.join(group[0].ids[:3])}…; the last checkpoint is untouched: resume with a lower "
+                    "training.peak_lr in a new run, or look at these files"
+                )
+            optimizer.step()
+            optimizer.zero_grad()
+            state.step += 1
+            heard += sum(batch.seconds for batch in group)
+            figures = {
+                "step": state.step,
+                "epoch": state.epoch,
+                "loss": value,
+                **dict(zip(objective.names, losses, strict=True)),
+                **tally.figures(),
+                "gradient_norm": norm,
+                "learning_rate": learning_rate(state.step - 1, config),
+            }
+            observer.step(state.step, config.steps, figures)
+            if accelerator.is_main_process and (state.step % config.log_every == 0 or state.step == config.steps):
+                elapsed = time.monotonic() - started
+                run.log({**figures, "seconds": round(elapsed, 2), "audio_per_second": round(heard / elapsed, 1)})
+            if state.step % config.validate_every == 0 or state.step == config.steps:
+                checkpoint()
+        if stopped and state.step > first_step and state.step % config.validate_every:
+            checkpoint()
+    return Outcome(run.folder, state.step, state.step >= config.steps, best)
+
+
+def _stream(batches: Batches, state: LoopState) -> Iterator[Batch]:
+    """Yield batches for ever, keeping `state` at the position after the batch just taken."""
+    while True:
+        empty = True
+        for batch in batches.epoch(state.epoch, state.position):
+            empty = False
+            state.position += 1
+            yield batch
+        if empty and state.position == 0:
+            raise ConfigError("no batch could be made: data.batch_seconds is shorter than every utterance")
+        state.epoch, state.position = state.epoch + 1, 0
+
+
+@contextmanager
+def _stop_on_signal() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM in a list, so that the step in progress is finished and saved."""
+    seen: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        seen.append(number)
+
+    before: dict[int, Any] = {}
+    for number in (signal.SIGINT, signal.SIGTERM):
+        try:
+            before[number] = signal.signal(number, note)
+        except ValueError:  # not in the main thread: the host program owns the signals
+            break
+    try:
+        yield seen
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

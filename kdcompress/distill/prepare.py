@@ -1,0 +1,111 @@
+"""Before the first step: read the audio lists, hold some out, and settle the vocabulary."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kdcompress.audio.manifest import BadFile, read_references, read_utterances
+from kdcompress.audio.utterance import Utterance
+from kdcompress.config.data import DataConfig
+from kdcompress.config.recipe import Recipe
+from kdcompress.distill.data import hold_out
+from kdcompress.distill.run import Run
+from kdcompress.errors import AudioError, ConfigError, VocabularyError
+from kdcompress.teachers.teacher import Teacher
+from kdcompress.text.normalize import normalize
+from kdcompress.text.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a run trains on and is judged by.
+
+    Attributes:
+        training: utterances to train on.
+        held_out: utterances to validate on.
+        labels: target ids of the training utterances, when λ < 1.
+        references: texts of the held-out utterances, when the user named some or λ < 1.
+    """
+
+    training: list[Utterance]
+    held_out: list[Utterance]
+    labels: dict[str, list[int]] | None
+    references: dict[str, str] | None
+
+
+def gather(
+    recipe: Recipe, vocabulary: Vocabulary, run: Run, on_progress: Callable[[int, int], None] | None = None
+) -> Material:
+    """Read the lists of audio that the recipe names; texts only where λ < 1 or references ask for them.
+
+    Raises:
+        ConfigError: the recipe names no audio.
+        AudioError: nothing usable is left.
+        TooManyBadFiles: more unusable files than allowed.
+        ManifestError: a manifest line is malformed or lacks a needed text.
+        VocabularyError: a transcript cannot be written in the vocabulary.
+    """
+    data = recipe.data
+    if data.audio is None:
+        raise ConfigError("the recipe names no audio: add --audio DIR or --audio MANIFEST.jsonl")
+    found, bad = read_utterances(data.audio, on_progress=on_progress)
+    training = _usable(found, bad, data, run)
+    if not training:
+        raise AudioError(
+            f"{data.audio}: none of {len(found) + len(bad)} files is usable "
+            f"(between {data.min_seconds} s and {data.max_seconds} s, readable); see {run.skipped}"
+        )
+    texts = None
+    if recipe.objective.kd_weight < 1:
+        texts = {r.utterance.id: normalize(r.text, "basic") for r in read_references(data.audio)}
+    if data.validation.references is not None:
+        named = read_references(data.validation.references)
+        held_out = [r.utterance for r in named]
+        references: dict[str, str] | None = {r.utterance.id: r.text for r in named}
+    elif data.validation.audio is not None:
+        held_out, unusable = read_utterances(data.validation.audio)
+        held_out = _usable(held_out, unusable, data, run)
+        references = None
+    else:
+        training, held_out = hold_out(training, data.validation.share, data.validation.max_seconds)
+        references = texts
+    if not training or not held_out:
+        raise AudioError(f"{data.audio}: too few usable files to train and to validate; at least two are needed")
+    labels = None if texts is None else {u.id: vocabulary.encode(texts[u.id]) for u in training}
+    return Material(training, held_out, labels, references)
+
+
+def _usable(found: list[Utterance], bad: list[BadFile], data: DataConfig, run: Run) -> list[Utterance]:
+    # A length that the user ruled out is a wish, not a fault of the file: listed, but not held against it.
+    kept = [u for u in found if data.min_seconds <= u.duration <= data.max_seconds]
+    empty = [BadFile(u.audio, "no audio in it") for u in found if u.duration <= 0]
+    run.skip([*bad, *empty], len(found) + len(bad), data.max_bad_share)
+    run.note_out_of_range(
+        [u for u in found if 0 < u.duration and not data.min_seconds <= u.duration <= data.max_seconds]
+    )
+    return kept
+
+
+def settle_vocabulary(recipe: Recipe, teacher: Teacher | None) -> Vocabulary:
+    """Return the teacher's vocabulary, or that of supervised training.
+
+    Raises:
+        VocabularyError: the recipe insists on another one than the teacher's.
+    """
+    asked = None if recipe.vocabulary is None and teacher is not None else _characters(recipe)
+    if teacher is None:
+        if asked is None:
+            raise ConfigError("neither a teacher nor a vocabulary: give one of them")
+        return asked
+    if asked is not None and set(asked.tokens) - set(teacher.vocabulary.tokens):
+        missing = sorted(set(asked.tokens) - set(teacher.vocabulary.tokens))
+        raise VocabularyError(
+            f"the recipe's vocabulary has {missing[:5]}, which the teacher's ({len(teacher.vocabulary)} tokens) lacks; "
+            "a student distilled frame by frame has its teacher's units: leave `vocabulary` out"
+        )
+    return teacher.vocabulary
+
+
+def _characters(recipe: Recipe) -> Vocabulary:
+    alphabet = "'abcdefghijklmnopqrstuvwxyz" if recipe.vocabulary is None else recipe.vocabulary.alphabet
+    return Vocabulary(("<blk>", "|", *alphabet), blank=0, word_boundary="|")
+

@@ -1,0 +1,149 @@
+"""The run directory: what it holds, how it is begun, and how it is taken up again.
+
+    runs/NAME/  recipe.yaml  environment.json  data/  metrics.jsonl  skipped.jsonl  checkpoints/  best  last
+"""
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kdcompress import __version__
+from kdcompress.audio.manifest import BadFile
+from kdcompress.audio.utterance import Utterance
+from kdcompress.config.recipe import Recipe, dump_recipe, load_recipe
+from kdcompress.distill.checkpoint import write_atomically
+from kdcompress.errors import ConfigError, RunError, TooManyBadFiles
+
+_LIBRARIES = ("torch", "torchaudio", "transformers", "accelerate", "lhotse", "numpy", "soundfile", "soxr")
+
+
+@dataclass
+class Run:
+    """A run directory open for training."""
+
+    folder: Path
+    bad: dict[Path, str] = field(default_factory=dict)
+
+    @classmethod
+    def create(cls, folder: Path, recipe: Recipe) -> "Run":
+        """Begin a run.
+
+        Raises:
+            RunError: the directory exists and is not empty, or cannot be written.
+        """
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise RunError(f"{folder} exists already: choose another --out, or go on with it by --resume")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(folder / "environment.json", json.dumps(environment(), indent=1) + "\n")
+            write_atomically(folder / "recipe.yaml", dump_recipe(recipe))
+        except OSError as error:
+            raise RunError(f"cannot write the run directory {folder}: {error.strerror}; choose another --out") from error
+        return cls(folder)
+
+    @classmethod
+    def resume(cls, folder: Path, recipe: Recipe | None) -> tuple["Run", Recipe]:
+        """Take up a run with its own recipe.
+
+        Raises:
+            RunError: there is no run in the folder.
+            ConfigError: another recipe was given; the loss trajectory would not go on but break.
+        """
+        path = folder / "recipe.yaml"
+        if not path.is_file():
+            raise RunError(f"nothing to resume in {folder}: it has no recipe.yaml; start the run without --resume")
+        own = load_recipe(path)
+        if recipe is not None and recipe != own:
+            key = _first_difference(own.model_dump(mode="json"), recipe.model_dump(mode="json"))
+            raise ConfigError(f"--resume goes on with the run's own recipe, and {key} was given anew; leave it out")
+        run = cls(folder)
+        if run.skipped.is_file():
+            for line in run.skipped.read_text(encoding="utf-8").splitlines():
+                entry = json.loads(line)
+                run.bad[Path(entry["path"])] = entry["reason"]
+        return run, own
+
+    @property
+    def skipped(self) -> Path:
+        """The list of files that were left out, with reasons."""
+        return self.folder / "skipped.jsonl"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object a line: training and validation figures by step."""
+        return self.folder / "metrics.jsonl"
+
+    def log(self, figures: Mapping[str, Any]) -> None:
+        """Append a line to metrics.jsonl."""
+        with open(self.metrics, "a", encoding="utf-8") as file:
+            file.write(json.dumps(figures) + "\n")
+
+    def forget_after(self, step: int) -> None:
+        """Drop the metrics of steps that a resumed run repeats."""
+        if self.metrics.is_file():
+            lines = self.metrics.read_text(encoding="utf-8").splitlines()
+            # A kill in the middle of a write leaves half a line at the end.
+            kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
+            write_atomically(self.metrics, "".join(line + "\n" for line in kept))
+
+    def skip(self, bad: Iterable[BadFile], total: int, allowed_share: float) -> None:
+        """List unusable files, and give up when they are too many.
+
+        Raises:
+            TooManyBadFiles: more than the allowed share of `total` files.
+        """
+        fresh = [entry for entry in bad if entry.path not in self.bad]
+        if not fresh:
+            return
+        self.bad |= {entry.path: entry.reason for entry in fresh}
+        lines = (json.dumps({"path": str(p), "reason": r}, ensure_ascii=False) for p, r in self.bad.items())
+        write_atomically(self.skipped, "".join(line + "\n" for line in lines))
+        if len(self.bad) > allowed_share * total:
+            raise TooManyBadFiles(
+                f"{len(self.bad)} of {total} audio files are unusable, more than data.max_bad_share "
+                f"{allowed_share:.0%} allows; first: {fresh[0].path}: {fresh[0].reason}; all: {self.skipped}"
+            )
+
+    def note_out_of_range(self, utterances: Sequence[Utterance]) -> None:
+        """List utterances that are shorter or longer than the recipe trains on."""
+        if utterances:
+            lines = (json.dumps({"id": u.id, "duration": round(u.duration, 3)}) for u in utterances)
+            write_atomically(self.folder / "out_of_range.jsonl", "".join(line + "\n" for line in lines))
+
+
+def environment() -> dict[str, Any]:
+    """Return what a reader needs to know of the machine to repeat a run."""
+    versions = {}
+    for name in _LIBRARIES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = None
+    return {
+        "kdcompress": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processors": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "libraries": versions,
+        "command": " ".join(["kdcompress", *sys.argv[1:]]),
+    }
+
+
+def _first_difference(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> str:
+    for key, value in old.items():
+        other = new.get(key)
+        if value != other:
+            if isinstance(value, Mapping) and isinstance(other, Mapping):
+                return _first_difference(value, other, f"{prefix}{key}.")
+            return f"{prefix}{key}"
+    return f"{prefix}{next(iter(set(new) - set(old)), '')}"

@@ -1,0 +1,146 @@
+"""Judge a student on held-out audio without transcripts: does it say what its teacher says?"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import jiwer
+import torch
+from torch import Tensor
+
+from kdcompress.audio.utterance import Utterance
+from kdcompress.distill.alignment import common_lengths
+from kdcompress.distill.data import Batch, by_duration, decode
+from kdcompress.distill.losses import kl_divergence
+from kdcompress.distill.posteriors import PosteriorSource
+from kdcompress.students.layers import valid_frames
+from kdcompress.students.student import CtcStudent
+from kdcompress.teachers.teacher import Posteriors
+from kdcompress.text.decode import greedy
+from kdcompress.text.normalize import normalize
+from kdcompress.text.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class ValidationFigures:
+    """What a validation found; None where there is no teacher or there are no references.
+
+    Attributes:
+        kl: teacher ‖ student, mean over valid frames [nats].
+        agreement: WER of the student against the teacher's transcript [%]; characters without word boundary.
+        blank_rate: share of the student's frames whose best token is the blank.
+        teacher_blank_rate: the same of the teacher.
+        wer: against the references [%].
+    """
+
+    kl: float | None
+    agreement: float | None
+    blank_rate: float
+    teacher_blank_rate: float | None
+    wer: float | None
+
+    @property
+    def score(self) -> tuple[float, float]:
+        """What chooses the best checkpoint, lower first: agreement, then KL; without a teacher the WER."""
+        if self.agreement is not None and self.kl is not None:
+            return (self.agreement, self.kl)
+        return (self.wer if self.wer is not None else 100.0, 0.0)
+
+    def to_json(self) -> dict[str, float]:
+        """Return the figures that there are, rounded for metrics.jsonl."""
+        return {name: round(value, 5) for name, value in asdict(self).items() if value is not None}
+
+
+class Validation:
+    """Held-out audio, decoded once, with the teacher's answers to it."""
+
+    def __init__(
+        self,
+        utterances: Sequence[Utterance],
+        vocabulary: Vocabulary,
+        source: PosteriorSource | None,
+        references: Mapping[str, str] | None,
+        batch_seconds: float,
+    ) -> None:
+        """Decode the audio and ask the teacher.
+
+        Args:
+            references: text by utterance id, when the user named some.
+        """
+        self.vocabulary = vocabulary
+        self.references = references
+        self.batches: list[tuple[Batch, Posteriors | None]] = []
+        for group in by_duration(utterances, batch_seconds):
+            batch = decode(group)
+            if batch.ids:
+                self.batches.append((batch, None if source is None else source(batch)))
+        self.teacher_texts = [
+            text
+            for _, posteriors in self.batches
+            if posteriors is not None
+            for text in self._texts(posteriors.log_probs, posteriors.lengths)
+        ]
+
+    def __call__(self, student: CtcStudent, device: torch.device) -> ValidationFigures:
+        """Run the student in eval mode over the held-out audio and compare."""
+        was_training = student.training
+        student.eval()
+        texts: list[str] = []
+        kl = 0.0
+        frames = blanks = teacher_frames = teacher_blanks = 0
+        for batch, posteriors, log_probs, lengths in self._outputs(student, device):
+            texts += self._texts(log_probs, lengths)
+            valid = valid_frames(lengths, log_probs.shape[1])
+            frames += int(lengths.sum())
+            blanks += int((log_probs[valid].argmax(-1) == self.vocabulary.blank).sum())
+            if posteriors is not None:
+                common = common_lengths(posteriors.lengths, lengths, batch.ids)
+                both = valid_frames(common, min(log_probs.shape[1], posteriors.log_probs.shape[1]))
+                answers = posteriors.log_probs[:, : both.shape[1]][both]
+                kl += float(kl_divergence(answers, log_probs[:, : both.shape[1]][both]))
+                teacher_frames += len(answers)
+                teacher_blanks += int((answers.argmax(-1) == self.vocabulary.blank).sum())
+        student.train(was_training)
+        return ValidationFigures(
+            kl=kl / max(1, teacher_frames) if teacher_frames else None,
+            agreement=self._agreement(texts) if self.teacher_texts else None,
+            blank_rate=blanks / max(1, frames),
+            teacher_blank_rate=teacher_blanks / teacher_frames if teacher_frames else None,
+            wer=self._wer(texts),
+        )
+
+    @torch.no_grad()
+    def _outputs(
+        self, student: CtcStudent, device: torch.device
+    ) -> Iterator[tuple[Batch, Posteriors | None, Tensor, Tensor]]:
+        for batch, posteriors in self.batches:
+            log_probs, lengths = student(batch.waveforms.to(device), batch.lengths.to(device))
+            yield batch, posteriors, log_probs, lengths
+
+    def _texts(self, log_probs: Tensor, lengths: Tensor) -> list[str]:
+        rows = log_probs.cpu().numpy()
+        return [
+            greedy(rows[index, :length], self.vocabulary).text(self.vocabulary)
+            for index, length in enumerate(lengths.tolist())
+        ]
+
+    def _agreement(self, texts: Sequence[str]) -> float:
+        rate = jiwer.cer if self.vocabulary.word_boundary is None else jiwer.wer
+        return _rate(rate, self.teacher_texts, texts)
+
+    def _wer(self, texts: Sequence[str]) -> float | None:
+        if self.references is None:
+            return None
+        ids = [id_ for batch, _ in self.batches for id_ in batch.ids]
+        pairs = [
+            (normalize(self.references[id_], "basic"), normalize(text, "basic"))
+            for id_, text in zip(ids, texts, strict=True)
+        ]
+        return _rate(jiwer.wer, [reference for reference, _ in pairs], [text for _, text in pairs])
+
+
+def _rate(measure: object, references: Sequence[str], texts: Sequence[str]) -> float:
+    """Return an error rate [%]; where nobody is expected to speak, 0 for silence and 100 for any word."""
+    spoken = [(r, t) for r, t in zip(references, texts, strict=True) if r]
+    if not spoken:
+        return 100.0 if any(texts) else 0.0
+    return 100 * float(measure([r for r, _ in spoken], [t for _, t in spoken]))  # type: ignore[operator]
