@@ -1,6 +1,8 @@
 """What every test shares: quiet surroundings, deterministic hypothesis, real speech where there is some."""
 
+import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 # Before numpy or torch is imported: the cores are shared between test processes, not threads.
@@ -9,6 +11,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["NO_COLOR"] = "1"
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import settings
 
@@ -25,3 +29,84 @@ def an4() -> Path:
     if not (folder / "test.jsonl").is_file():
         pytest.skip(f"no AN4 at {folder}: set KDCOMPRESS_AN4 to a folder with audio/ and test.jsonl")
     return folder
+
+
+TONES = {"a": 500.0, "b": 1200.0, "c": 2600.0, "|": 5000.0}  # [Hz] what the tone bundle hears as which token
+
+
+@pytest.fixture(scope="session")
+def tone_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a bundle that is right by construction: each tone of TONES is its token, silence the blank.
+
+    Its graph takes every fourth feature frame and asks which token's bands are the loudest. Both variants are
+    the same file; read only.
+    """
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    from kdcompress.frontend.logmel_numpy import mel_filterbank
+    from kdcompress.runtime.bundle import Bundle, Frontend, Variant, file_sha256
+    from kdcompress.text.vocabulary import Vocabulary
+
+    vocabulary = Vocabulary(("<blk>", *TONES), blank=0, word_boundary="|")
+    weights = np.zeros((80, len(vocabulary)), np.float32)
+    for unit, hertz in enumerate(TONES.values(), 1):
+        band = int(mel_filterbank()[round(hertz / 16_000 * 512)].argmax())
+        weights[band - 1 : band + 2, unit] = 1 / 3
+    bias = np.zeros(len(vocabulary), np.float32)
+    bias[0] = -5.0  # silence is -16.6 in every band, a tone about 0 in its own
+    constants = {"weights": weights, "bias": bias, "zero": [0], "end": [2**31], "axis": [1], "four": [4]}
+    graph = helper.make_graph(
+        [
+            helper.make_node("Transpose", ["audio_signal"], ["frames"], perm=[0, 2, 1]),
+            helper.make_node("Slice", ["frames", "zero", "end", "axis", "four"], ["fourth"]),
+            helper.make_node("MatMul", ["fourth", "weights"], ["loudness"]),
+            helper.make_node("Add", ["loudness", "bias"], ["logits"]),
+            helper.make_node("LogSoftmax", ["logits"], ["logprobs"], axis=-1),
+            helper.make_node("Add", ["length", "three"], ["rounded"]),
+            helper.make_node("Div", ["rounded", "four"], ["encoded_lengths"]),
+        ],
+        "tones",
+        [
+            helper.make_tensor_value_info("audio_signal", TensorProto.FLOAT, ["B", 80, "T"]),
+            helper.make_tensor_value_info("length", TensorProto.INT64, ["B"]),
+        ],
+        [
+            helper.make_tensor_value_info("logprobs", TensorProto.FLOAT, ["B", "T4", len(vocabulary)]),
+            helper.make_tensor_value_info("encoded_lengths", TensorProto.INT64, ["B"]),
+        ],
+        [numpy_helper.from_array(np.asarray(v), name) for name, v in {**constants, "three": [3]}.items()],
+    )
+    folder = tmp_path_factory.mktemp("tones")
+    variants = {}
+    for name, file in (("fp32", "model.onnx"), ("int8-dynamic", "model.int8.onnx")):
+        path = folder / file
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+        onnx.save(model, path)
+        variants[name] = Variant(name, file, file_sha256(path), path.stat().st_size, {"MatMul": 1})
+    bundle = Bundle(
+        "portable",
+        vocabulary,
+        0.04,
+        4,
+        variants,
+        frontend=Frontend(normalize="none"),
+        provenance={"parameters": 405},
+    )
+    (folder / "bundle.json").write_text(json.dumps(bundle.to_json()), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def say() -> Callable[[str], npt.NDArray[np.float32]]:
+    """Return what the tone bundle understands: each token sounds for 0.2 s, then 0.2 s are silent."""
+
+    def tones(text: str) -> npt.NDArray[np.float32]:
+        time = np.arange(3200) / 16_000
+        silence = np.zeros(3200)
+        parts = [silence]
+        for token in text.replace(" ", "|"):
+            parts += [0.3 * np.sin(2 * np.pi * TONES[token] * time) * np.hanning(len(time)), silence]
+        return np.concatenate(parts).astype(np.float32)
+
+    return tones

@@ -1,0 +1,147 @@
+"""Word and character error rates over a whole corpus, with their uncertainty.
+
+N utterances, R bootstrap resamples.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jiwer
+import numpy as np
+import numpy.typing as npt
+
+from kdcompress.errors import BenchError
+
+_RESAMPLES = 5_000
+_BLOCK_VALUES = 4_000_000  # bounds the memory of one block of resamples
+_LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class ErrorRate:
+    """Errors of a corpus, counted; the rate is all errors / all reference units, not a mean of utterances.
+
+    Attributes:
+        reference: words or characters in the references.
+        low, high: bootstrap 95 % interval of the rate over utterances; None where the rate is.
+    """
+
+    substitutions: int
+    insertions: int
+    deletions: int
+    reference: int
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def errors(self) -> int:
+        """Edits that turn the hypotheses into the references."""
+        return self.substitutions + self.insertions + self.deletions
+
+    @property
+    def rate(self) -> float | None:
+        """Errors per reference unit; None where the references are all empty."""
+        return self.errors / self.reference if self.reference else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data; the rate is written out."""
+        return {
+            "rate": self.rate,
+            "low": self.low,
+            "high": self.high,
+            "substitutions": self.substitutions,
+            "insertions": self.insertions,
+            "deletions": self.deletions,
+            "reference": self.reference,
+        }
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Word and character error rate of one candidate."""
+
+    wer: ErrorRate
+    cer: ErrorRate
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {"wer": self.wer.to_json(), "cer": self.cer.to_json()}
+
+
+def score(references: Sequence[str], hypotheses: Sequence[str], *, seed: int = 0) -> Accuracy:
+    """Count the errors of normalised hypotheses against normalised references, in the same order.
+
+    Raises:
+        BenchError: the numbers of references and hypotheses differ, or there are none.
+    """
+    if len(references) != len(hypotheses) or not references:
+        raise BenchError(
+            f"{len(hypotheses)} hypotheses for {len(references)} references; expected one for each, and some"
+        )
+    return Accuracy(
+        wer=_rate(*_count_words(references, hypotheses), seed),
+        cer=_rate(*_count_characters(references, hypotheses), seed),
+    )
+
+
+def bootstrap_interval(
+    errors: npt.NDArray[np.int64], reference: npt.NDArray[np.int64], *, seed: int = 0, level: float = _LEVEL
+) -> tuple[float, float]:
+    """Return the percentile interval of sum(errors) / sum(reference) when utterances are drawn anew.
+
+    Args:
+        errors: int64 [N], errors of each utterance.
+        reference: int64 [N], its reference units; at least one is above 0.
+        seed: of the resampling.
+        level: probability that the interval covers.
+
+    Source: Bisani & Ney, Bootstrap estimates for confidence intervals in ASR performance evaluation (2004).
+    """
+    rng = np.random.default_rng(seed)
+    count = len(errors)
+    both = np.stack([errors, reference], axis=1)
+    totals = []
+    remaining = _RESAMPLES
+    while remaining:
+        size = min(remaining, max(1, _BLOCK_VALUES // count))
+        totals.append(both[rng.integers(0, count, (size, count))].sum(axis=1))
+        remaining -= size
+    sums = np.concatenate(totals)
+    sums = sums[sums[:, 1] > 0]
+    tail = (1 - level) / 2
+    low, high = np.quantile(sums[:, 0] / sums[:, 1], [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def _rate(counts: npt.NDArray[np.int64], reference: npt.NDArray[np.int64], seed: int) -> ErrorRate:
+    substitutions, insertions, deletions = (int(total) for total in counts.sum(axis=0))
+    total = int(reference.sum())
+    low, high = bootstrap_interval(counts.sum(axis=1), reference, seed=seed) if total else (None, None)
+    return ErrorRate(substitutions, insertions, deletions, total, low, high)
+
+
+def _count_words(
+    references: Sequence[str], hypotheses: Sequence[str]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    output = jiwer.process_words(list(references), list(hypotheses))
+    return _count(output.alignments), np.array([len(words) for words in output.references], np.int64)
+
+
+def _count_characters(
+    references: Sequence[str], hypotheses: Sequence[str]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    output = jiwer.process_characters(list(references), list(hypotheses))
+    return _count(output.alignments), np.array([len(chars) for chars in output.references], np.int64)
+
+
+def _count(alignments: Sequence[Sequence[Any]]) -> npt.NDArray[np.int64]:
+    """Return substitutions, insertions and deletions of each utterance, int64 [N, 3]."""
+    counts = np.zeros((len(alignments), 3), np.int64)
+    column = {"substitute": 0, "insert": 1, "delete": 2}
+    for row, chunks in enumerate(alignments):
+        for chunk in chunks:
+            if chunk.type != "equal":
+                units = max(chunk.ref_end_idx - chunk.ref_start_idx, chunk.hyp_end_idx - chunk.hyp_start_idx)
+                counts[row, column[chunk.type]] += units
+    return counts

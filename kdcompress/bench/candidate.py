@@ -1,0 +1,143 @@
+"""What can be measured: anything that turns samples into text and says where its time went.
+
+S samples.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from kdcompress.frontend.logmel_numpy import log_mel
+from kdcompress.runtime.bundle import Bundle
+from kdcompress.runtime.recognizer import Recognizer, pad
+from kdcompress.runtime.session import Provider
+
+Waveform: TypeAlias = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """The text of one utterance, and the seconds that its parts took.
+
+    Attributes:
+        features: 0 where the model computes them itself; `model` then contains them.
+    """
+
+    text: str
+    features: float
+    model: float
+    decoding: float
+
+
+@dataclass(frozen=True)
+class Facts:
+    """How a candidate really runs, known once it is loaded.
+
+    Attributes:
+        runtime: program and version.
+        provider: what the model runs on: `cpu`, `cuda`.
+        threads: given to the model.
+        nodes: how many operators each execution provider ran, where the runtime can tell.
+        features_in_model: the model's time contains the features.
+        notes: what a reader of the figures must know.
+    """
+
+    runtime: str
+    provider: str
+    threads: int
+    nodes: Mapping[str, int] = field(default_factory=dict)
+    features_in_model: bool = False
+    notes: tuple[str, ...] = ()
+
+
+class Candidate(Protocol):
+    """A model in a runtime.
+
+    Attributes:
+        name: unique in a report.
+        bytes: size on disk of what must be shipped, None where unknown.
+        parameters: number of weights, None where unknown; may be known after `load` only, like `bytes`.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def bytes(self) -> int | None: ...
+    @property
+    def parameters(self) -> int | None: ...
+
+    def load(self) -> None:
+        """Open the model; timed. Any exception marks the candidate as failed."""
+        ...
+
+    def facts(self) -> Facts:
+        """Say how it runs; called once after `load`, outside every clock."""
+        ...
+
+    def recognise(self, samples: Waveform) -> Recognition:
+        """Turn samples float32 [S] at 16 kHz into text; raises rather than answer nonsense."""
+        ...
+
+
+class BundleCandidate:
+    """One variant of a bundle in our own runtime."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        variant: str,
+        provider: Provider = "cpu",
+        threads: int = 1,
+        name: str | None = None,
+    ) -> None:
+        self._bundle = bundle
+        self._variant = bundle.variant(variant)
+        self._provider: Provider = provider
+        self._threads = threads
+        self._recognizer: Recognizer | None = None
+        self.name = name or f"{bundle.directory.resolve().name} {variant}"
+        self.bytes: int | None = self._variant.bytes
+        self.parameters = bundle.parameters
+
+    def load(self) -> None:
+        """Create the session."""
+        self._recognizer = Recognizer(self._bundle, self._variant.name, self._provider, self._threads)
+
+    def facts(self) -> Facts:
+        """Say which provider ran how many nodes of a one-second run."""
+        import onnxruntime
+
+        session = self._loaded().session
+        features, lengths = pad([log_mel(_noise(1.0))])
+        nodes = session.node_providers(features, lengths)
+        notes = []
+        if self._provider == "cuda":
+            if elsewhere := sum(nodes.values()) - nodes.get(session.provider, 0):
+                notes.append(f"{elsewhere} of {sum(nodes.values())} nodes ran on the CPU, not on CUDA")
+            if "int8" in self._variant.name:
+                notes.append("dynamic int8 has no CUDA kernels: use fp32 on the GPU, int8 on the CPU")
+        return Facts(
+            runtime=f"onnxruntime {onnxruntime.__version__}",
+            provider=self._provider,
+            threads=session.threads,
+            nodes=nodes,
+            notes=tuple(notes),
+        )
+
+    def recognise(self, samples: Waveform) -> Recognition:
+        """Run features, graph and CTC decoding."""
+        transcript = self._loaded().transcribe(samples)
+        timings = transcript.timings
+        return Recognition(transcript.text, timings.features, timings.model, timings.decoding)
+
+    def _loaded(self) -> Recognizer:
+        if self._recognizer is None:
+            raise RuntimeError("load() comes first")
+        return self._recognizer
+
+
+def _noise(seconds: float) -> Waveform:
+    return np.random.default_rng(0).normal(0, 0.01, round(16_000 * seconds)).astype(np.float32)

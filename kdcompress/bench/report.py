@@ -1,0 +1,155 @@
+"""What a benchmark found, as data."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kdcompress.bench.accuracy import Accuracy
+from kdcompress.bench.candidate import Facts
+from kdcompress.bench.machine import Machine
+from kdcompress.bench.timing import Timing
+from kdcompress.errors import BenchError
+
+SCHEMA = 1
+KIND = "kdcompress-bench"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How it was measured.
+
+    Attributes:
+        source: the manifest.
+        utterances: how many.
+        audio_seconds: their length together [s].
+        repeats: timed passes over all utterances, after one untimed pass.
+        block: utterances that a candidate hears in a row before the next one's turn.
+        normalizer, normalizer_version: what both sides went through before they were compared.
+        reference: the candidate that speeds are compared with.
+        seed: of the bootstrap.
+    """
+
+    source: str
+    utterances: int
+    audio_seconds: float
+    repeats: int
+    block: int
+    normalizer: str
+    normalizer_version: int
+    reference: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Heard:
+    """One utterance: what was said."""
+
+    id: str
+    duration: float
+    reference: str
+
+
+@dataclass(frozen=True)
+class CandidateResult:
+    """What was found about one candidate.
+
+    Attributes:
+        failed: why it was not timed; None where all went well.
+        hypotheses: raw text by utterance id; where it failed, up to there.
+        timing, accuracy: None where it failed.
+    """
+
+    name: str
+    bytes: int | None
+    parameters: int | None
+    facts: Facts | None
+    failed: str | None = None
+    accuracy: Accuracy | None = None
+    timing: Timing | None = None
+    hypotheses: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {
+            "name": self.name,
+            "bytes": self.bytes,
+            "parameters": self.parameters,
+            "facts": asdict(self.facts) if self.facts else None,
+            "failed": self.failed,
+            "accuracy": self.accuracy.to_json() if self.accuracy else None,
+            "timing": asdict(self.timing) if self.timing else None,
+            "hypotheses": dict(self.hypotheses),
+        }
+
+
+@dataclass(frozen=True)
+class BenchReport:
+    """All of it.
+
+    Attributes:
+        created: when the run ended, UTC, ISO 8601.
+        audio_decoding_rtf: reading, decoding and resampling the files, the same for all candidates and
+            part of no other figure.
+        utterances: what was to be heard.
+        results: in the order in which the candidates were given.
+    """
+
+    created: str
+    machine: Machine
+    settings: Settings
+    audio_decoding_rtf: float
+    utterances: tuple[Heard, ...]
+    results: tuple[CandidateResult, ...]
+
+    @property
+    def failed(self) -> bool:
+        """Whether any candidate failed."""
+        return any(result.failed for result in self.results)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data; the schema number changes when a key changes its meaning or goes."""
+        return {
+            "schema": SCHEMA,
+            "kind": KIND,
+            "created": self.created,
+            "machine": asdict(self.machine),
+            "settings": asdict(self.settings),
+            "audio_decoding_rtf": self.audio_decoding_rtf,
+            "utterances": [asdict(utterance) for utterance in self.utterances],
+            "results": [result.to_json() for result in self.results],
+        }
+
+
+def dump_report(report: BenchReport) -> str:
+    """Return a report as JSON text."""
+    return json.dumps(report.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def check_writable(path: Path) -> None:
+    """Find out before minutes of measuring whether a report can be written.
+
+    Raises:
+        BenchError: the path is a folder, or its folder is missing or not writable.
+    """
+    if path.is_dir():
+        raise BenchError(f"{path} is a folder; give a file name for the report")
+    if not path.parent.is_dir():
+        raise BenchError(f"the folder {path.parent} for the report does not exist; create it first")
+    if not os.access(path.parent, os.W_OK):
+        raise BenchError(f"the folder {path.parent} for the report is not writable; choose another")
+
+
+def write_report(report: BenchReport, path: Path) -> None:
+    """Write a report in one step: the file is complete, or as it was."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(dump_report(report))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,136 @@
+"""An onnxruntime session that runs where it was told to, or not at all.
+
+B batch, T feature frames, F mel bands, T' output frames, V vocabulary.
+"""
+
+import json
+import os
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from kdcompress.errors import BundleError, ConfigError
+
+Provider: TypeAlias = Literal["cpu", "cuda"]
+FloatArray: TypeAlias = npt.NDArray[np.float32]
+IntArray: TypeAlias = npt.NDArray[np.int64]
+
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_INPUTS = ("audio_signal", "length")
+_OUTPUTS = ("logprobs", "encoded_lengths")
+_ERRORS_ONLY = 3  # onnxruntime's severity: 0 verbose, 1 info, 2 warning, 3 error, 4 fatal
+
+
+class Session:
+    """A graph of the portable profile, loaded.
+
+    Attributes:
+        graph: the file.
+        provider: the execution provider asked for, which is the session's first one.
+        threads: within one operator; operators run one after the other.
+
+    Raises:
+        ConfigError: this onnxruntime has no such provider, or the number of threads is below 1.
+        BundleError: the file is no graph that can be loaded or has other inputs and outputs, or onnxruntime
+            fell back to another provider.
+    """
+
+    def __init__(self, graph: Path, provider: Provider = "cpu", threads: int | None = None) -> None:
+        self.graph = graph
+        self.provider = _provider_name(provider)
+        self.threads = available_cores() if threads is None else threads
+        if self.threads < 1:
+            raise ConfigError(f"threads must be 1 or more, found {threads}")
+        self._session = self._open(self._options())
+        if self.providers[0] != self.provider:
+            raise BundleError(
+                f"asked for {self.provider}, but onnxruntime fell back to {self.providers[0]}: check the "
+                "CUDA and cuDNN libraries that onnxruntime-gpu needs, or choose the provider cpu"
+            )
+        inputs = tuple(i.name for i in self._session.get_inputs())
+        outputs = tuple(o.name for o in self._session.get_outputs())
+        if set(inputs) != set(_INPUTS) or not set(_OUTPUTS) <= set(outputs):
+            raise BundleError(
+                f"{graph} maps {', '.join(inputs)} to {', '.join(outputs)}; the portable profile maps "
+                f"{', '.join(_INPUTS)} to {', '.join(_OUTPUTS)}: export the run again"
+            )
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """The providers that the session registered, by priority; a node may run on any of them."""
+        return tuple(self._session.get_providers())
+
+    def run(self, features: FloatArray, lengths: IntArray) -> tuple[FloatArray, IntArray]:
+        """Map features [B, T, F] and lengths [B] to log posteriors [B, T', V] and lengths [B]."""
+        log_probs, encoded = self._session.run(list(_OUTPUTS), _feeds(features, lengths))
+        return log_probs, encoded
+
+    def node_providers(self, features: FloatArray, lengths: IntArray) -> dict[str, int]:
+        """Count the nodes that each provider really ran, from a profile of one run.
+
+        Loads the graph a second time: profiling cannot be switched on later, and would slow every run.
+        """
+        with tempfile.TemporaryDirectory(prefix="kdcompress-") as folder:
+            options = self._options()
+            options.enable_profiling = True
+            options.profile_file_prefix = str(Path(folder) / "profile")
+            session = self._open(options)
+            session.run(list(_OUTPUTS), _feeds(features, lengths))
+            events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+        ran = {
+            (event["name"], event["args"]["provider"])
+            for event in events
+            if event.get("cat") == "Node" and event.get("args", {}).get("provider")
+        }
+        return dict(Counter(provider for _, provider in sorted(ran)))
+
+    def _options(self) -> onnxruntime.SessionOptions:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.log_severity_level = _ERRORS_ONLY
+        return options
+
+    def _open(self, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
+        try:
+            return onnxruntime.InferenceSession(str(self.graph), options, providers=self._asked())
+        # onnxruntime's own exceptions share no base class but Exception.
+        except Exception as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+            raise BundleError(f"{self.graph} cannot be loaded by onnxruntime: {reason}") from error
+
+    def _asked(self) -> list[str]:
+        # CPU after CUDA lets onnxruntime put shape arithmetic there; node_providers tells what went where.
+        return list(dict.fromkeys([self.provider, _PROVIDERS["cpu"]]))
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use: less than the machine's where it is pinned."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _provider_name(provider: str) -> str:
+    if provider not in _PROVIDERS:
+        raise ConfigError(f"no provider {provider!r}; there are {', '.join(_PROVIDERS)}")
+    name = _PROVIDERS[provider]
+    available = onnxruntime.get_available_providers()
+    if name not in available:
+        raise ConfigError(
+            f"this onnxruntime {onnxruntime.__version__} has no {name} (it has {', '.join(available)}): "
+            "pip uninstall onnxruntime && pip install onnxruntime-gpu, or choose the provider cpu"
+        )
+    return name
+
+
+def _feeds(features: FloatArray, lengths: IntArray) -> dict[str, Any]:
+    # The graph wants [B, F, T]; onnxruntime copies what is not contiguous.
+    return {_INPUTS[0]: np.ascontiguousarray(features.transpose(0, 2, 1)), _INPUTS[1]: lengths}
