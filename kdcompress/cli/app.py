@@ -7,6 +7,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from kdcompress import __version__
+from kdcompress.cli.distill import distill
 from kdcompress.cli.recipes import recipes
 from kdcompress.errors import KdcompressError, MissingExtra
 
@@ -22,6 +23,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # help is plain text: brackets mean brackets, and rich need not be imported
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(distill)
 app.add_typer(recipes, name="recipes")
 
 

@@ -1,11 +1,12 @@
 """`kdcompress distill`: parse, train, render."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kdcompress.config.recipe import Recipe
+if TYPE_CHECKING:
+    from kdcompress.config.recipe import Recipe
 
 
 def distill(
@@ -55,7 +56,7 @@ def distill(
 
 def _recipe(
     name: str | None, teacher: str | None, audio: Path | None, preset: str | None, sets: list[str], resume: bool
-) -> Recipe | None:
+) -> "Recipe | None":
     """Lay the flags over the named recipe (or over the defaults); None when a run goes on with its own."""
     from kdcompress.config.recipe import make_recipe, merge, read_layers
     from kdcompress.errors import ConfigError
