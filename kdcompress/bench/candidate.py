@@ -3,15 +3,16 @@
 S samples.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from kdcompress.frontend.logmel_numpy import log_mel
-from kdcompress.runtime.bundle import Bundle
+from kdcompress.runtime.bundle import Bundle, open_bundle
 from kdcompress.runtime.recognizer import Recognizer, pad
 from kdcompress.runtime.session import Provider
 
@@ -137,6 +138,25 @@ class BundleCandidate:
         if self._recognizer is None:
             raise RuntimeError("load() comes first")
         return self._recognizer
+
+
+def bundle_candidates(
+    bundles: Sequence[Path], variants: Sequence[str] = (), provider: Provider = "cpu", threads: int = 1
+) -> list[BundleCandidate]:
+    """Return a candidate for every variant of every bundle, or for those named; names are unique.
+
+    Raises:
+        BundleError: a directory is no bundle, or has none of the variants.
+    """
+    opened = [open_bundle(path) for path in bundles]
+    short = [bundle.directory.resolve().name for bundle in opened]
+    # Two bundles of one name in different folders: only their paths tell them apart.
+    labels = short if len(set(short)) == len(short) else [str(bundle.directory) for bundle in opened]
+    return [
+        BundleCandidate(bundle, variant, provider, threads, f"{label} {variant}")
+        for bundle, label in zip(opened, labels, strict=True)
+        for variant in variants or bundle.variants
+    ]
 
 
 def _noise(seconds: float) -> Waveform:

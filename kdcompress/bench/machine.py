@@ -44,7 +44,7 @@ class Machine:
             unknown. Without them int8 gains little.
         governor: the frequency governor, None where unknown.
         gpu: name and driver, one per device; asked for only when a GPU takes part.
-        load_average: processes that wanted a core over the last minute, when the run began.
+        load_average: processes that wanted a core over the last minute, before anything was timed.
         versions: of Python, kdcompress and the packages that are installed.
         environment: variables that set thread numbers, where set.
     """

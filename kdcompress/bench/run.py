@@ -9,7 +9,7 @@ rotates, so that a machine that is slow for a while is slow for all.
 import gc
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import TypeAlias
 
@@ -29,6 +29,11 @@ Progress: TypeAlias = Callable[[str, float, float], None]
 # Long enough that the untimed utterance before each block costs little, short enough that the machine's
 # moods are shared.
 BLOCK = 10
+
+# Cores busy on average while the clock ran, as parts of one: below, others had the CPU; that many above the
+# stated threads, something did not keep to them.
+_TOO_IDLE = 0.8
+_TOO_MANY = 0.2
 
 
 @dataclass
@@ -221,20 +226,31 @@ def _result(
     run: _Run, reference: _Run, clips: Sequence[_Clip], normalizer: str, seed: int
 ) -> CandidateResult:
     candidate = run.candidate
-    facts = run.facts
-    if facts and run.changed:
-        note = f"{len(run.changed)} transcripts changed between repeats"
-        facts = Facts(**{**vars(facts), "notes": (*facts.notes, note)})
     return CandidateResult(
         name=candidate.name,
         bytes=candidate.bytes,
         parameters=candidate.parameters,
-        facts=facts,
+        facts=run.facts and replace(run.facts, notes=(*run.facts.notes, *_notes(run))),
         failed=run.failed,
         accuracy=None if run.failed else _accuracy(run, clips, normalizer, seed),
         timing=None if run.failed else _timing(run, reference, sum(clip.seconds for clip in clips)),
         hypotheses=run.texts,
     )
+
+
+def _notes(run: _Run) -> list[str]:
+    """Say what makes the figures doubtful, found while they were taken."""
+    notes = []
+    if run.changed:
+        notes.append(f"{len(run.changed)} transcripts changed between repeats")
+    if run.failed or run.facts is None or run.facts.provider != "cpu":
+        return notes
+    busy = run.cpu / sum(run.total)
+    if busy < _TOO_IDLE:
+        notes.append(f"waited for the CPU: {busy:.2f} cores of it were got, so all times are too long")
+    if busy > run.facts.threads + _TOO_MANY:
+        notes.append(f"kept {busy:.2f} cores busy, though threads is {run.facts.threads}")
+    return notes
 
 
 def _accuracy(run: _Run, clips: Sequence[_Clip], normalizer: str, seed: int) -> Accuracy:

@@ -1,0 +1,106 @@
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kdcompress.errors import BundleError
+from kdcompress.runtime.bundle import Bundle, open_bundle
+
+
+@pytest.fixture
+def folder(tone_bundle: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tone_bundle, tmp_path / "bundle"))
+
+
+def rewrite(folder: Path, **changes: Any) -> None:
+    file = folder / "bundle.json"
+    data = json.loads(file.read_text())
+    for path, value in changes.items():
+        *parents, last = path.split("__")
+        target = data
+        for key in parents:
+            target = target[key]
+        if value is ...:
+            del target[last]
+        else:
+            target[last] = value
+    file.write_text(json.dumps(data))
+
+
+def test_what_is_written_is_read_back(tone_bundle: Path) -> None:
+    bundle = open_bundle(tone_bundle, verify=True)
+    text = json.dumps(
+        replace(bundle, provenance={"run": "x", "parameters": 7}, parity={"fp32": {"max": 0.1}}).to_json()
+    )
+    again = Bundle.from_json(json.loads(text), tone_bundle)
+    assert replace(again, provenance=bundle.provenance, parity=bundle.parity) == bundle
+    assert (again.parameters, again.parity) == (7, {"fp32": {"max": 0.1}})
+
+
+def test_int8_is_the_default_and_fp32_where_there_is_none(tone_bundle: Path) -> None:
+    bundle = open_bundle(tone_bundle)
+    assert bundle.variant().name == "int8-dynamic"
+    assert bundle.variant("fp32").name == "fp32"
+    assert replace(bundle, variants={"fp32": bundle.variants["fp32"]}).variant().name == "fp32"
+    with pytest.raises(BundleError, match="no variant 'int4'; it has fp32, int8-dynamic"):
+        bundle.variant("int4")
+
+
+def test_a_bundle_may_be_made_of_links_as_hub_downloads_are(folder: Path, tmp_path: Path) -> None:
+    blob = (folder / "model.onnx").rename(tmp_path / "blob")
+    (folder / "model.onnx").symlink_to(blob)
+    assert open_bundle(folder, verify=True).variant("fp32").bytes == blob.stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"schema": 2}, "has schema 2, this version reads 1"),
+        ({"kind": "other"}, 'does not say "kind"'),
+        ({"variants": {}}, "lists no variants"),
+        ({"variants": ...}, "malformed: KeyError"),
+        ({"frontend": None}, "malformed: TypeError"),
+        ({"variants__fp32__bytes": "many"}, "malformed: ValueError"),
+        ({"frame_shift": 0}, "frame_shift 0.0; expected seconds above 0"),
+        ({"vocabulary__blank": 99}, "malformed: blank 99"),
+        ({"variants__fp32__bytes": 3}, "where bundle.json says 3: it was altered or cut short"),
+        ({"variants__fp32__file": "gone.onnx"}, "gone.onnx is missing though bundle.json lists it"),
+        ({"variants__fp32__file": "../model.onnx"}, "expected a plain file name"),
+        ({"variants__fp32__file": "/etc/passwd"}, "expected a plain file name"),
+        ({"variants__fp32__file": "..\\model.onnx"}, "expected a plain file name"),
+        ({"variants__fp32__file": ".."}, "expected a plain file name"),
+    ],
+)
+def test_a_bundle_that_is_not_right_is_refused_in_one_line(folder: Path, changes: Any, message: str) -> None:
+    # Where the path leads must not matter: the named file exists.
+    shutil.copy(folder / "model.onnx", folder.parent / "model.onnx")
+    rewrite(folder, **changes)
+    with pytest.raises(BundleError) as caught:
+        open_bundle(folder)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_altered_graph_of_the_same_size_is_found_on_request(folder: Path) -> None:
+    graph = bytearray((folder / "model.onnx").read_bytes())
+    graph[-1] ^= 1
+    (folder / "model.onnx").write_bytes(graph)
+    open_bundle(folder)
+    with pytest.raises(BundleError, match="sha256"):
+        open_bundle(folder, verify=True)
+
+
+def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="no such directory"):
+        open_bundle(tmp_path / "none")
+    with pytest.raises(BundleError, match=r"it has no bundle\.json"):
+        open_bundle(tmp_path)
+    (tmp_path / "bundle.json").write_text("{")
+    with pytest.raises(BundleError, match="cannot be read as JSON"):
+        open_bundle(tmp_path)
+    (tmp_path / "bundle.json").write_text("[]")
+    with pytest.raises(BundleError, match='does not say "kind"'):
+        open_bundle(tmp_path)
