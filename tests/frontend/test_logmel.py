@@ -32,6 +32,7 @@ def test_torch_and_numpy_agree(samples: int, normalize: Normalize) -> None:
 
 
 @pytest.mark.parametrize("normalize", ["per_feature", "none"])
+@settings(max_examples=20)
 @given(
     sizes=st.lists(st.integers(160, 6000), min_size=1, max_size=4), filler=st.sampled_from([0.0, 0.7, -3.0])
 )
