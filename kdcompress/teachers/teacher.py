@@ -44,7 +44,8 @@ class Posteriors:
             raise ValueError(f"log_probs must be float32 [B, T, V], found {_shape(self.log_probs)}")
         if self.lengths.shape != self.log_probs.shape[:1] or self.lengths.dtype != torch.int64:
             raise ValueError(
-                f"lengths must be int64 [{self.log_probs.shape[0]}] (one per row), found {_shape(self.lengths)}"
+                f"lengths must be int64 [{self.log_probs.shape[0]}] (one per row), found "
+                f"{_shape(self.lengths)}"
             )
         if not self.frame_shift > 0:
             raise ValueError(f"frame_shift must be a positive number of seconds, found {self.frame_shift}")
@@ -106,21 +107,27 @@ def resolve_teacher(text: str) -> TeacherConfig:
         TeacherError: the text is none of them; says what was looked for.
     """
     folder = Path(text).expanduser()
-    if (folder / "best" / "student.json").is_file() or (folder / "student.json").is_file():
+    # best and last are what a run says about its checkpoints; student.json is in each of these.
+    if any((folder / name).exists() for name in ("best", "last", "student.json")):
         return CheckpointTeacher(path=folder)
     if (folder / "config.json").is_file():
         return HuggingFaceTeacher(path=str(folder))
     if folder.exists():
         raise TeacherError(
-            f"{text} is no teacher: found neither best/student.json (a run), student.json (a checkpoint) "
-            "nor config.json (a Hugging Face model) in it"
+            f"{text} is no teacher: found neither best or last (a run that has reached a validation), "
+            "student.json (a checkpoint) nor config.json (a Hugging Face model) in it"
         )
-    if _HUB_ID.fullmatch(text):
+    if looks_like_hub_id(text):
         return HuggingFaceTeacher(path=text)
     raise TeacherError(
         f"no teacher {text!r}: no such folder, and not a hub id either; expected a run directory, a "
         "Hugging Face model directory or ORGANISATION/MODEL"
     )
+
+
+def looks_like_hub_id(text: str) -> bool:
+    """Tell whether a text has the form ORGANISATION/MODEL."""
+    return _HUB_ID.fullmatch(text) is not None
 
 
 def open_teacher(config: TeacherConfig, device: torch.device | str = "cpu") -> Teacher:

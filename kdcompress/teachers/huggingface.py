@@ -1,0 +1,236 @@
+"""Any CTC model that transformers' `AutoModelForCTC` opens, as a teacher.
+
+Tested families: wav2vec2, HuBERT, WavLM, wav2vec2-conformer, UniSpeech, data2vec-audio (waveform in, 20 ms),
+wav2vec2-BERT (mel features in, 20 ms) and Parakeet-CTC (mel features in, 80 ms). Others work when their
+model class says how long its output is. Weights must be safetensors.
+
+Whether the attention mask really hides padding is measured when the model is opened, since families and even
+checkpoints differ: group normalisation over time (wav2vec2-base, HuBERT-base), the convolutions of
+wav2vec2-conformer and of data2vec-audio, and convolutional adapters hear the padding beside an utterance,
+whatever the mask says. Such models are run in groups of equal length, without padding: exact, but slower on a
+GPU.
+
+B batch, S samples, T frames, V vocabulary.
+"""
+
+import hashlib
+import math
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from typing_extensions import Self
+
+from kdcompress.audio.utterance import SAMPLE_RATE
+from kdcompress.config.teacher import HuggingFaceTeacher
+from kdcompress.errors import MissingExtra, TeacherError
+from kdcompress.frontend.torchaudio_import import load_torchaudio
+from kdcompress.teachers.huggingface_files import check_vocabulary, find_folder, fingerprint, weight_files
+from kdcompress.teachers.huggingface_vocabulary import find_vocabulary
+from kdcompress.teachers.teacher import Posteriors
+
+# Two frames of Kaldi's filterbank (400 + 160 samples): one input of wav2vec2-BERT, and enough for the
+# variance that Parakeet's features are divided by.
+_SHORTEST_FEATURES = 560  # [samples]
+
+# Trained weights lack this vector, which only masks in training; transformers draws it at random.
+_UNUSED_IN_EVAL = "masked_spec_embed"
+
+
+class TransformersTeacher:
+    """A frozen transformers CTC model with its own feature extractor; see `Teacher` for the attributes."""
+
+    def __init__(self, name: str, model: Any, extractor: Any, tokenizer: Any, files: str) -> None:
+        self._name = name
+        self._model = model.float().eval().requires_grad_(False)
+        self._extractor = extractor
+        self._takes_waveforms = model.main_input_name == "input_values"
+        self._frames = _length_function(name, model)
+        self._shortest = _receptive_field(model.config) if self._takes_waveforms else _SHORTEST_FEATURES
+        self.sample_rate = _sample_rate(name, extractor)
+        self._mask_hides_padding, outputs = self._probe()
+        self.frame_shift = self._measure_frame_shift()
+        self.vocabulary = find_vocabulary(name, tokenizer, model.config.pad_token_id, outputs)
+        self.fingerprint = hashlib.sha256(f"{files} {self.vocabulary.fingerprint}".encode()).hexdigest()[:12]
+        self.parameters = sum(p.numel() for p in model.parameters())
+        self.bytes = 4 * self.parameters
+
+    def posteriors(self, waveforms: Tensor, lengths: Tensor) -> Posteriors:
+        """Listen to a batch; see `Teacher.posteriors`.
+
+        An utterance shorter than the model's receptive field is extended with zeros to one frame; an
+        empty one has length 0.
+        """
+        samples: list[int] = lengths.tolist()
+        inputs = [self._prepare(waveform[:n]) for waveform, n in zip(waveforms, samples, strict=True)]
+        groups = [list(range(len(inputs)))] if self._mask_hides_padding else _equal_sizes(inputs)
+        # no_grad, not inference_mode: the result enters losses that autograd runs through.
+        with torch.no_grad():
+            runs = [(rows, *self._run([inputs[row] for row in rows])) for rows in groups if rows]
+        longest = max((logits.shape[1] for _, logits, _ in runs), default=0)
+        # Padding is the uniform distribution: no later reader can then hear what padded the batch.
+        size = len(self.vocabulary)
+        log_probs = torch.full((len(inputs), longest, size), -math.log(size), device=self._model.device)
+        frames = torch.zeros(len(inputs), dtype=torch.int64)
+        for rows, logits, counts in runs:
+            for row, logit, count in zip(rows, logits, counts, strict=True):
+                if samples[row] > 0:
+                    log_probs[row, :count] = logit[:count].float().log_softmax(dim=-1)
+                    frames[row] = count
+        if not torch.isfinite(log_probs).all():
+            raise TeacherError(
+                f"teacher {self._name} gave NaN or infinity: its weights or the audio are damaged"
+            )
+        return Posteriors(log_probs, frames.to(log_probs.device), self.frame_shift)
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move the weights; returns itself."""
+        self._model.to(device)
+        return self
+
+    def _prepare(self, waveform: Tensor) -> Tensor:
+        """Turn one utterance, without padding, into the model's input: [S] or features [frames, bands]."""
+        missing = max(0, self._shortest - len(waveform))
+        if not self._takes_waveforms:
+            padded = torch.nn.functional.pad(waveform.float(), (0, missing)).cpu().numpy()
+            features = self._extractor(padded, sampling_rate=self.sample_rate, return_tensors="pt")
+            mask = features.get("attention_mask")
+            count = features["input_features"].shape[1] if mask is None else int(mask.sum())
+            return features["input_features"][0, :count].to(self._model.device, torch.float32)
+        waveform = waveform.to(self._model.device, torch.float32)
+        if getattr(self._extractor, "do_normalize", False) and len(waveform):
+            # As Wav2Vec2FeatureExtractor does, on the device; zeros that are added later stay zeros.
+            waveform = (waveform - waveform.mean()) / (waveform.var(correction=0) + 1e-7).sqrt()
+        return torch.nn.functional.pad(waveform, (0, missing))
+
+    def _run(self, inputs: Sequence[Tensor]) -> tuple[Tensor, list[int]]:
+        """Return logits [b, T, V] and the valid frames of each; without mask where sizes are equal."""
+        sizes = torch.tensor([len(x) for x in inputs])
+        batch = pad_sequence(list(inputs), batch_first=True)
+        with _quiet():
+            if (sizes == sizes[0]).all():
+                logits = self._model(batch).logits
+                return logits, [logits.shape[1]] * len(inputs)
+            mask = (torch.arange(batch.shape[1]) < sizes[:, None]).long().to(batch.device)
+            logits = self._model(batch, attention_mask=mask).logits
+        return logits, [min(int(n), logits.shape[1]) for n in self._frames(sizes)]
+
+    def _probe(self) -> tuple[bool, int]:
+        """Find out by trial whether masked padding goes unheard, and the size of V."""
+        noise = 0.1 * torch.randn(SAMPLE_RATE, generator=torch.Generator().manual_seed(0))
+        short, long = self._prepare(noise[: SAMPLE_RATE * 6 // 10]), self._prepare(noise)
+        with torch.no_grad():
+            alone, (count,) = self._run([short])
+            together, counts = self._run([short, long])
+        # Logits, not probabilities: a saturated blank would hide a leak. Rounding is about 1e-6 of the
+        # spread, a leak at the edge of an utterance 1e-2 or more.
+        same = counts[0] == count and bool(
+            (alone[0] - together[0, :count]).abs().max() <= 1e-3 * alone.std().clamp_min(1e-6)
+        )
+        return same, alone.shape[2]
+
+    def _measure_frame_shift(self) -> float:
+        # Floors cancel exactly over a distance that every stride divides.
+        near, distance = SAMPLE_RATE, 512 * 320
+        sizes = [len(self._prepare(torch.zeros(samples))) for samples in (near, near + distance)]
+        first, second = self._frames(torch.tensor(sizes)).tolist()
+        return distance / (second - first) / self.sample_rate
+
+
+def open_huggingface(config: HuggingFaceTeacher) -> TransformersTeacher:
+    """Load a model, its feature extractor and its vocabulary from a directory or the hub.
+
+    Raises:
+        TeacherError: one of them is missing or damaged, the weights are pickled, the checkpoint has no
+            trained CTC head, or it listens at another rate than 16 kHz.
+        MissingExtra: transformers is not installed.
+    """
+    # transformers imports torchaudio where it is installed, and fails where that fails.
+    with suppress(MissingExtra):
+        load_torchaudio()
+    try:
+        from transformers import AutoFeatureExtractor, AutoModelForCTC, AutoTokenizer
+    except ImportError as error:
+        raise MissingExtra("transformers", "train", "a Hugging Face teacher") from error
+    name = config.path
+    folder = find_folder(config)
+    weights = weight_files(name, folder)
+    check_vocabulary(name, folder)
+    local = {"local_files_only": True, "trust_remote_code": False}
+    # Loading draws random numbers for weights that it then overwrites: keep that out of the run's seed.
+    with _quiet(), torch.random.fork_rng(devices=[]):
+        extractor = _load(name, "feature extractor", AutoFeatureExtractor, folder, local)
+        tokenizer = _load(name, "vocabulary", AutoTokenizer, folder, local)
+        safe = {**local, "use_safetensors": True, "output_loading_info": True}
+        model, info = _load(name, "weights", AutoModelForCTC, folder, safe)
+    missing = sorted(key for key in info["missing_keys"] if not key.endswith(_UNUSED_IN_EVAL))
+    if missing:
+        raise TeacherError(
+            f"teacher {name}: its weights lack {missing[0]}{' and others' * (len(missing) > 1)}; expected a "
+            "model fine-tuned with CTC, not a pretrained encoder"
+        )
+    return TransformersTeacher(name, model, extractor, tokenizer, fingerprint(folder, weights))
+
+
+def _load(name: str, what: str, loader: Any, folder: Path, options: dict[str, Any]) -> Any:
+    try:
+        return loader.from_pretrained(str(folder), **options)
+    except Exception as error:  # whatever transformers and its loaders raise, the user needs one line
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise TeacherError(f"cannot open the {what} of teacher {name}: {reason}") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence transformers' reports, bars and warnings: standard output belongs to results."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _equal_sizes(inputs: Sequence[Tensor]) -> list[list[int]]:
+    groups: dict[int, list[int]] = {}
+    for row, value in enumerate(inputs):
+        groups.setdefault(len(value), []).append(row)
+    return list(groups.values())
+
+
+def _length_function(name: str, model: Any) -> Callable[[Tensor], Tensor]:
+    for method in ("_get_feat_extract_output_lengths", "_get_subsampling_output_length"):
+        if hasattr(model, method):
+            function: Callable[[Tensor], Tensor] = getattr(model, method)
+            return function
+    raise TeacherError(
+        f"teacher {name}: models of type {model.config.model_type!r} do not say how long their output is; "
+        "use a wav2vec2, HuBERT, WavLM, wav2vec2-BERT, wav2vec2-conformer or Parakeet-CTC model"
+    )
+
+
+def _receptive_field(config: Any) -> int:
+    """Return the fewest samples that give one frame."""
+    samples = getattr(config, "squeeze_factor", 1)  # SEW averages so many frames into one
+    for kernel, stride in zip(reversed(config.conv_kernel), reversed(config.conv_stride), strict=True):
+        samples = (samples - 1) * stride + kernel
+    return int(samples)
+
+
+def _sample_rate(name: str, extractor: Any) -> int:
+    rate = getattr(extractor, "sampling_rate", None)
+    if rate != SAMPLE_RATE:
+        raise TeacherError(f"teacher {name} listens at {rate} Hz; expected {SAMPLE_RATE} Hz: choose another")
+    return SAMPLE_RATE

@@ -1,0 +1,50 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from kdcompress.config.teacher import CheckpointTeacher, HuggingFaceTeacher
+from kdcompress.errors import TeacherError
+from kdcompress.teachers.teacher import Posteriors, resolve_teacher
+
+
+def test_posteriors_check_their_shapes() -> None:
+    log_probs, lengths = torch.zeros(2, 5, 3), torch.tensor([5, 0])
+    found = repr(Posteriors(log_probs, lengths, 0.02))
+    assert found == "Posteriors(log_probs=float32 [2, 5, 3], frame_shift=0.02)"
+    for wrong in ((log_probs[0], lengths), (log_probs.double(), lengths), (log_probs, lengths[:1])):
+        with pytest.raises(ValueError, match=r"\["):
+            Posteriors(*wrong, 0.02)
+    with pytest.raises(ValueError, match="int64"):
+        Posteriors(log_probs, lengths.int(), 0.02)
+    with pytest.raises(ValueError, match="frame_shift"):
+        Posteriors(log_probs, lengths, 0.0)
+
+
+@pytest.mark.parametrize("file", ["best", "last", "student.json"])
+def test_a_run_or_checkpoint(tmp_path: Path, file: str) -> None:
+    (tmp_path / file).write_text("")
+    assert resolve_teacher(str(tmp_path)) == CheckpointTeacher(path=tmp_path)
+
+
+def test_a_hugging_face_directory(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    assert resolve_teacher(str(tmp_path)) == HuggingFaceTeacher(path=str(tmp_path))
+
+
+def test_a_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert resolve_teacher("facebook/hubert-large-ls960-ft") == HuggingFaceTeacher(
+        path="facebook/hubert-large-ls960-ft"
+    )
+    (tmp_path / "facebook" / "empty").mkdir(parents=True)  # what exists here is meant before the hub
+    with pytest.raises(TeacherError, match="found neither"):
+        resolve_teacher("facebook/empty")
+
+
+@pytest.mark.parametrize("text", ["nothing", "./runs/missing", "/runs/missing", "runs/missing/best", ""])
+def test_no_teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TeacherError, match=r"expected a run|found neither") as caught:
+        resolve_teacher(text)
+    assert "\n" not in str(caught.value)
