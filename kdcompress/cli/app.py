@@ -7,8 +7,11 @@ from typing import Annotated, NoReturn
 import typer
 
 from kdcompress import __version__
+from kdcompress.cli.bench import bench
 from kdcompress.cli.distill import distill
+from kdcompress.cli.export import export
 from kdcompress.cli.recipes import recipes
+from kdcompress.cli.transcribe import transcribe
 from kdcompress.errors import KdcompressError, MissingExtra
 
 # What the extra `train` brings: a command that imports one of these without it says how to install it.
@@ -21,10 +24,13 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,  # a bug shows a plain traceback, without the values of variables
     rich_markup_mode=None,  # help is plain text: brackets mean brackets, and rich need not be imported
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-app.command()(distill)
-app.add_typer(recipes, name="recipes")
+app.command(short_help="Train a small student to imitate a teacher.")(distill)
+app.command(short_help="Write a student as an ONNX bundle.")(export)
+app.command(short_help="Measure error rate, speed and size of bundles.")(bench)
+app.command(short_help="Turn audio files into text.")(transcribe)
+app.add_typer(recipes, name="recipes", short_help="List, show and check recipes.")
 
 
 def _print_version(wanted: bool) -> None:
@@ -81,11 +87,9 @@ def main() -> None:
 
 
 def _fail(message: str) -> NoReturn:
-    from rich.console import Console
-    from rich.text import Text
+    from kdcompress.cli.render import show_error
 
-    line = Text.assemble(("error: ", "bold red"), " ".join(message.split()))
-    Console(stderr=True, highlight=False).print(line, soft_wrap=True)
+    show_error(message)
     sys.exit(1)
 
 
