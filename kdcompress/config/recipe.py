@@ -1,6 +1,7 @@
 """A recipe: everything that decides a run, read from YAML and `--set a.b=c`."""
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,8 +39,8 @@ class Recipe(Frozen):
         description: what the run is for, shown by `kdcompress recipes list`.
         seed: of weights, data order and masks.
         teacher: whom to imitate; None with kd_weight 0.
-        vocabulary: the units of supervised training; with a teacher its own are taken, and these, if given, must
-            be the same.
+        vocabulary: the units of supervised training; with a teacher its own are taken, and these, if given,
+            must be the same.
     """
 
     description: str = ""
@@ -82,7 +83,7 @@ def make_recipe(layers: Mapping[str, Any], overrides: Sequence[str], source: str
     Raises:
         ConfigError: a key is unknown or a value is not allowed; names the key and the source.
     """
-    data = dict(layers)
+    data = deepcopy(dict(layers))
     for item in overrides:
         key, equals, text = item.partition("=")
         if not equals or not key.strip():
@@ -90,10 +91,15 @@ def make_recipe(layers: Mapping[str, Any], overrides: Sequence[str], source: str
         try:
             value = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            raise ConfigError(f"--set {item!r}: the value is not YAML: {error}") from error
+            reason = " ".join(str(error).split())
+            raise ConfigError(f"--set {item!r}: the value is not YAML: {reason}") from error
         for part in reversed(key.strip().split(".")):
             value = {part: value}
         data = merge(data, value)
+    # Files' paths are absolute by now. What is typed is meant from here, and a run's own copy of the recipe,
+    # read again on resumption, would take it to be meant from the run's folder.
+    for keys in _PATHS:
+        _make_absolute(data, keys, Path())
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
@@ -109,7 +115,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"cannot read recipe {path}: {error.strerror}; see 'kdcompress recipes list'") from error
+        raise ConfigError(
+            f"cannot read recipe {path}: {error.strerror}; see 'kdcompress recipes list'"
+        ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):
@@ -152,5 +160,7 @@ def _first_complaint(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"])
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    found = "" if first["type"] in {"missing", "extra_forbidden"} else f", found {str(first.get('input'))[:60]!r}"
+    found = (
+        "" if first["type"] in {"missing", "extra_forbidden"} else f", found {str(first.get('input'))[:60]!r}"
+    )
     return f"{where}: {first['msg']}{found}{more}"

@@ -1,0 +1,85 @@
+"""Tokens to text and back; malformed vocabularies are refused."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kdcompress.errors import VocabularyError
+from kdcompress.text.vocabulary import Vocabulary
+
+LETTERS = Vocabulary(("<pad>", "<unk>", "|", "a", "b", "c"), 0, "|", frozenset({1}))
+PIECES = Vocabulary(("▁a", "▁ab", "b", "ba", "▁", "a", "<blk>"), 6, "▁")
+
+texts = st.lists(st.text(alphabet="abc", min_size=1, max_size=5), max_size=5).map(" ".join)
+
+
+@given(texts)
+def test_characters_round_trip(text: str) -> None:
+    ids = LETTERS.encode(text)
+    assert LETTERS.text(ids) == text
+    assert len(ids) == len(text)
+
+
+@given(texts.map(lambda text: text.replace("c", "b")))
+def test_pieces_round_trip(text: str) -> None:
+    assert PIECES.text(PIECES.encode(text)) == text
+
+
+def test_pieces_are_the_longest_that_fit() -> None:
+    assert [PIECES.tokens[i] for i in PIECES.encode("abba a")] == ["▁ab", "ba", "▁a"]
+
+
+def test_blank_and_silent_ids_print_nothing() -> None:
+    assert LETTERS.text([0, 3, 1, 2, 2, 4, 0]) == "a b"
+
+
+@given(st.lists(st.integers(0, 5), max_size=12))
+def test_texts_have_single_spaces(ids: list[int]) -> None:
+    text = LETTERS.text(ids)
+    assert text == " ".join(text.split())
+
+
+def test_text_outside_the_vocabulary_is_refused() -> None:
+    with pytest.raises(VocabularyError, match="no token for 'D'"):
+        LETTERS.encode("ab D")
+
+
+def test_json_round_trip_keeps_the_fingerprint() -> None:
+    again = Vocabulary.from_json(LETTERS.to_json())
+    assert again == LETTERS
+    assert again.fingerprint == LETTERS.fingerprint
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Vocabulary(("<pad>", "<unk>", "|", "b", "a", "c"), 0, "|", frozenset({1})),
+        Vocabulary(LETTERS.tokens, 5, "|", frozenset({1})),
+        Vocabulary(LETTERS.tokens, 0, None, frozenset({1})),
+        Vocabulary(LETTERS.tokens, 0, "|"),
+    ],
+)
+def test_every_part_is_in_the_fingerprint(other: Vocabulary) -> None:
+    assert other.fingerprint != LETTERS.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("tokens", "blank", "silent", "complaint"),
+    [
+        (("a", "b", "a"), 0, set(), r"occur twice: \['a'\]"),
+        (("a", ""), 0, set(), "an empty token at id 1"),
+        (("a", "b"), 2, set(), "blank 2"),
+        (("a", "b"), 0, {5}, r"silent ids \[5\] are outside 0…1"),
+    ],
+)
+def test_malformed_vocabularies_are_refused(
+    tokens: tuple[str, ...], blank: int, silent: set[int], complaint: str
+) -> None:
+    with pytest.raises(VocabularyError, match=complaint):
+        Vocabulary(tokens, blank, None, frozenset(silent))
+
+
+@pytest.mark.parametrize("data", [None, [], {}, {"tokens": ["a"]}, {"tokens": ["a"], "blank": None}])
+def test_other_json_is_refused(data: object) -> None:
+    with pytest.raises(VocabularyError, match="not a vocabulary"):
+        Vocabulary.from_json(data)
