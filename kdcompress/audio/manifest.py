@@ -91,16 +91,14 @@ def read_references(manifest: Path) -> list[Reference]:
     return references
 
 
-def write_bad_files(path: Path, bad: Sequence[BadFile]) -> None:
-    """Write the unusable files as JSON lines with the keys `audio` and `reason`, in one step."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with partial.open("w", encoding="utf-8") as file:
-        for item in bad:
-            record = {"audio": str(item.path), "reason": item.reason}
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+def read_texts(manifest: Path) -> dict[str, str]:
+    """Read the transcripts of a manifest by id, exactly as written; no audio file is looked at.
+
+    Raises:
+        AudioError: the manifest is missing.
+        ManifestError: a line is not what the format says or has no text, or an id occurs twice.
+    """
+    return {line.id: line.text or "" for line in _lines(manifest, with_text=True)}
 
 
 def _scan(folder: Path) -> list[_Line]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kdcompress.audio.manifest import BadFile, read_references, read_utterances
+from kdcompress.audio.manifest import BadFile, read_references, read_texts, read_utterances
 from kdcompress.audio.utterance import Utterance
 from kdcompress.config.data import DataConfig
 from kdcompress.config.recipe import Recipe
@@ -56,7 +56,8 @@ def gather(
         )
     texts = None
     if recipe.objective.kd_weight < 1:
-        texts = {r.utterance.id: normalize(r.text, "basic") for r in read_references(data.audio)}
+        # Not read_references: an unusable file is skipped here, not an error.
+        texts = {id_: normalize(text, "basic") for id_, text in read_texts(data.audio).items()}
     if data.validation.references is not None:
         named = read_references(data.validation.references)
         held_out = [r.utterance for r in named]

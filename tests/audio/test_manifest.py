@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from kdcompress.audio.manifest import BadFile, read_references, read_utterances, write_bad_files
+from kdcompress.audio.manifest import read_references, read_texts, read_utterances
 from kdcompress.audio.utterance import Utterance
 from kdcompress.errors import AudioError, ManifestError
 
@@ -174,33 +174,26 @@ class TestReferences:
         (reference,) = read_references(path)
         assert reference.text == "  Ça va?  "
         assert reference.utterance == Utterance("x", tmp_path / "x.wav", 0.0, 2.0)
+        assert read_texts(path) == {"x": "  Ça va?  "}
 
     @pytest.mark.parametrize("text", [None, 3])
     def test_a_line_without_text_is_named(self, tmp_path: Path, text: object) -> None:
         audio(tmp_path / "x.wav")
         good = {"audio_filepath": "x.wav", "text": ""}
         path = manifest(tmp_path, good, {"audio_filepath": "x.wav", "id": "b", "text": text})
-        with pytest.raises(ManifestError, match=r"m\.jsonl:2: expected text, the transcript"):
-            read_references(path)
+        for read in (read_references, read_texts):
+            with pytest.raises(ManifestError, match=r"m\.jsonl:2: expected text, the transcript"):
+                read(path)
 
     def test_a_line_without_audio_is_named(self, tmp_path: Path) -> None:
         path = manifest(tmp_path, {"audio_filepath": "gone.wav", "text": "a"})
         with pytest.raises(AudioError, match=r"m\.jsonl:1: no such audio file"):
             read_references(path)
+        assert read_texts(path) == {"gone": "a"}
 
     def test_missing(self, tmp_path: Path) -> None:
         with pytest.raises(AudioError, match=r"cannot read manifest .*: No such file"):
             read_references(tmp_path / "m.jsonl")
-
-
-def test_bad_files_are_written_as_lines(tmp_path: Path) -> None:
-    path = tmp_path / "bad.jsonl"
-    write_bad_files(path, [BadFile(Path("é.wav"), "is empty"), BadFile(Path("b.wav"), "is text")])
-    assert [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] == [
-        {"audio": "é.wav", "reason": "is empty"},
-        {"audio": "b.wav", "reason": "is text"},
-    ]
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_an4_folder_and_manifest_agree(an4: Path) -> None:
