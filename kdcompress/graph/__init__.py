@@ -1,0 +1,1 @@
+"""A trained student becomes an ONNX bundle that other people's runtimes load (torch, onnx, onnxruntime)."""

@@ -1,0 +1,107 @@
+"""The model card: what the bundle is, how good, and how to run it in each runtime."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from kdcompress.graph.contracts import serves_onnx_asr
+from kdcompress.runtime.bundle import INT8_DYNAMIC, Bundle
+
+_KDCOMPRESS = """\
+## kdcompress
+
+```sh
+kdcompress transcribe {name} recording.wav
+```
+
+```python
+from kdcompress.runtime.recognizer import Recognizer
+
+print(Recognizer("{name}").transcribe("recording.wav").text)
+```
+"""
+
+_SHERPA = """\
+## sherpa-onnx (2.0 or later)
+
+```python
+import sherpa_onnx, soundfile
+
+recognizer = sherpa_onnx.OfflineRecognizer.from_nemo_ctc(
+    model="{name}/{file}", tokens="{name}/tokens.txt"
+)
+stream = recognizer.create_stream()
+samples, rate = soundfile.read("recording.wav", dtype="float32")
+stream.accept_waveform(rate, samples)
+recognizer.decode_stream(stream)
+print(stream.result.text)
+```
+"""
+
+_ONNX_ASR = """\
+## onnx-asr
+
+```python
+import onnx_asr
+
+model = onnx_asr.load_model("nemo-conformer-ctc", "{name}"{quantization})
+print(model.recognize("recording.wav"))
+```
+"""
+
+_NO_ONNX_ASR = """\
+## onnx-asr
+
+Cannot run this student: it was trained with `normalize: none`, and onnx-asr always normalises features.
+"""
+
+
+def model_card(bundle: Bundle, name: str) -> str:
+    """Return README.md of a bundle whose directory is called `name`."""
+    quantized = INT8_DYNAMIC in bundle.variants
+    fields = {
+        "name": name,
+        "file": bundle.variant().file,
+        "quantization": ', quantization="int8"' if quantized else "",
+    }
+    onnx_asr = _ONNX_ASR if serves_onnx_asr(bundle.frontend.normalize) else _NO_ONNX_ASR
+    runtimes = [part.format(**fields) for part in (_KDCOMPRESS, _SHERPA, onnx_asr)]
+    return "\n".join([f"# {name}\n", _about(bundle), _variants(bundle), _training(bundle), *runtimes])
+
+
+def _about(bundle: Bundle) -> str:
+    parameters = bundle.parameters
+    size = f"{parameters / 1e6:.2f} M parameters, " if parameters else ""
+    return (
+        f"A CTC speech recogniser for 16 kHz audio: {size}{len(bundle.vocabulary)} output units, one frame per "
+        f"{bundle.frame_shift * 1000:.0f} ms. Written by {bundle.written_by}, profile `{bundle.profile}`. "
+        "`selftest.wav` and `selftest.json` tell whether a runtime computes what it should.\n"
+    )
+
+
+def _variants(bundle: Bundle) -> str:
+    rows = [
+        "| variant | file | MB | compared with | KL per frame | same best token | largest difference |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for variant in bundle.variants.values():
+        figures: Mapping[str, Any] = bundle.parity[variant.name]
+        rows.append(
+            f"| {variant.name} | `{variant.file}` | {variant.bytes / 1e6:.2f} | {figures['against']}, "
+            f"{figures['on']} | {figures['kl']:.2g} | {figures['agreement']:.2%} | {figures['max_abs']:.2g} |"
+        )
+    return "\n".join(rows) + "\n"
+
+
+def _training(bundle: Bundle) -> str:
+    known = bundle.provenance
+    rows = [f"- run `{known['run']}`, checkpoint `{known['checkpoint']}`, student `{known['student']}`"]
+    if known.get("teacher"):
+        rows.append(f"- distilled from teacher `{known['teacher']}`")
+    figures = known.get("figures")
+    if isinstance(figures, Mapping):
+        rows += [
+            f"- validation {name.replace('_', ' ')}: {value:.4g}"
+            for name, value in figures.items()
+            if isinstance(value, int | float)
+        ]
+    return "## Where it comes from\n\n" + "\n".join(rows) + "\n"

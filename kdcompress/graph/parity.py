@@ -1,0 +1,154 @@
+"""How far a graph is from what it was made of: in numbers, on the same features.
+
+House letters: T feature frames, F mel bands, T' output frames, V vocabulary.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from kdcompress.errors import ExportError, NumericsError
+from kdcompress.graph.sound import synthetic_waveform
+from kdcompress.graph.trace import TRACED_FRAMES
+from kdcompress.runtime.session import Session
+from kdcompress.students.student import CtcStudent
+from kdcompress.text.decode import collapse
+
+FloatArray: TypeAlias = npt.NDArray[np.float32]
+
+# Feature frames: one, less than a second, the traced length, longer. None is a multiple of 2, 4 or 8.
+LENGTHS = (1, 45, TRACED_FRAMES, 1021)
+# What sherpa-onnx fills a batch up with, after normalisation: a graph must not hear it.
+PADDING = -23.025850929940457
+
+# Float sums in another order differ by some 1e-6 of what is summed; log-probabilities reach −40.
+ABSOLUTE_TOLERANCE = 1e-3
+RELATIVE_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A candidate's log-probabilities against a reference's, over all frames of some utterances.
+
+    Attributes:
+        utterances: how many.
+        frames: output frames.
+        max_abs: largest difference of two log-probabilities [nats].
+        kl: mean over frames of KL(reference ‖ candidate) [nats].
+        agreement: share of frames with the same best token.
+        same_labels: share of utterances whose greedy labels are equal.
+        blank_rate: share of the candidate's frames whose best token is the blank.
+        reference_blank_rate: the same of the reference.
+    """
+
+    utterances: int
+    frames: int
+    max_abs: float
+    kl: float
+    agreement: float
+    same_labels: float
+    blank_rate: float
+    reference_blank_rate: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data for bundle.json."""
+        return {name: float(f"{value:.6g}") for name, value in asdict(self).items()}
+
+
+def difference(reference: Sequence[FloatArray], candidate: Sequence[FloatArray], blank: int) -> Difference:
+    """Compare log-probabilities [T', V] of the same utterances.
+
+    Raises:
+        NumericsError: the candidate holds NaN or infinity.
+        ExportError: two of them have another shape.
+    """
+    for expected, found in zip(reference, candidate, strict=True):
+        if expected.shape != found.shape:
+            raise ExportError(f"the graph gave log-probabilities {found.shape}, expected {expected.shape}")
+        if not np.isfinite(found).all():
+            raise NumericsError(
+                f"the graph gave NaN or infinity within {len(found)} frames; expected numbers"
+            )
+    old, new = np.concatenate(reference), np.concatenate(candidate)
+    best_old, best_new = old.argmax(axis=1), new.argmax(axis=1)
+    same = [
+        collapse(x.argmax(axis=1).tolist(), blank) == collapse(y.argmax(axis=1).tolist(), blank)
+        for x, y in zip(reference, candidate, strict=True)
+    ]
+    return Difference(
+        utterances=len(reference),
+        frames=len(old),
+        max_abs=float(np.abs(old - new).max()),
+        # Never negative but for rounding.
+        kl=max(0.0, float((np.exp(old) * (old - new)).sum(axis=1, dtype=np.float64).mean())),
+        agreement=float((best_old == best_new).mean()),
+        same_labels=float(np.mean(same)),
+        blank_rate=float((best_new == blank).mean()),
+        reference_blank_rate=float((best_old == blank).mean()),
+    )
+
+
+def check_parity(student: CtcStudent, session: Session, blank: int) -> Difference:
+    """Run the student in torch and its graph in onnxruntime, alone and in a padded batch.
+
+    Features are those of rendered sound, cut to LENGTHS; the batch is padded as sherpa-onnx pads.
+
+    Raises:
+        ExportError: log-probabilities differ by more than the tolerance, or lengths differ.
+        NumericsError: the graph gives NaN or infinity.
+    """
+    features = _features(student, max(LENGTHS))
+    reference = [_in_torch(student, features[:length]) for length in LENGTHS]
+    alone = [_in_graph(session, features[None, :length], (length,))[0] for length in LENGTHS]
+    batch = np.full((len(LENGTHS), *features.shape), PADDING, np.float32)
+    for row, length in zip(batch, LENGTHS, strict=True):
+        row[:length] = features[:length]
+    together = _in_graph(session, batch, LENGTHS)
+    found = difference(reference * 2, alone + together, blank)
+    for expected, single, batched, length in zip(reference, alone, together, LENGTHS, strict=True):
+        for what, values in (("alone", single), ("in a padded batch", batched)):
+            if not np.allclose(values, expected, rtol=RELATIVE_TOLERANCE, atol=ABSOLUTE_TOLERANCE):
+                worst = float(np.abs(values - expected).max())
+                raise ExportError(
+                    f"{length} feature frames {what}: log-probabilities of the graph differ from torch's by up "
+                    f"to {worst:.2g}, expected {ABSOLUTE_TOLERANCE:g}; the export is wrong, report it"
+                )
+    return found
+
+
+def compare(reference: Session, candidate: Session, features: Sequence[FloatArray], blank: int) -> Difference:
+    """Run two graphs on the same features [T, F], one utterance at a time.
+
+    Raises:
+        NumericsError: the candidate gives NaN or infinity.
+    """
+    old, new = (
+        [_in_graph(session, array[None], (len(array),))[0] for array in features]
+        for session in (reference, candidate)
+    )
+    return difference(old, new, blank)
+
+
+def _features(student: CtcStudent, frames: int) -> FloatArray:
+    samples = torch.from_numpy(synthetic_waveform(frames / 100 + 0.01))
+    features, lengths = student.frontend(samples[None], torch.tensor([len(samples)]))
+    if int(lengths[0]) < frames:
+        raise ExportError(f"the front end gave {int(lengths[0])} frames for {len(samples)} samples")
+    array: FloatArray = features[0, :frames].numpy()
+    return array
+
+
+@torch.no_grad()
+def _in_torch(student: CtcStudent, features: FloatArray) -> FloatArray:
+    log_probs, lengths = student.encode(torch.from_numpy(features)[None], torch.tensor([len(features)]))
+    array: FloatArray = log_probs[0, : int(lengths[0])].numpy()
+    return array
+
+
+def _in_graph(session: Session, features: FloatArray, lengths: Sequence[int]) -> list[FloatArray]:
+    log_probs, encoded = session.run(features, np.array(lengths, np.int64))
+    return [row[:length] for row, length in zip(log_probs, encoded, strict=True)]

@@ -1,0 +1,201 @@
+"""Write a run's student as a bundle directory, complete or not at all."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import onnx
+
+from kdcompress.config.deploy import PROFILES, Profile, QuantizePreset
+from kdcompress.errors import ConfigError, ExportError
+from kdcompress.graph.card import model_card
+from kdcompress.graph.contracts import CONTRACTS, metadata, onnx_asr_config, serves_onnx_asr, token_lines
+from kdcompress.graph.listen import Features, features_of
+from kdcompress.graph.parity import check_parity, compare
+from kdcompress.graph.selftest import write_selftest
+from kdcompress.graph.trace import trace
+from kdcompress.quantize.apply import OpCensus, census
+from kdcompress.quantize.apply import quantize as quantize_graph
+from kdcompress.quantize.plan import PRESETS
+from kdcompress.runtime.bundle import FILE_NAME, FP32, Bundle, Frontend, Variant, file_sha256
+from kdcompress.runtime.session import Session
+from kdcompress.students.weights import LoadedStudent, load_student
+
+Progress: TypeAlias = Callable[[str, int, int], None]
+"""Called before each step with what it does, the number of steps done and their total."""
+
+
+def export_run(
+    run: Path,
+    out: Path,
+    profile: Profile = "portable",
+    quantize: Sequence[QuantizePreset] = ("int8-dynamic",),
+    *,
+    audio: Path | None = None,
+    overwrite: bool = False,
+    on_progress: Progress | None = None,
+) -> Bundle:
+    """Trace, check, quantize and describe a student, and write it all as one directory.
+
+    Args:
+        run: a run directory (its best checkpoint is taken) or one checkpoint directory.
+        out: the bundle directory; it appears when it is complete.
+        quantize: presets, each one more graph beside the fp32 one.
+        audio: folder or manifest to measure the quantized graphs on; transcripts are not read. None measures on
+            rendered sound, which tells a broken graph from a whole one but little about accuracy.
+        overwrite: replace a bundle that is there.
+        on_progress: told of each step.
+
+    Raises:
+        ExportError: `out` is taken, or a graph cannot be made or fails its parity check.
+        RunError: there is no student in `run`.
+        ConfigError: an unknown profile or preset.
+        AudioError: nothing in `audio` can be used.
+    """
+    presets = tuple(dict.fromkeys(quantize))
+    if profile not in PROFILES:
+        raise ConfigError(f"no profile {profile!r}; there are {', '.join(PROFILES)}")
+    if unknown := [name for name in presets if name not in PRESETS]:
+        raise ConfigError(f"no quantization preset {unknown[0]!r}; there are {', '.join(PRESETS)}")
+    check_target(out, overwrite)
+    steps = 4 + len(presets)
+    report = on_progress or (lambda step, done, total: None)
+
+    report("loading the student", 0, steps)
+    student = load_student(run)
+    tokens = token_lines(student.vocabulary)
+    features = features_of(audio, student.model.config.normalize)
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    folder = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    folder.mkdir()
+    try:
+        report("tracing the graph", 1, steps)
+        contract = CONTRACTS[profile]
+        properties = metadata(
+            student.vocabulary,
+            student.model.factor,
+            student.model.config.normalize,
+            comment=f"student {student.fingerprint}",
+        )
+        onnx.save(trace(student.model, contract, properties), str(folder / "model.onnx"))
+
+        report("comparing it with torch", 2, steps)
+        blank = student.vocabulary.blank
+        parity: dict[str, Any] = {}
+        fp32 = Session(folder / "model.onnx")
+        parity[FP32] = {"against": "torch", "on": "rendered sound"}
+        parity[FP32] |= check_parity(student.model, fp32, blank).to_json()
+        variants = {FP32: _variant(FP32, folder / "model.onnx", census(folder / "model.onnx"))}
+
+        for done, name in enumerate(presets, 3):
+            report(f"quantizing: {name}", done, steps)
+            path = folder / f"model.{PRESETS[name].suffix}.onnx"
+            counted = quantize_graph(folder / "model.onnx", name, path)
+            found = compare(fp32, Session(path), features.arrays, blank)
+            parity[name] = {
+                "against": FP32,
+                "on": features.source,
+                "kept": list(counted.kept),
+            } | found.to_json()
+            variants[name] = _variant(name, path, counted)
+
+        report("writing the bundle", steps - 1, steps)
+        bundle = Bundle(
+            profile=profile,
+            vocabulary=student.vocabulary,
+            frame_shift=student.model.frame_shift,
+            subsampling_factor=student.model.factor,
+            variants=variants,
+            frontend=Frontend(normalize=student.model.config.normalize),
+            provenance=_provenance(run, student),
+            parity=parity,
+            directory=folder,
+        )
+        _describe(bundle, student, tokens, out.name)
+        _put_in_place(folder, out, overwrite)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    report("done", steps, steps)
+    return Bundle.from_json(bundle.to_json(), out)
+
+
+def check_target(out: Path, overwrite: bool) -> None:
+    """See that a bundle may be written to `out`.
+
+    Raises:
+        ExportError: something is there that must not be replaced.
+    """
+    if not out.exists() and not out.is_symlink():
+        return
+    if not out.is_dir():
+        raise ExportError(f"{out} exists and is not a directory; choose another --out")
+    if not any(out.iterdir()):
+        return
+    if not (out / FILE_NAME).is_file():
+        raise ExportError(f"{out} holds something that is no bundle; choose another --out")
+    if not overwrite:
+        raise ExportError(f"{out} already holds a bundle; choose another --out or give --overwrite")
+
+
+def _describe(bundle: Bundle, student: LoadedStudent, tokens: Sequence[str], name: str) -> None:
+    folder, normalize = bundle.directory, student.model.config.normalize
+    text = "\n".join(tokens) + "\n"
+    _write(folder / "tokens.txt", text)
+    if serves_onnx_asr(normalize):
+        _write(folder / "vocab.txt", text)
+        config = onnx_asr_config(CONTRACTS[bundle.profile], bundle.subsampling_factor)  # type: ignore[index]
+        _write(folder / "config.json", json.dumps(config, indent=1) + "\n")
+    write_selftest(bundle, normalize)
+    _write(folder / "README.md", model_card(bundle, name))
+    _write(folder / FILE_NAME, json.dumps(bundle.to_json(), indent=1, ensure_ascii=False) + "\n")
+
+
+def _provenance(run: Path, student: LoadedStudent) -> dict[str, Any]:
+    keys = ("teacher", "step", "figures", "objective", "config")
+    return {
+        # The name, not the path: bundles travel, and whose disk they came from is nobody's business.
+        "run": run.resolve().name,
+        "checkpoint": student.folder.resolve().name,
+        "student": student.fingerprint,
+        "parameters": student.model.parameter_count(),
+        **{key: student.record[key] for key in keys if key in student.record},
+        "made_with": {name: version(name) for name in ("torch", "onnx", "onnxscript", "onnxruntime")},
+    }
+
+
+def _variant(name: str, path: Path, counted: OpCensus) -> Variant:
+    return Variant(name, path.name, file_sha256(path), path.stat().st_size, counted.ops)
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _put_in_place(folder: Path, out: Path, overwrite: bool) -> None:
+    for path in (*folder.iterdir(), folder):
+        _sync(path)
+    check_target(out, overwrite)  # the work took a while: someone else may have been there
+    old = folder.with_suffix(".replaced")
+    if out.is_dir() and any(out.iterdir()):
+        os.replace(out, old)
+    try:
+        os.replace(folder, out)
+    except OSError:
+        if old.exists():
+            os.replace(old, out)
+        raise
+    _sync(out.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,1 @@
+"""ONNX graphs become smaller ONNX graphs (onnx and onnxruntime; no torch)."""
