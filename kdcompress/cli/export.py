@@ -23,7 +23,7 @@ def export(
         list[str] | None,
         typer.Option(
             metavar=f"[{'|'.join((*QUANTIZE_PRESETS, _NONE))}]",
-            help="One more graph beside the fp32 one; repeatable. int8-dynamic unless given; none: fp32 only.",
+            help="One more graph beside the fp32 one; repeatable. int8-dynamic unless given; none: no more.",
         ),
     ] = None,
     audio: Annotated[
@@ -37,9 +37,9 @@ def export(
 ) -> None:
     """Write a student as an ONNX bundle.
 
-    The directory loads unmodified in kdcompress, sherpa-onnx and onnx-asr. The fp32 graph is compared with the
-    trained model, alone and in padded batches, and not written if it differs; quantized graphs are compared
-    with the fp32 one, and the table says how far they are.
+    The directory loads unmodified in kdcompress, sherpa-onnx and onnx-asr. The fp32 graph is compared with
+    the trained model, alone and in padded batches, and not written if it differs; quantized graphs are
+    compared with the fp32 one, and the table says how far they are.
 
     \b
     Examples:
@@ -84,17 +84,17 @@ def _render(bundle: "Bundle") -> None:
     from kdcompress.cli.render import console
 
     table = Table(box=None, pad_edge=False, header_style="")
-    for heading in ("variant", "file", "MB", "compared with", "KL per frame", "same best token", "blank"):
-        table.add_column(
-            heading, justify="left" if heading in {"variant", "file", "compared with"} else "right"
-        )
+    for heading in ("variant", "file", "compared with"):
+        table.add_column(heading)
+    for heading in ("MB", "KL per frame", "same best token", "blank"):
+        table.add_column(heading, justify="right")
     for variant in bundle.variants.values():
         figures = bundle.parity[variant.name]
         table.add_row(
             variant.name,
             variant.file,
-            f"{variant.bytes / 1e6:.2f}",
             f"{figures['against']}, {figures['on']}",
+            f"{variant.bytes / 1e6:.2f}",
             f"{figures['kl']:.2g}",
             f"{figures['agreement']:.2%}",
             f"{figures['blank_rate']:.1%}",

@@ -72,9 +72,9 @@ def _about(bundle: Bundle) -> str:
     parameters = bundle.parameters
     size = f"{parameters / 1e6:.2f} M parameters, " if parameters else ""
     return (
-        f"A CTC speech recogniser for 16 kHz audio: {size}{len(bundle.vocabulary)} output units, one frame per "
-        f"{bundle.frame_shift * 1000:.0f} ms. Written by {bundle.written_by}, profile `{bundle.profile}`. "
-        "`selftest.wav` and `selftest.json` tell whether a runtime computes what it should.\n"
+        f"A CTC speech recogniser for 16 kHz audio: {size}{len(bundle.vocabulary)} output units, one frame "
+        f"per {bundle.frame_shift * 1000:.0f} ms. Written by {bundle.written_by}, profile "
+        f"`{bundle.profile}`. `selftest.wav` and `selftest.json` tell whether a runtime computes what it should.\n"
     )
 
 

@@ -1,7 +1,7 @@
 """What a runtime demands of the graph and of the files beside it, as data.
 
-The `portable` profile is NVIDIA NeMo's layout of a CTC model, which sherpa-onnx (`from_nemo_ctc`) and onnx-asr
-(`nemo-conformer-ctc`) both load unmodified. `export/README.md` explains it.
+The `portable` profile is NVIDIA NeMo's layout of a CTC model, which sherpa-onnx (`from_nemo_ctc`) and
+onnx-asr (`nemo-conformer-ctc`) both load unmodified. `export/README.md` explains it.
 """
 
 from dataclasses import dataclass
@@ -107,13 +107,13 @@ def _checked_ids(vocabulary: Vocabulary) -> range:
             raise ExportError(f"{found} contains white space, which ends a token in tokens.txt; rename it")
         if BOUNDARY in token[1:]:
             raise ExportError(
-                f"{found} has a word boundary after its first character, which sherpa-onnx prints as {BOUNDARY}; "
-                "the portable profile needs boundaries at the beginning of tokens or as tokens of their own"
+                f"{found} has a word boundary after its first character, which sherpa-onnx prints as "
+                f"{BOUNDARY}; the portable profile needs boundaries at the beginning of tokens or alone"
             )
         if token in first_with:
             raise ExportError(
-                f"{found} and token {vocabulary.tokens[first_with[token]]!r} (id {first_with[token]}) are both "
-                f"{token!r} in tokens.txt, where {BLANK!r} is the blank and {BOUNDARY!r} a space; rename one"
+                f"{found} and token {vocabulary.tokens[first_with[token]]!r} (id {first_with[token]}) are "
+                f"both {token!r} in tokens.txt, where {BLANK} is the blank and {BOUNDARY} a space; rename one"
             )
         first_with[token] = index
     return range(len(vocabulary))

@@ -114,8 +114,8 @@ def check_parity(student: CtcStudent, session: Session, blank: int) -> Differenc
             if not np.allclose(values, expected, rtol=RELATIVE_TOLERANCE, atol=ABSOLUTE_TOLERANCE):
                 worst = float(np.abs(values - expected).max())
                 raise ExportError(
-                    f"{length} feature frames {what}: log-probabilities of the graph differ from torch's by up "
-                    f"to {worst:.2g}, expected {ABSOLUTE_TOLERANCE:g}; the export is wrong, report it"
+                    f"{length} feature frames {what}: log-probabilities of the graph differ from torch's by "
+                    f"up to {worst:.2g}, expected {ABSOLUTE_TOLERANCE:g}; the export is wrong, report it"
                 )
     return found
 

@@ -11,7 +11,7 @@ FloatArray: TypeAlias = npt.NDArray[np.float32]
 
 
 def synthetic_waveform(seconds: float, seed: int = 0) -> FloatArray:
-    """Render sound with the rhythm and bands of speech: [S] float32 at 16 kHz, the same on every machine.
+    """Render sound with the rhythm and bands of speech: [S] float32 at 16 kHz, the same each time.
 
     A gliding voice-like tone in syllables, hiss between them, silence at both ends.
     """
@@ -19,14 +19,12 @@ def synthetic_waveform(seconds: float, seed: int = 0) -> FloatArray:
     time = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
     pitch = 120.0 + 40.0 * np.sin(2 * np.pi * 0.9 * time)
     phase = 2 * np.pi * np.cumsum(pitch) / SAMPLE_RATE
-    formants = (
-        550.0 + 250.0 * np.sin(2 * np.pi * 1.3 * time),
-        1500.0 + 500.0 * np.cos(2 * np.pi * 0.7 * time),
-    )
+    low = 550.0 + 250.0 * np.sin(2 * np.pi * 1.3 * time)
+    high = 1500.0 + 500.0 * np.cos(2 * np.pi * 0.7 * time)
     voice = np.zeros_like(time)
     for harmonic in range(1, 26):
         frequency = harmonic * pitch
-        gain = sum(np.exp(-(((frequency - formant) / 220.0) ** 2)) for formant in formants)
+        gain = sum(np.exp(-(((frequency - formant) / 220.0) ** 2)) for formant in (low, high))
         voice += gain * np.sin(harmonic * phase)
     syllables = np.clip(np.sin(2 * np.pi * 3.5 * time), 0.0, None)
     hiss = generator.standard_normal(len(time)) * np.clip(-np.sin(2 * np.pi * 3.5 * time), 0.0, None) ** 4

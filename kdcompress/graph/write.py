@@ -14,7 +14,7 @@ from kdcompress.config.deploy import PROFILES, Profile, QuantizePreset
 from kdcompress.errors import ConfigError, ExportError
 from kdcompress.graph.card import model_card
 from kdcompress.graph.contracts import CONTRACTS, metadata, onnx_asr_config, serves_onnx_asr, token_lines
-from kdcompress.graph.listen import Features, features_of
+from kdcompress.graph.listen import features_of
 from kdcompress.graph.parity import check_parity, compare
 from kdcompress.graph.selftest import write_selftest
 from kdcompress.graph.trace import trace
@@ -45,8 +45,8 @@ def export_run(
         run: a run directory (its best checkpoint is taken) or one checkpoint directory.
         out: the bundle directory; it appears when it is complete.
         quantize: presets, each one more graph beside the fp32 one.
-        audio: folder or manifest to measure the quantized graphs on; transcripts are not read. None measures on
-            rendered sound, which tells a broken graph from a whole one but little about accuracy.
+        audio: folder or manifest to measure the quantized graphs on; transcripts are not read. None measures
+            on rendered sound, which tells a broken graph from a whole one but little about accuracy.
         overwrite: replace a bundle that is there.
         on_progress: told of each step.
 

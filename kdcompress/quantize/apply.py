@@ -64,7 +64,7 @@ def quantize(model_path: Path, preset: QuantizePreset, out: Path) -> OpCensus:
     nodes = plan(model.graph, how)
     if not nodes.quantized:
         raise ExportError(
-            f"{model_path} has no {' or '.join(how.operators)} with constant weights: nothing for {preset} to do"
+            f"{model_path} has no {' or '.join(how.operators)} with constant weights: nothing to quantize"
         )
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:
@@ -73,7 +73,7 @@ def quantize(model_path: Path, preset: QuantizePreset, out: Path) -> OpCensus:
         if counted.quantized != len(nodes.quantized):
             raise ExportError(
                 f"{preset} of {model_path.name}: {counted.quantized} nodes have integer weights where "
-                f"{len(nodes.quantized)} were planned; the file would claim what it is not, so it is not written"
+                f"{len(nodes.quantized)} were planned; a file that claims what it is not is not written"
             )
         with partial.open("rb") as file:
             os.fsync(file.fileno())
