@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from kdcompress.errors import BenchError
 
-_RESAMPLES = 5_000
+_RESAMPLES = 2_000
 _BLOCK_VALUES = 4_000_000  # bounds the memory of one block of resamples
 _LEVEL = 0.95
 
@@ -100,17 +100,16 @@ def bootstrap_interval(
     """
     rng = np.random.default_rng(seed)
     count = len(errors)
-    both = np.stack([errors, reference], axis=1)
-    totals = []
+    rates = []
     remaining = _RESAMPLES
     while remaining:
         size = min(remaining, max(1, _BLOCK_VALUES // count))
-        totals.append(both[rng.integers(0, count, (size, count))].sum(axis=1))
+        drawn = rng.integers(0, count, (size, count), dtype=np.int32)
+        units = reference[drawn].sum(axis=1)
+        rates.append((errors[drawn].sum(axis=1) / np.maximum(units, 1))[units > 0])
         remaining -= size
-    sums = np.concatenate(totals)
-    sums = sums[sums[:, 1] > 0]
     tail = (1 - level) / 2
-    low, high = np.quantile(sums[:, 0] / sums[:, 1], [tail, 1 - tail])
+    low, high = np.quantile(np.concatenate(rates), [tail, 1 - tail])
     return float(low), float(high)
 
 

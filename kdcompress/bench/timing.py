@@ -57,7 +57,7 @@ class Timing:
     RTF is time spent / time of the audio: below 1 is faster than real time.
 
     Attributes:
-        load_seconds: opening the model, imports not counted [s].
+        load_seconds: opening the model; a library that is first imported on that occasion counts too [s].
         rtf: features, model and CTC decoding; the audio was decoded beforehand.
         model_rtf: the model alone; with the features where a candidate computes them inside its model.
         features_rtf: features alone, 0 where they are inside the model.

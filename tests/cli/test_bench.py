@@ -1,0 +1,121 @@
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import pytest
+import soundfile
+
+from kdcompress.cli.app import main
+
+Say = Callable[[str], npt.NDArray[np.float32]]
+Run = Callable[..., tuple[int, str, str]]
+
+TEXTS = ["ab c", "cab", "a", "b c"]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """Run the command; returns exit code, standard output and standard error."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
+        monkeypatch.setenv(name, "1")  # set by the command; restored after the test
+
+    def command(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["kdcompress", "bench", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return int(ended.value.code or 0), *capfd.readouterr()
+
+    return command
+
+
+@pytest.fixture(scope="module")
+def manifest(say: Say, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("test-set")
+    lines = []
+    for n, text in enumerate(TEXTS):
+        soundfile.write(folder / f"{n}.wav", say(text), 16_000)
+        lines.append(json.dumps({"audio_filepath": f"{n}.wav", "text": text.upper()}))
+    (folder / "test.jsonl").write_text("\n".join(lines))
+    return folder / "test.jsonl"
+
+
+@pytest.fixture
+def mute_bundle(tone_bundle: Path, tmp_path: Path) -> Path:
+    """A bundle that never says anything."""
+    folder = Path(shutil.copytree(tone_bundle, tmp_path / "mute"))
+    data = json.loads((folder / "bundle.json").read_text())
+    for variant in data["variants"].values():
+        model = onnx.load(folder / variant["file"])
+        bias = next(t for t in model.graph.initializer if t.name == "bias")
+        bias.CopyFrom(onnx.numpy_helper.from_array(np.array([99, 0, 0, 0, 0], np.float32), "bias"))
+        onnx.save(model, folder / variant["file"])
+        variant["bytes"] = (folder / variant["file"]).stat().st_size
+    (folder / "bundle.json").write_text(json.dumps(data))
+    return folder
+
+
+def test_variants_stand_side_by_side(run: Run, tone_bundle: Path, manifest: Path, tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    code, out, err = run(tone_bundle, "--manifest", manifest, "--repeats", 1, "--json", report)
+    assert (code, err) == (0, "")
+    assert f"{tone_bundle.name} fp32" in out
+    assert f"{tone_bundle.name} int8-dynamic" in out
+    assert "0.00" in out
+    data = json.loads(report.read_text())
+    assert data["settings"]["source"] == str(manifest)
+    assert [result["accuracy"]["wer"]["reference"] for result in data["results"]] == [6, 6]
+    assert [result["facts"]["threads"] for result in data["results"]] == [1, 1]
+
+
+def test_the_report_can_go_to_standard_output(run: Run, tone_bundle: Path, manifest: Path) -> None:
+    arguments = ("--manifest", manifest, "--repeats", 1, "--limit", 2, "--variant", "fp32", "--json", "-")
+    code, out, _ = run(tone_bundle, *arguments, "--threads", 2)
+    assert code == 0
+    data = json.loads(out)
+    assert data["settings"]["utterances"] == 2
+    assert data["results"][0]["hypotheses"] == {"0": "ab c", "1": "cab"}
+    assert data["results"][0]["facts"]["threads"] == 2
+
+
+def test_a_mute_model_fails_and_the_other_is_still_measured(
+    run: Run, tone_bundle: Path, mute_bundle: Path, manifest: Path
+) -> None:
+    arguments = ("--manifest", manifest, "--repeats", 1, "--variant", "fp32")
+    code, out, _ = run(mute_bundle, tone_bundle, *arguments)
+    assert code == 1
+    assert "mute fp32 failed and was not timed: every transcript is empty, though 4 references are not" in out
+    assert "[0.0, 0.0]" in out
+
+
+def test_nothing_is_measured_where_the_report_cannot_be_written(
+    run: Run, tone_bundle: Path, manifest: Path, tmp_path: Path
+) -> None:
+    code, out, err = run(tone_bundle, "--manifest", manifest, "--json", tmp_path / "none" / "report.json")
+    assert (code, out) == (1, "")
+    assert "does not exist; create it first" in err
+
+
+def test_bad_input_is_one_line(run: Run, tone_bundle: Path, manifest: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.jsonl"
+    broken.write_text("not json\n")
+    missing = tmp_path / "missing.jsonl"
+    missing.write_text('{"audio_filepath": "gone.wav", "text": "a"}\n')
+    for arguments, message in (
+        ((tone_bundle, "--manifest", broken), "broken.jsonl:1: not JSON"),
+        ((tone_bundle, "--manifest", missing), "gone.wav"),
+        ((tone_bundle, "--manifest", tmp_path / "none.jsonl"), "none.jsonl"),
+        (("--manifest", manifest), "nothing to measure"),
+        ((tmp_path, "--manifest", manifest), "is not a bundle"),
+        ((tone_bundle, "--manifest", manifest, "--teacher", tmp_path / "no teacher"), "no teacher"),
+        ((tone_bundle, "--manifest", manifest, "--variant", "int4"), "no variant 'int4'"),
+    ):
+        code, out, err = run(*arguments)
+        assert (code, out) == (1, ""), arguments
+        assert message in err
+        assert len(err.splitlines()) == 1
+    assert run(tone_bundle)[0] == 2
