@@ -111,6 +111,8 @@ class Batches:
             sampler=_From(self._sampler(epoch), start),
             batch_size=None,
             num_workers=self.config.workers,
+            # Its own, or every new iterator would draw from the generator that dropout and masks use.
+            generator=torch.Generator(),
         )
         yield from loader
 
@@ -126,10 +128,9 @@ class Batches:
         buckets = min(self.config.buckets, self.count // 4)
         sampler: DynamicBucketingSampler | DynamicCutSampler
         if buckets > 1:
-            # Ranks must draw from the same bucket; a single rank need not repeat one bucket order forever.
-            sampler = DynamicBucketingSampler(
-                cuts, num_buckets=buckets, sync_buckets=self.world_size > 1, **options
-            )
+            # Synchronised buckets even on one rank: lhotse 1.33 ends an epoch early without them, since it takes
+            # emptied buckets for filled ones once only partial batches are left.
+            sampler = DynamicBucketingSampler(cuts, num_buckets=buckets, sync_buckets=True, **options)
         else:
             sampler = DynamicCutSampler(cuts, **options)
         sampler.set_epoch(epoch)
