@@ -48,14 +48,22 @@ def distill(
     with DistillProgress() as progress:
         outcome = run_distill(asked, out, progress, resume=resume)
     if not outcome.finished:
-        typer.echo(f"stopped at step {outcome.step}, saved; go on with: kdcompress distill --out {out} --resume", err=True)
+        typer.echo(
+            f"stopped at step {outcome.step}, saved; go on with: kdcompress distill --out {out} --resume",
+            err=True,
+        )
         raise typer.Exit(130)
     typer.echo(f"{out}: {outcome.step} steps" + _figures(outcome.best))
     typer.echo(f"next: kdcompress export {out} --out bundles/{out.name} --quantize int8-dynamic", err=True)
 
 
 def _recipe(
-    name: str | None, teacher: str | None, audio: Path | None, preset: str | None, sets: list[str], resume: bool
+    name: str | None,
+    teacher: str | None,
+    audio: Path | None,
+    preset: str | None,
+    sets: list[str],
+    resume: bool,
 ) -> "Recipe | None":
     """Lay the flags over the named recipe (or over the defaults); None when a run goes on with its own."""
     from kdcompress.config.recipe import make_recipe, merge, read_layers
@@ -86,5 +94,9 @@ def _figures(best: Any) -> str:
         return ""
     named = best.to_json()
     labels = {"agreement": "WER against the teacher", "wer": "WER", "kl": "KL"}
-    parts = [f"{label} {named[key]:.4g}{' %' if key != 'kl' else ''}" for key, label in labels.items() if key in named]
+    parts = [
+        f"{label} {named[key]:.4g}{' %' if key != 'kl' else ''}"
+        for key, label in labels.items()
+        if key in named
+    ]
     return f"; best checkpoint on held-out audio: {', '.join(parts)}"

@@ -39,7 +39,8 @@ def common_lengths(teacher_B: Tensor, student_B: Tensor, ids: Sequence[str]) -> 
     if int(apart.max()) > SLACK:
         worst = int(apart.argmax())
         raise TeacherError(
-            f"{ids[worst]}: the teacher has {int(teacher_B[worst])} frames, the student {int(student_B[worst])}; "
-            f"more than {SLACK} apart at one frame shift: the teacher misstates its frame shift or lengths"
+            f"{ids[worst]}: the teacher has {int(teacher_B[worst])} frames, "
+            f"the student {int(student_B[worst])}; more than {SLACK} apart "
+            "at one frame shift: the teacher misstates its frame shift or lengths"
         )
     return torch.minimum(teacher_B, student_B)

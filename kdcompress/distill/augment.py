@@ -19,7 +19,7 @@ class SpecAugment:
 
     def __call__(self, features_BTF: Tensor, lengths_B: Tensor) -> Tensor:
         """Return a masked copy of features [B, T, F]."""
-        batch, frames, bands = features_BTF.shape
+        _, frames, bands = features_BTF.shape
         kept = torch.ones_like(features_BTF, dtype=torch.bool)
         for _ in range(self.config.time_masks):
             widest = (lengths_B * self.config.time_share).long()

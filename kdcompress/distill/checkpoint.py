@@ -1,8 +1,8 @@
 """Checkpoints: written under a temporary name and renamed, so that a kill leaves the previous one whole.
 
-    checkpoints/step-000500/  model.safetensors  student.json      the student
-                              optimizer.safetensors  state.json    what --resume needs beside it
-    best, last                text files with the name of a checkpoint directory
+checkpoints/step-000500/  model.safetensors  student.json      the student
+                          optimizer.safetensors  state.json    what --resume needs beside it
+best, last                text files with the name of a checkpoint directory
 """
 
 import json
@@ -92,7 +92,9 @@ def load_checkpoint(run: Path, student: CtcStudent, optimizer: torch.optim.Optim
         return LoopState(**state, best_score=None if score is None else tuple(score))
     except (OSError, SafetensorError, json.JSONDecodeError, KeyError, TypeError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
-        raise RunError(f"cannot resume from {folder} ({reason}); remove it and resume from an older one") from error
+        raise RunError(
+            f"cannot resume from {folder} ({reason}); remove it and resume from an older one"
+        ) from error
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -134,7 +136,11 @@ def _restore_random_states(tensors: dict[str, Tensor]) -> None:
 
 
 def _prune(run: Path, keep: int) -> None:
-    named = {(run / pointer).read_text(encoding="utf-8").strip() for pointer in ("best", "last") if (run / pointer).is_file()}
+    named = {
+        (run / pointer).read_text(encoding="utf-8").strip()
+        for pointer in ("best", "last")
+        if (run / pointer).is_file()
+    }
     others: Sequence[Path] = sorted(f for f in (run / "checkpoints").glob("step-*") if f.name not in named)
     for folder in others[: max(0, len(others) - keep)]:
         shutil.rmtree(folder)

@@ -128,8 +128,8 @@ class Batches:
         buckets = min(self.config.buckets, self.count // 4)
         sampler: DynamicBucketingSampler | DynamicCutSampler
         if buckets > 1:
-            # Synchronised buckets even on one rank: lhotse 1.33 ends an epoch early without them, since it takes
-            # emptied buckets for filled ones once only partial batches are left.
+            # Synchronised buckets even on one rank: without them lhotse 1.33 ends an epoch early, since it
+            # takes emptied buckets for filled ones once only partial batches are left.
             sampler = DynamicBucketingSampler(cuts, num_buckets=buckets, sync_buckets=True, **options)
         else:
             sampler = DynamicCutSampler(cuts, **options)

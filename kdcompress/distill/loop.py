@@ -3,7 +3,7 @@
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
@@ -88,7 +88,9 @@ def distill(
     # The teacher is opened before anything is written: most mistakes are made in naming it.
     if objective_config.kd_weight > 0 and teacher is None:
         if recipe.teacher is None:
-            raise ConfigError("no teacher to imitate: add --teacher, or train on transcripts by objective.kd_weight=0")
+            raise ConfigError(
+                "no teacher to imitate: add --teacher, or train on transcripts by objective.kd_weight=0"
+            )
         teacher = open_teacher(recipe.teacher, device)
     vocabulary = settle_vocabulary(recipe, teacher)
     shape = recipe.student
@@ -100,7 +102,9 @@ def distill(
     if not resume:
         run = Run.create(out, recipe)
 
-    material = gather(recipe, vocabulary, run, lambda done, total: observer.stage("Reading audio", done, total))
+    material = gather(
+        recipe, vocabulary, run, lambda done, total: observer.stage("Reading audio", done, total)
+    )
     cuts = run.folder / "data" / "train.jsonl"
     cuts.parent.mkdir(exist_ok=True)
     write_cuts(material.training, cuts)
@@ -116,13 +120,17 @@ def distill(
     )
     hours = sum(u.duration for u in material.training) / 3600
     observer.say(
-        f"{len(material.training)} utterances ({hours:.2f} h) to train on, {len(material.held_out)} held out, "
-        f"{len(run.bad)} files skipped; student {student.parameter_count() / 1e6:.2f} M parameters at "
+        f"{len(material.training)} utterances ({hours:.2f} h) to train on, "
+        f"{len(material.held_out)} held out, {len(run.bad)} files skipped; "
+        f"student {student.parameter_count() / 1e6:.2f} M parameters at "
         f"{shape.frame_shift_ms} ms"
     )
 
     source = None if teacher is None else PosteriorSource(teacher, device)
-    if source is not None and source.memory_mb(hours * 3600, len(recipe.data.speed)) <= config.teacher_memory_mb:
+    if (
+        source is not None
+        and source.memory_mb(hours * 3600, len(recipe.data.speed)) <= config.teacher_memory_mb
+    ):
         source.label(
             material.training,
             recipe.data.speed,
@@ -188,8 +196,8 @@ def distill(
             if not group:
                 continue
 
-            # Targets first: their counts are known before any student output, so that every batch of the group
-            # is divided by the count of the whole group on all devices, and accumulation is exact.
+            # Targets first: their counts are known before any student output, so that every batch of the
+            # group is divided by the count of the whole group on all devices, and accumulation is exact.
             targets = []
             for batch in group:
                 posteriors = None if source is None else source(batch)
@@ -214,7 +222,7 @@ def distill(
                         weight * term.total / count
                         for weight, term, count in zip(objective.weights, terms, counts, strict=True)
                     )
-                    # Gradients are averaged over processes, and each term is already divided by the global count.
+                    # Gradients are averaged over processes; each term is already divided by the global count.
                     accelerator.backward(loss * accelerator.num_processes)
                 sums += torch.stack([term.total.detach().double() for term in terms])
                 tally.add(log_probs.detach(), lengths, target)
@@ -241,9 +249,13 @@ def distill(
                 "learning_rate": learning_rate(state.step - 1, config),
             }
             observer.step(state.step, config.steps, figures)
-            if accelerator.is_main_process and (state.step % config.log_every == 0 or state.step == config.steps):
+            if accelerator.is_main_process and (
+                state.step % config.log_every == 0 or state.step == config.steps
+            ):
                 elapsed = time.monotonic() - started
-                run.log({**figures, "seconds": round(elapsed, 2), "audio_per_second": round(heard / elapsed, 1)})
+                run.log(
+                    {**figures, "seconds": round(elapsed, 2), "audio_per_second": round(heard / elapsed, 1)}
+                )
             if state.step % config.validate_every == 0 or state.step == config.steps:
                 checkpoint()
         if stopped and state.step > first_step and state.step % config.validate_every:
@@ -272,7 +284,7 @@ def _stop_on_signal() -> Iterator[list[int]]:
     def note(number: int, frame: FrameType | None) -> None:
         seen.append(number)
 
-    before: dict[int, Any] = {}
+    before: dict[signal.Signals, Any] = {}
     for number in (signal.SIGINT, signal.SIGTERM):
         try:
             before[number] = signal.signal(number, note)
@@ -281,5 +293,5 @@ def _stop_on_signal() -> Iterator[list[int]]:
     try:
         yield seen
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for caught, handler in before.items():
+            signal.signal(caught, handler)

@@ -37,7 +37,7 @@ class Objective:
             teacher_shift: the teacher's frame shift [s]; None without teacher.
         """
         self.config, self.blank, self.teacher_shift = config, vocabulary.blank, teacher_shift
-        λ = config.kd_weight  # noqa: PLC2401 -- the formula's own letter
+        λ = config.kd_weight
         weighted = {"kd": λ, "occupancy": λ * config.occupancy_weight, "ctc": 1 - λ}
         self.names = tuple(name for name, weight in weighted.items() if weight > 0)
         self.weights = tuple(weighted[name] for name in self.names)
@@ -66,11 +66,11 @@ class Objective:
         terms = []
         for name in self.names:
             if name == "ctc":
-                assert batch.labels is not None  # noqa: S101 -- gather() read them, since λ < 1
-                assert batch.label_lengths is not None  # noqa: S101 -- likewise
+                assert batch.labels is not None
+                assert batch.label_lengths is not None
                 terms.append(ctc(log_probs, lengths, batch.labels, batch.label_lengths, self.blank))
                 continue
-            assert targets.frames is not None  # noqa: S101 -- λ > 0 has a teacher
+            assert targets.frames is not None
             if name == "kd":
                 terms.append(frame_kd(log_probs, targets.frames, self.config.temperature))
             else:

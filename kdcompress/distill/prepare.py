@@ -70,7 +70,9 @@ def gather(
         training, held_out = hold_out(training, data.validation.share, data.validation.max_seconds)
         references = texts
     if not training or not held_out:
-        raise AudioError(f"{data.audio}: too few usable files to train and to validate; at least two are needed")
+        raise AudioError(
+            f"{data.audio}: too few usable files to train and to validate; at least two are needed"
+        )
     labels = None if texts is None else {u.id: vocabulary.encode(texts[u.id]) for u in training}
     return Material(training, held_out, labels, references)
 
@@ -81,7 +83,7 @@ def _usable(found: list[Utterance], bad: list[BadFile], data: DataConfig, run: R
     empty = [BadFile(u.audio, "no audio in it") for u in found if u.duration <= 0]
     run.skip([*bad, *empty], len(found) + len(bad), data.max_bad_share)
     run.note_out_of_range(
-        [u for u in found if 0 < u.duration and not data.min_seconds <= u.duration <= data.max_seconds]
+        [u for u in found if u.duration > 0 and not data.min_seconds <= u.duration <= data.max_seconds]
     )
     return kept
 
@@ -100,8 +102,8 @@ def settle_vocabulary(recipe: Recipe, teacher: Teacher | None) -> Vocabulary:
     if asked is not None and set(asked.tokens) - set(teacher.vocabulary.tokens):
         missing = sorted(set(asked.tokens) - set(teacher.vocabulary.tokens))
         raise VocabularyError(
-            f"the recipe's vocabulary has {missing[:5]}, which the teacher's ({len(teacher.vocabulary)} tokens) lacks; "
-            "a student distilled frame by frame has its teacher's units: leave `vocabulary` out"
+            f"the recipe's vocabulary has {missing[:5]}, which the teacher's ({len(teacher.vocabulary)} tokens) "
+            "lacks; a student distilled frame by frame has its teacher's units: leave `vocabulary` out"
         )
     return teacher.vocabulary
 
@@ -109,4 +111,3 @@ def settle_vocabulary(recipe: Recipe, teacher: Teacher | None) -> Vocabulary:
 def _characters(recipe: Recipe) -> Vocabulary:
     alphabet = "'abcdefghijklmnopqrstuvwxyz" if recipe.vocabulary is None else recipe.vocabulary.alphabet
     return Vocabulary(("<blk>", "|", *alphabet), blank=0, word_boundary="|")
-

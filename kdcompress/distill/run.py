@@ -1,6 +1,6 @@
 """The run directory: what it holds, how it is begun, and how it is taken up again.
 
-    runs/NAME/  recipe.yaml  environment.json  data/  metrics.jsonl  skipped.jsonl  checkpoints/  best  last
+runs/NAME/  recipe.yaml  environment.json  data/  metrics.jsonl  skipped.jsonl  checkpoints/  best  last
 """
 
 import json
@@ -46,7 +46,9 @@ class Run:
             write_atomically(folder / "environment.json", json.dumps(environment(), indent=1) + "\n")
             write_atomically(folder / "recipe.yaml", dump_recipe(recipe))
         except OSError as error:
-            raise RunError(f"cannot write the run directory {folder}: {error.strerror}; choose another --out") from error
+            raise RunError(
+                f"cannot write the run directory {folder}: {error.strerror}; choose another --out"
+            ) from error
         return cls(folder)
 
     @classmethod
@@ -59,11 +61,15 @@ class Run:
         """
         path = folder / "recipe.yaml"
         if not path.is_file():
-            raise RunError(f"nothing to resume in {folder}: it has no recipe.yaml; start the run without --resume")
+            raise RunError(
+                f"nothing to resume in {folder}: it has no recipe.yaml; start the run without --resume"
+            )
         own = load_recipe(path)
         if recipe is not None and recipe != own:
             key = _first_difference(own.model_dump(mode="json"), recipe.model_dump(mode="json"))
-            raise ConfigError(f"--resume goes on with the run's own recipe, and {key} was given anew; leave it out")
+            raise ConfigError(
+                f"--resume goes on with the run's own recipe, and {key} was given anew; leave it out"
+            )
         run = cls(folder)
         if run.skipped.is_file():
             for line in run.skipped.read_text(encoding="utf-8").splitlines():
@@ -121,7 +127,7 @@ class Run:
 
 def environment() -> dict[str, Any]:
     """Return what a reader needs to know of the machine to repeat a run."""
-    versions = {}
+    versions: dict[str, str | None] = {}
     for name in _LIBRARIES:
         try:
             versions[name] = version(name)

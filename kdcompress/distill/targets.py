@@ -30,7 +30,9 @@ class FrameTargets:
 
     def __post_init__(self) -> None:
         if self.row.shape != self.frame.shape or self.log_probs.shape[:1] != self.row.shape:
-            raise ValueError(f"rows {self.row.shape}, frames {self.frame.shape}, targets {self.log_probs.shape}")
+            raise ValueError(
+                f"rows {self.row.shape}, frames {self.frame.shape}, targets {self.log_probs.shape}"
+            )
         if self.occupancy.shape[1:] != (2,) or self.valid.ndim != 2:
             raise ValueError(f"occupancy {tuple(self.occupancy.shape)} is not [M, 2] or valid is not [B, T]")
 

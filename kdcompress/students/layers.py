@@ -90,7 +90,9 @@ class SelfAttention(nn.Module):
 
     def forward(self, x_BTD: Tensor, keys_B11T: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         batch, frames, width = x_BTD.shape
-        qkv = self.query_key_value(self.norm(x_BTD)).reshape(batch, frames, 3, self.heads, width // self.heads)
+        qkv = self.query_key_value(self.norm(x_BTD)).reshape(
+            batch, frames, 3, self.heads, width // self.heads
+        )
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         mixed = functional.scaled_dot_product_attention(
             rotate(query, cos, sin), rotate(key, cos, sin), value, attn_mask=keys_B11T
@@ -117,7 +119,10 @@ class ConvolutionModule(nn.Module):
 
 
 class FeedForward(nn.Sequential):
-    """LayerNorm, widen, SiLU, narrow. Dropout on the narrow side only: masks cost as much as products on a CPU."""
+    """LayerNorm, widen, SiLU, narrow.
+
+    Dropout on the narrow side only: on a CPU its masks cost as much as the products.
+    """
 
     def __init__(self, width: int, inner: int, dropout: float) -> None:
         super().__init__(

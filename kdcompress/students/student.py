@@ -32,7 +32,9 @@ class CtcStudent(nn.Module):
     def __init__(self, config: StudentConfig, vocabulary_size: int) -> None:
         super().__init__()
         if config.frame_shift_ms is None:
-            raise ConfigError("student.frame_shift_ms is open: give 20, 40 or 80, or a teacher to take it from")
+            raise ConfigError(
+                "student.frame_shift_ms is open: give 20, 40 or 80, or a teacher to take it from"
+            )
         self.config = config
         self.factor = config.frame_shift_ms // FEATURE_SHIFT_MS
         self.frame_shift = config.frame_shift_ms / 1000
@@ -41,7 +43,7 @@ class CtcStudent(nn.Module):
         self.head = nn.Linear(config.width, vocabulary_size)
 
     def encode(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Map features [B, T, F] and lengths [B] to log-probabilities [B, ceil(T / factor), V] and lengths."""
+        """Map features [B, T, F] and lengths [B] to log-probabilities [B, ⌈T / factor⌉, V] and lengths."""
         encoded, lengths = self.encoder(features, lengths)
         return self.head(encoded).float().log_softmax(dim=-1), lengths
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 from pydantic import ValidationError
-from safetensors.torch import load_file, save_file
 from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from kdcompress.config.student import StudentConfig
@@ -57,7 +57,9 @@ def save_student(
         dtype: of the weights on disk; float16 halves a model that is only to be a teacher.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: value.detach().to("cpu", dtype).contiguous() for name, value in model.state_dict().items()}
+    tensors = {
+        name: value.detach().to("cpu", dtype).contiguous() for name, value in model.state_dict().items()
+    }
     save_file(tensors, folder / WEIGHTS)
     data = {
         "schema": SCHEMA,
@@ -85,18 +87,24 @@ def load_student(path: Path) -> LoadedStudent:
     try:
         record = json.loads(record_path.read_text(encoding="utf-8"))
         if record["schema"] != SCHEMA:
-            raise RunError(f"{record_path}: schema {record['schema']}, this kdcompress reads {SCHEMA}; upgrade it")
+            raise RunError(
+                f"{record_path}: schema {record['schema']}, this kdcompress reads {SCHEMA}; upgrade it"
+            )
         config = StudentConfig.model_validate(record["config"])
         vocabulary = Vocabulary.from_json(record["vocabulary"])
     except (OSError, json.JSONDecodeError, KeyError, TypeError, ValidationError) as error:
-        raise RunError(f"{record_path} is damaged ({type(error).__name__}: {error}); restore the checkpoint") from error
+        raise RunError(
+            f"{record_path} is damaged ({type(error).__name__}: {error}); restore the checkpoint"
+        ) from error
     model = CtcStudent(config, len(vocabulary))
     try:
         tensors = load_file(folder / WEIGHTS)
         model.load_state_dict(tensors)
     except (OSError, SafetensorError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
-        raise RunError(f"{folder / WEIGHTS} is damaged or of another shape ({reason}); restore the checkpoint") from error
+        raise RunError(
+            f"{folder / WEIGHTS} is damaged or of another shape ({reason}); restore the checkpoint"
+        ) from error
     return LoadedStudent(model.eval(), vocabulary, record, str(record.get("fingerprint", "")), folder)
 
 
@@ -114,7 +122,9 @@ def find_checkpoint(path: Path, which: str = "best") -> Path:
             if (folder / RECORD).is_file():
                 return folder
             raise RunError(f"{pointer} names {folder.name}, which is not there or incomplete; restore it")
-    raise RunError(f"{path} is no run or checkpoint: it has neither {RECORD} nor a pointer named {which} or last")
+    raise RunError(
+        f"{path} is no run or checkpoint: it has neither {RECORD} nor a pointer named {which} or last"
+    )
 
 
 def fingerprint(tensors: dict[str, Tensor], vocabulary: Vocabulary) -> str:
