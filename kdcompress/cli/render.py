@@ -55,6 +55,6 @@ def progress_bars() -> "Iterator[Progress]":
 
 def render_bench(report: "BenchReport") -> None:
     """Print a benchmark's table on standard output."""
-    from kdcompress.bench.table import tabulate
+    from kdcompress.bench.table import BenchTable
 
-    console().print(tabulate(report))
+    console().print(BenchTable(report))

@@ -8,7 +8,7 @@ from kdcompress.bench.accuracy import score
 from kdcompress.bench.candidate import Facts
 from kdcompress.bench.machine import describe_machine
 from kdcompress.bench.report import BenchReport, CandidateResult, Settings
-from kdcompress.bench.table import tabulate
+from kdcompress.bench.table import BenchTable
 from kdcompress.bench.timing import Latency, Spread, Timing
 
 SPREAD = Spread(0.0123, 0.0111, 0.0222, 3)
@@ -46,12 +46,13 @@ def report() -> BenchReport:
 
 def shown(report: BenchReport, width: int) -> str:
     console = Console(width=width, file=StringIO(), record=True)
-    console.print(tabulate(report))
+    console.print(BenchTable(report))
     return console.export_text()
 
 
-def test_everything_that_was_found_is_in_the_table(report: BenchReport) -> None:
-    text = shown(report, 170)
+@pytest.mark.parametrize("width", [150, 170])
+def test_everything_that_was_found_is_in_the_table(report: BenchReport, width: int) -> None:
+    text = shown(report, width)
     for expected in (
         report.machine.cpu,
         "test.jsonl: 1 utterances, 10 s; normaliser basic v1; 3 timed passes",
@@ -61,8 +62,8 @@ def test_everything_that_was_found_is_in_the_table(report: BenchReport) -> None:
         "50.00",
         "0.0123",
         "(0.0111–0.0222)",
-        "(with features)",
-        "10.1 /",
+        "* with the features",
+        "10.1",
         "30.3",
         "4.50×",
         "6.50×",
@@ -73,10 +74,24 @@ def test_everything_that_was_found_is_in_the_table(report: BenchReport) -> None:
         assert expected in text
 
 
-def test_a_narrow_terminal_loses_nothing(report: BenchReport) -> None:
-    text = "".join(shown(report, 100).split())
-    assert "0.0123" in text
+@pytest.mark.parametrize("width", [80, 100, 149])
+def test_a_narrow_terminal_loses_nothing_that_matters(report: BenchReport, width: int) -> None:
+    text = shown(report, width)
+    for expected in (
+        "4.00",
+        "1.00 M",
+        "50.00",
+        "0.0123*",
+        "(0.0111–0.0222)",
+        "30.3",
+        "4.50×",
+        "6.50×",
+        "failed",
+    ):
+        assert expected in text
     assert "…" not in text
+    assert text.count("MB") == 1
+    assert max(map(len, text.splitlines())) <= width
 
 
 def test_without_speech_the_insertions_stand_in_place_of_the_rate(report: BenchReport) -> None:
