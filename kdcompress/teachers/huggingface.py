@@ -112,7 +112,8 @@ class TransformersTeacher:
         """Return logits [b, T, V] and the valid frames of each; without mask where sizes are equal."""
         sizes = torch.tensor([len(x) for x in inputs])
         batch = pad_sequence(list(inputs), batch_first=True)
-        with _quiet():
+        # Some versions draw for layerdrop even in eval mode: the run's own seed must not feel that.
+        with _quiet(), torch.random.fork_rng(devices=[]):
             if (sizes == sizes[0]).all():
                 logits = self._model(batch).logits
                 return logits, [logits.shape[1]] * len(inputs)

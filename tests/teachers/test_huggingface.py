@@ -186,6 +186,17 @@ def test_fingerprint_follows_weights_and_vocabulary(saved: Saved, opened: Any, t
     assert len({first, second, opened("wav2vec2-group").fingerprint}) == 3
 
 
+def test_weights_kept_in_half_precision(saved: Saved, opened: Any, tmp_path: Path) -> None:
+    from transformers import AutoModelForCTC
+
+    folder = Path(shutil.copytree(saved("wav2vec2-layer"), tmp_path / "half"))
+    AutoModelForCTC.from_pretrained(folder).half().save_pretrained(folder)
+    teacher, batch = open_huggingface(HuggingFaceTeacher(path=str(folder))), padded([audio(8000)])
+    found, full = teacher.posteriors(*batch), opened("wav2vec2-layer").posteriors(*batch)
+    assert 0 < (found.log_probs.exp() - full.log_probs.exp()).abs().max() < 0.05
+    assert teacher.bytes == opened("wav2vec2-layer").bytes
+
+
 def test_not_finite_is_refused(saved: Saved) -> None:
     teacher = open_huggingface(HuggingFaceTeacher(path=str(saved("wav2vec2-layer"))))
     with pytest.raises(TeacherError, match="NaN or infinity"):
