@@ -22,6 +22,7 @@ _PATHS = (
     ("data", "validation", "audio"),
     ("data", "validation", "references"),
     ("teacher", "path"),
+    ("training", "start_from"),
 )
 
 

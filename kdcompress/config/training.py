@@ -1,5 +1,6 @@
 """How long and how fast to train."""
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -28,6 +29,7 @@ class TrainingConfig(Frozen):
 
     Attributes:
         steps: optimiser steps.
+        start_from: run or checkpoint of the same shape and vocabulary whose weights the student begins with.
         peak_lr: learning rate at the end of the warm-up; it decays to zero as a half cosine.
         warmup_share: of the steps.
         weight_decay: on matrices; biases, norms and positions have none.
@@ -43,6 +45,7 @@ class TrainingConfig(Frozen):
     """
 
     steps: int = Field(20_000, ge=1)
+    start_from: Path | None = None
     peak_lr: float = Field(1e-3, gt=0)
     warmup_share: float = Field(0.1, ge=0, lt=1)
     weight_decay: float = Field(0.01, ge=0)

@@ -23,8 +23,8 @@ from kdcompress.distill.data import Batch, Batches, write_cuts
 from kdcompress.distill.objective import Objective
 from kdcompress.distill.optim import learning_rate, make_optimizer
 from kdcompress.distill.posteriors import PosteriorSource
-from kdcompress.distill.prepare import gather, settle_vocabulary
-from kdcompress.distill.run import Run
+from kdcompress.distill.prepare import gather, settle_vocabulary, start_from
+from kdcompress.distill.run import Run, check_vacant
 from kdcompress.distill.validate import Validation, ValidationFigures
 from kdcompress.errors import ConfigError, NumericsError
 from kdcompress.students.student import CtcStudent
@@ -78,6 +78,10 @@ def distill(
         run, recipe = Run.resume(out, recipe)
     elif recipe is None:
         raise ConfigError("no recipe: name one, or give --teacher and --audio")
+    else:
+        check_vacant(out)
+    if recipe.data.audio is None:
+        raise ConfigError("the recipe names no audio: add --audio DIR or --audio MANIFEST.jsonl")
     config, objective_config = recipe.training, recipe.objective
     precision = config.precision
     if precision == "auto":
@@ -99,6 +103,8 @@ def distill(
         shape = shape.model_copy(update={"frame_shift_ms": shift})
     set_seed(recipe.seed)
     student = CtcStudent(shape, len(vocabulary))
+    if config.start_from is not None:
+        start_from(config.start_from, student, vocabulary)
     if not resume:
         run = Run.create(out, recipe)
 

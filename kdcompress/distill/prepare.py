@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from kdcompress.audio.manifest import BadFile, read_references, read_texts, read_utterances
 from kdcompress.audio.utterance import Utterance
@@ -10,6 +11,8 @@ from kdcompress.config.recipe import Recipe
 from kdcompress.distill.data import hold_out
 from kdcompress.distill.run import Run
 from kdcompress.errors import AudioError, ConfigError, VocabularyError
+from kdcompress.students.student import CtcStudent
+from kdcompress.students.weights import load_student
 from kdcompress.teachers.teacher import Teacher
 from kdcompress.text.normalize import normalize
 from kdcompress.text.vocabulary import Vocabulary
@@ -46,7 +49,7 @@ def gather(
     """
     data = recipe.data
     if data.audio is None:
-        raise ConfigError("the recipe names no audio: add --audio DIR or --audio MANIFEST.jsonl")
+        raise ConfigError("the recipe names no audio: set data.audio to a folder or a manifest")
     found, bad = read_utterances(data.audio, on_progress=on_progress)
     training = _usable(found, bad, data, run)
     if not training:
@@ -102,10 +105,31 @@ def settle_vocabulary(recipe: Recipe, teacher: Teacher | None) -> Vocabulary:
     if asked is not None and set(asked.tokens) - set(teacher.vocabulary.tokens):
         missing = sorted(set(asked.tokens) - set(teacher.vocabulary.tokens))
         raise VocabularyError(
-            f"the recipe's vocabulary has {missing[:5]}, which the teacher's ({len(teacher.vocabulary)} tokens) "
-            "lacks; a student distilled frame by frame has its teacher's units: leave `vocabulary` out"
+            f"the recipe's vocabulary has {missing[:5]}, which the teacher's "
+            f"({len(teacher.vocabulary)} tokens) lacks; a student distilled frame by frame has its teacher's units: leave `vocabulary` out"
         )
     return teacher.vocabulary
+
+
+def start_from(path: Path, student: CtcStudent, vocabulary: Vocabulary) -> None:
+    """Give a student the weights of a trained one.
+
+    Raises:
+        RunError: there is no student at `path`.
+        ConfigError: it has another shape or frame shift.
+        VocabularyError: its units are others.
+    """
+    found = load_student(path)
+    if found.vocabulary != vocabulary:
+        raise VocabularyError(
+            f"training.start_from {path} has {len(found.vocabulary)} units, this run {len(vocabulary)}, and they "
+            "are not the same; start from a student of the same teacher"
+        )
+    if found.model.config.model_copy(update={"dropout": student.config.dropout}) != student.config:
+        raise ConfigError(
+            f"training.start_from {path} has another shape: give `student` the values of its recipe"
+        )
+    student.load_state_dict(found.model.state_dict())
 
 
 def _characters(recipe: Recipe) -> Vocabulary:

@@ -23,6 +23,7 @@ from kdcompress.distill.checkpoint import write_atomically
 from kdcompress.errors import ConfigError, RunError, TooManyBadFiles
 
 _LIBRARIES = ("torch", "torchaudio", "transformers", "accelerate", "lhotse", "numpy", "soundfile", "soxr")
+_BEFORE_TRAINING = {"recipe.yaml", "environment.json", "data", "skipped.jsonl", "out_of_range.jsonl"}
 
 
 @dataclass
@@ -39,12 +40,13 @@ class Run:
         Raises:
             RunError: the directory exists and is not empty, or cannot be written.
         """
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise RunError(f"{folder} exists already: choose another --out, or go on with it by --resume")
+        check_vacant(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             write_atomically(folder / "environment.json", json.dumps(environment(), indent=1) + "\n")
             write_atomically(folder / "recipe.yaml", dump_recipe(recipe))
+            for left in ("skipped.jsonl", "out_of_range.jsonl"):
+                (folder / left).unlink(missing_ok=True)
         except OSError as error:
             raise RunError(
                 f"cannot write the run directory {folder}: {error.strerror}; choose another --out"
@@ -123,6 +125,20 @@ class Run:
         if utterances:
             lines = (json.dumps({"id": u.id, "duration": round(u.duration, 3)}) for u in utterances)
             write_atomically(self.folder / "out_of_range.jsonl", "".join(line + "\n" for line in lines))
+
+
+def check_vacant(folder: Path) -> None:
+    """Refuse a directory that holds something: cheap, so it comes before the teacher is loaded.
+
+    What a run leaves that ended before its first step does not count: nothing is lost in trying again.
+
+    Raises:
+        RunError: the directory exists and is not empty.
+    """
+    if folder.exists() and (
+        not folder.is_dir() or {path.name for path in folder.iterdir()} - _BEFORE_TRAINING
+    ):
+        raise RunError(f"{folder} exists already: choose another --out, or go on with it by --resume")
 
 
 def environment() -> dict[str, Any]:

@@ -26,7 +26,9 @@ def audio_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for index in range(20):
         time = np.arange(6400 + 480 * index) / 16_000
         tone = np.sin(2 * np.pi * rng.uniform(200, 3000) * time)
-        soundfile.write(folder / f"u{index:02}.wav", 0.3 * tone + 0.02 * rng.standard_normal(len(time)), 16_000)
+        soundfile.write(
+            folder / f"u{index:02}.wav", 0.3 * tone + 0.02 * rng.standard_normal(len(time)), 16_000
+        )
     return folder
 
 

@@ -14,7 +14,9 @@ def masked(config: SpecAugmentConfig, seed: int = 0) -> torch.Tensor:
 def test_bands_and_times_stay_within_their_widths() -> None:
     bands = masked(SpecAugmentConfig(time_masks=0, band_masks=1, band_width=9))
     assert (bands.all(dim=1).sum(dim=1) <= 9).all()
-    assert torch.equal(bands.all(dim=1), bands.any(dim=1))  # a band is masked for the whole time or not at all
+    assert torch.equal(
+        bands.all(dim=1), bands.any(dim=1)
+    )  # a band is masked for the whole time or not at all
     times = masked(SpecAugmentConfig(time_masks=1, time_share=0.1, band_masks=0))
     widest = times.all(dim=2).sum(dim=1)
     assert (widest <= torch.tensor([20, 10, 5])).all()

@@ -20,7 +20,9 @@ def batches(audio_folder: Path, tmp_path: Path, **changes: object) -> Batches:
     return Batches(tmp_path / "cuts.jsonl", len(utterances), config, seed=1)
 
 
-def test_an_epoch_has_every_utterance_once_and_differs_from_the_next(audio_folder: Path, tmp_path: Path) -> None:
+def test_an_epoch_has_every_utterance_once_and_differs_from_the_next(
+    audio_folder: Path, tmp_path: Path
+) -> None:
     source = batches(audio_folder, tmp_path)
     orders = [[id_ for batch in source.epoch(epoch) for id_ in batch.ids] for epoch in (0, 1, 0)]
     assert sorted(orders[0]) == sorted(orders[1]) == [f"u{i:02}" for i in range(20)]

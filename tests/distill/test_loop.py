@@ -79,7 +79,9 @@ def test_a_run_describes_itself(recipe: Make, whole: Path) -> None:
     assert {"kl", "agreement"} <= set(loaded.record["figures"])
     assert load_recipe(whole / "recipe.yaml") == recipe()
     figures = json.loads((whole / "metrics.jsonl").read_text().splitlines()[0])
-    assert {"kd", "occupancy", "selected_share", "blank_rate", "teacher_blank_rate", "gradient_norm"} <= set(figures)
+    assert {"kd", "occupancy", "selected_share", "blank_rate", "teacher_blank_rate", "gradient_norm"} <= set(
+        figures
+    )
     assert len(list((whole / "checkpoints").iterdir())) <= 3  # best, last, one kept
     held = (whole / "data" / "held_out.jsonl").read_text().splitlines()
     assert len(held) == 2
@@ -89,7 +91,9 @@ def test_a_run_describes_itself(recipe: Make, whole: Path) -> None:
 
 
 @pytest.mark.parametrize("at", [2, 5])
-def test_a_signal_saves_and_resume_goes_on_exactly(recipe: Make, whole: Path, tmp_path: Path, at: int) -> None:
+def test_a_signal_saves_and_resume_goes_on_exactly(
+    recipe: Make, whole: Path, tmp_path: Path, at: int
+) -> None:
     run_whole(recipe, whole)
     run = tmp_path / "run"
     stopped = distill(recipe(), run, Notes(at, lambda: os.kill(os.getpid(), signal.SIGTERM)))
@@ -99,7 +103,9 @@ def test_a_signal_saves_and_resume_goes_on_exactly(recipe: Make, whole: Path, tm
     assert same_weights(run, whole)
 
 
-def test_a_kill_loses_only_the_steps_since_the_last_checkpoint(recipe: Make, whole: Path, tmp_path: Path) -> None:
+def test_a_kill_loses_only_the_steps_since_the_last_checkpoint(
+    recipe: Make, whole: Path, tmp_path: Path
+) -> None:
     run_whole(recipe, whole)
     run, program = tmp_path / "run", tmp_path / "killed.py"
     (tmp_path / "recipe.yaml").write_text(dump_recipe(recipe()))
@@ -149,7 +155,9 @@ def test_accumulation_is_one_big_batch(recipe: Make, tmp_path: Path) -> None:
         changed = recipe(**options)
         changed = changed.model_copy(
             update={
-                "data": changed.data.model_copy(update={"batch_seconds": seconds, "buckets": 1, "speed": (1.0,)}),
+                "data": changed.data.model_copy(
+                    update={"batch_seconds": seconds, "buckets": 1, "speed": (1.0,)}
+                ),
                 "training": changed.training.model_copy(update={"accumulate": accumulate}),
             }
         )
@@ -169,7 +177,8 @@ def test_the_student_learns_to_agree(recipe: Make, tmp_path: Path) -> None:
 def test_supervised_training_needs_no_teacher(audio_folder: Path, recipe: Make, tmp_path: Path) -> None:
     manifest = tmp_path / "train.jsonl"
     lines = [
-        {"audio_filepath": str(path), "duration": 0.4, "text": "A b!"} for path in sorted(audio_folder.iterdir())
+        {"audio_filepath": str(path), "duration": 0.4, "text": "A b!"}
+        for path in sorted(audio_folder.iterdir())
     ]
     manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
     changed = recipe(
@@ -191,7 +200,8 @@ def test_supervised_training_needs_no_teacher(audio_folder: Path, recipe: Make, 
 def test_mixed_objective_reports_both_terms(audio_folder: Path, recipe: Make, tmp_path: Path) -> None:
     manifest = tmp_path / "train.jsonl"
     lines = [
-        {"audio_filepath": str(path), "duration": 0.4, "text": "abc a"} for path in sorted(audio_folder.iterdir())
+        {"audio_filepath": str(path), "duration": 0.4, "text": "abc a"}
+        for path in sorted(audio_folder.iterdir())
     ]
     manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
     notes = Notes()
@@ -201,7 +211,9 @@ def test_mixed_objective_reports_both_terms(audio_folder: Path, recipe: Make, tm
     assert figures["loss"] == pytest.approx(expected, rel=1e-6)
 
 
-def test_bad_files_are_listed_and_too_many_end_the_run(audio_folder: Path, recipe: Make, tmp_path: Path) -> None:
+def test_bad_files_are_listed_and_too_many_end_the_run(
+    audio_folder: Path, recipe: Make, tmp_path: Path
+) -> None:
     folder = tmp_path / "audio"
     folder.mkdir()
     for path in audio_folder.iterdir():
@@ -257,3 +269,14 @@ def test_divergence_is_an_error_that_names_the_step(recipe: Make, tmp_path: Path
 
     with pytest.raises(NumericsError, match="at step 1"):
         distill(recipe(training__teacher_memory_mb=0), tmp_path / "run", Notes(), teacher=Broken())
+
+
+def test_a_student_can_start_from_another(recipe: Make, whole: Path, tmp_path: Path) -> None:
+    run_whole(recipe, whole)
+    notes = Notes()
+    distill(recipe(training__start_from=str(whole), training__steps=2), tmp_path / "run", notes)
+    fresh = Notes()
+    distill(recipe(training__steps=2), tmp_path / "fresh", fresh)
+    assert notes.steps[0]["loss"] < 0.7 * fresh.steps[0]["loss"]
+    with pytest.raises(ConfigError, match="another shape"):
+        distill(recipe(training__start_from=str(whole), student__layers=2), tmp_path / "other", Notes())

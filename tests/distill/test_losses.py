@@ -96,7 +96,8 @@ def test_sums_over_parts_of_a_batch_add_up(seed: int, split: int) -> None:
     lengths = [8, 6, 3, 7]
     whole = frame_kd(student, targets_of(teacher, lengths), 1.0)
     parts = [
-        frame_kd(student[a:b], targets_of(teacher[a:b], lengths[a:b]), 1.0) for a, b in ((0, split), (split, 4))
+        frame_kd(student[a:b], targets_of(teacher[a:b], lengths[a:b]), 1.0)
+        for a, b in ((0, split), (split, 4))
     ]
     assert sum(p.count for p in parts) == whole.count
     assert float(sum(p.total for p in parts)) == pytest.approx(float(whole.total), rel=1e-5)

@@ -15,7 +15,9 @@ BLANK, SHIFT = 2, 0.04
 def posteriors(draw: st.DrawFn) -> tuple[Tensor, Tensor]:
     """Return log-probabilities [B, T, 4] with many blanks, and lengths [B] (some zero)."""
     batch, frames = draw(st.integers(1, 4)), draw(st.integers(1, 12))
-    best = draw(st.lists(st.sampled_from([0, 1, 2, 2, 2, 3]), min_size=batch * frames, max_size=batch * frames))
+    best = draw(
+        st.lists(st.sampled_from([0, 1, 2, 2, 2, 3]), min_size=batch * frames, max_size=batch * frames)
+    )
     logits = torch.zeros(batch, frames, 4)
     logits.scatter_(2, torch.tensor(best).reshape(batch, frames, 1), 3.0)
     lengths = draw(st.lists(st.integers(0, frames), min_size=batch, max_size=batch))

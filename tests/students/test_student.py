@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from kdcompress.config.student import PRESETS, StudentConfig
 from kdcompress.errors import ConfigError
-from kdcompress.students.layers import rotate, Rotary
+from kdcompress.students.layers import Rotary, rotate
 from kdcompress.students.student import CtcStudent
 
 TINY = {"width": 16, "layers": 2, "heads": 2, "feed_forward": 2.0, "kernel": 7, "stem_channels": 4}

@@ -45,7 +45,9 @@ def test_half_precision_on_disk_is_single_in_memory(tmp_path: Path) -> None:
 def test_the_fingerprint_follows_weights_and_vocabulary(tmp_path: Path) -> None:
     renamed = Vocabulary(("<blk>", "|", "a", "c"), blank=0, word_boundary="|")
     prints = set()
-    for index, (seed, vocabulary) in enumerate([(0, VOCABULARY), (1, VOCABULARY), (0, renamed), (0, VOCABULARY)]):
+    for index, (seed, vocabulary) in enumerate(
+        [(0, VOCABULARY), (1, VOCABULARY), (0, renamed), (0, VOCABULARY)]
+    ):
         save_student(tmp_path / str(index), student(seed), vocabulary, {})
         prints.add(load_student(tmp_path / str(index)).fingerprint)
     assert len(prints) == 3
