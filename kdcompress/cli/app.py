@@ -8,6 +8,7 @@ import typer
 
 from kdcompress import __version__
 from kdcompress.cli.bench import bench
+from kdcompress.cli.demo import demo
 from kdcompress.cli.distill import distill
 from kdcompress.cli.export import export
 from kdcompress.cli.recipes import recipes
@@ -30,6 +31,7 @@ app.command(short_help="Train a small student to imitate a teacher.")(distill)
 app.command(short_help="Write a student as an ONNX bundle.")(export)
 app.command(short_help="Measure error rate, speed and size of bundles.")(bench)
 app.command(short_help="Turn audio files into text.")(transcribe)
+app.command(short_help="Watch all of it on the shipped teacher and audio.")(demo)
 app.add_typer(recipes, name="recipes", short_help="List, show and check recipes.")
 
 
