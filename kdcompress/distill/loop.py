@@ -1,15 +1,11 @@
 """The main loop, top to bottom: audio and a teacher in, a student out."""
 
 import math
-import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
-from types import FrameType
-from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
@@ -21,40 +17,16 @@ from kdcompress.distill.augment import SpecAugment
 from kdcompress.distill.checkpoint import LoopState, load_checkpoint, save_checkpoint
 from kdcompress.distill.data import Batch, Batches, write_cuts
 from kdcompress.distill.objective import Objective
+from kdcompress.distill.observer import Observer, Outcome
 from kdcompress.distill.optim import learning_rate, make_optimizer
 from kdcompress.distill.posteriors import PosteriorSource
 from kdcompress.distill.prepare import gather, settle_vocabulary, start_from
 from kdcompress.distill.run import Run, check_vacant
+from kdcompress.distill.stop import stop_on_signal
 from kdcompress.distill.validate import Validation, ValidationFigures
 from kdcompress.errors import ConfigError, NumericsError
 from kdcompress.students.student import CtcStudent
 from kdcompress.teachers.teacher import Teacher, open_teacher
-
-
-class Observer(Protocol):
-    """Who wants to know how a run goes: a progress bar, a notebook, nobody."""
-
-    def stage(self, name: str, done: int, total: int) -> None:
-        """Be told of preparation: `done` of `total` files or utterances."""
-
-    def step(self, step: int, total: int, figures: dict[str, Any]) -> None:
-        """Be told of every optimiser step."""
-
-    def validated(self, step: int, figures: ValidationFigures, best: bool) -> None:
-        """Be told of every validation."""
-
-    def say(self, text: str) -> None:
-        """Be told of something that is worth a line."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended: finished, or stopped by a signal and ready to be resumed."""
-
-    run: Path
-    step: int
-    finished: bool
-    best: ValidationFigures | None
 
 
 def distill(
@@ -192,7 +164,7 @@ def distill(
 
     stream = _stream(batches, state)
     student.train()
-    with _stop_on_signal() as stopped:
+    with stop_on_signal() as stopped:
         while state.step < config.steps and not stopped:
             group: list[Batch] = []
             for batch in islice(stream, config.accumulate):
@@ -280,24 +252,3 @@ def _stream(batches: Batches, state: LoopState) -> Iterator[Batch]:
         if empty and state.position == 0:
             raise ConfigError("no batch could be made: data.batch_seconds is shorter than every utterance")
         state.epoch, state.position = state.epoch + 1, 0
-
-
-@contextmanager
-def _stop_on_signal() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM in a list, so that the step in progress is finished and saved."""
-    seen: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        seen.append(number)
-
-    before: dict[signal.Signals, Any] = {}
-    for number in (signal.SIGINT, signal.SIGTERM):
-        try:
-            before[number] = signal.signal(number, note)
-        except ValueError:  # not in the main thread: the host program owns the signals
-            break
-    try:
-        yield seen
-    finally:
-        for caught, handler in before.items():
-            signal.signal(caught, handler)

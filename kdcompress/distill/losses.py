@@ -45,7 +45,7 @@ def frame_kd(student_log_BTV: Tensor, targets: FrameTargets, temperature: float)
 
 
 def occupancy_kd(student_log_BTV: Tensor, targets: FrameTargets, blank: int) -> LossSum:
-    """Two-class KL {blank, not blank} over all valid frames: a target for silence, which selection has not."""
+    """Two-class KL {blank, not blank} over all valid frames: gives silence the target it lacks."""
     frames = targets.valid.shape[1]
     student = blank_occupancy(student_log_BTV[:, :frames][targets.valid], blank)
     return LossSum(kl_divergence(targets.occupancy, student), len(targets.occupancy))

@@ -106,7 +106,8 @@ def settle_vocabulary(recipe: Recipe, teacher: Teacher | None) -> Vocabulary:
         missing = sorted(set(asked.tokens) - set(teacher.vocabulary.tokens))
         raise VocabularyError(
             f"the recipe's vocabulary has {missing[:5]}, which the teacher's "
-            f"({len(teacher.vocabulary)} tokens) lacks; a student distilled frame by frame has its teacher's units: leave `vocabulary` out"
+            f"({len(teacher.vocabulary)} tokens) lacks; a student distilled frame by frame has its teacher's "
+            "units: leave `vocabulary` out"
         )
     return teacher.vocabulary
 
@@ -122,8 +123,8 @@ def start_from(path: Path, student: CtcStudent, vocabulary: Vocabulary) -> None:
     found = load_student(path)
     if found.vocabulary != vocabulary:
         raise VocabularyError(
-            f"training.start_from {path} has {len(found.vocabulary)} units, this run {len(vocabulary)}, and they "
-            "are not the same; start from a student of the same teacher"
+            f"training.start_from {path} has {len(found.vocabulary)} units, this run {len(vocabulary)}, and "
+            "they are not the same; start from a student of the same teacher"
         )
     if found.model.config.model_copy(update={"dropout": student.config.dropout}) != student.config:
         raise ConfigError(

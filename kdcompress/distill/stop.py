@@ -1,0 +1,28 @@
+"""Ctrl-C and SIGTERM end a run between two steps, where everything can be saved."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+
+@contextmanager
+def stop_on_signal() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM in a list, so that the step in progress is finished and saved."""
+    seen: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        seen.append(number)
+
+    before: dict[signal.Signals, Any] = {}
+    for number in (signal.SIGINT, signal.SIGTERM):
+        try:
+            before[number] = signal.signal(number, note)
+        except ValueError:  # not in the main thread: the host program owns the signals
+            break
+    try:
+        yield seen
+    finally:
+        for caught, handler in before.items():
+            signal.signal(caught, handler)
