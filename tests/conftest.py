@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -110,3 +111,85 @@ def say() -> Callable[[str], npt.NDArray[np.float32]]:
         return np.concatenate(parts).astype(np.float32)
 
     return tones
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """Return a folder that `make` fills, shared by the processes of this test session."""
+    root = factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    place, lock = root / name, root / f"{name}.lock"
+    while not place.exists():
+        try:
+            lock.mkdir()
+        except FileExistsError:
+            time.sleep(0.2)
+            continue
+        try:
+            if not place.exists():
+                unfinished = factory.mktemp(name) / name
+                make(unfinished)
+                os.replace(unfinished, place)
+        finally:
+            lock.rmdir()
+    return place
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(
+    tmp_path_factory: pytest.TempPathFactory, say: Callable[[str], npt.NDArray[np.float32]]
+) -> Path:
+    """Return the checkpoint of a student of 30 k parameters that has learned the tones of TONES; read only.
+
+    Its blank is in the middle of the vocabulary, and it has a token that prints nothing.
+    """
+    import torch
+    from torch.nn import functional
+
+    from kdcompress.config.student import StudentConfig
+    from kdcompress.students.student import CtcStudent
+    from kdcompress.students.weights import save_student
+    from kdcompress.text.vocabulary import Vocabulary
+
+    vocabulary = Vocabulary(("|", "a", "<pad>", "b", "c", "</s>"), 2, "|", frozenset({5}))
+    spoken = np.array([0, 1, 3, 4])
+
+    def make(folder: Path) -> None:
+        generator = np.random.default_rng(0)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            small = {"width": 32, "layers": 1, "heads": 2, "feed_forward": 2, "kernel": 5, "stem_channels": 4}
+            config = StudentConfig(**small, frame_shift_ms=40, dropout=0)
+            student = CtcStudent(config, len(vocabulary))
+            optimizer = torch.optim.AdamW(student.parameters(), lr=6e-3)
+            for _ in range(90):
+                ids = generator.choice(spoken, (6, generator.integers(2, 5)))
+                sounds = np.stack([say("".join(vocabulary.tokens[i] for i in row)) for row in ids])
+                sounds *= generator.uniform(0.3, 2.0, (len(ids), 1))
+                noise = generator.standard_normal(sounds.shape)
+                sounds += 10 ** generator.uniform(-5, -2.5, (len(ids), 1)) * noise
+                waveforms = torch.from_numpy(sounds.astype(np.float32))
+                log_probs, _ = student(waveforms, torch.full((len(ids),), waveforms.shape[1]))
+                # 0.2 s are five frames: each tone starts ten frames after the last, the first at frame 5.
+                targets = torch.full(log_probs.shape[:2], vocabulary.blank)
+                for position, column in enumerate(torch.from_numpy(ids).T):
+                    targets[:, 10 * position + 6 : 10 * position + 9] = column[:, None]
+                loss = functional.nll_loss(log_probs.flatten(0, 1), targets.flatten())
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+        record = {"step": 90, "teacher": None, "figures": {"loss": loss.item()}}
+        save_student(folder, student, vocabulary, record)
+
+    return made_once(tmp_path_factory, "tiny-checkpoint", make)
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) -> Path:
+    """Return the bundle of `tiny_checkpoint`, fp32 and int8-dynamic; read only."""
+
+    def make(folder: Path) -> None:
+        from kdcompress.graph.write import export_run
+
+        export_run(tiny_checkpoint, folder)
+
+    return made_once(tmp_path_factory, "tiny-bundle", make)

@@ -74,7 +74,8 @@ def _about(bundle: Bundle) -> str:
     return (
         f"A CTC speech recogniser for 16 kHz audio: {size}{len(bundle.vocabulary)} output units, one frame "
         f"per {bundle.frame_shift * 1000:.0f} ms. Written by {bundle.written_by}, profile "
-        f"`{bundle.profile}`. `selftest.wav` and `selftest.json` tell whether a runtime computes what it should.\n"
+        f"`{bundle.profile}`. `selftest.wav` and `selftest.json` tell whether a runtime computes what it "
+        "should.\n"
     )
 
 

@@ -38,7 +38,7 @@ def features_of(audio: Path | None, normalize: Normalize) -> Features:
         ManifestError: a line of the manifest is not what the format says.
     """
     if audio is None:
-        sounds = [synthetic_waveform(seconds, seed) for seed, seconds in enumerate((1.5, 4.0, 9.0))]
+        sounds = [synthetic_waveform(seconds, seed) for seed, seconds in enumerate((1.5, 3.0, 6.0))]
         return Features(tuple(log_mel(s, normalize=normalize) for s in sounds), "rendered sound")
     utterances = [u for u in read_utterances(audio)[0] if u.duration >= _SHORTEST_SECONDS]
     total = sum(min(u.duration, _LONGEST_SECONDS) for u in utterances)

@@ -63,16 +63,15 @@ def difference(reference: Sequence[FloatArray], candidate: Sequence[FloatArray],
     """Compare log-probabilities [T', V] of the same utterances.
 
     Raises:
-        NumericsError: the candidate holds NaN or infinity.
+        NumericsError: one of them holds NaN or infinity.
         ExportError: two of them have another shape.
     """
     for expected, found in zip(reference, candidate, strict=True):
         if expected.shape != found.shape:
             raise ExportError(f"the graph gave log-probabilities {found.shape}, expected {expected.shape}")
-        if not np.isfinite(found).all():
-            raise NumericsError(
-                f"the graph gave NaN or infinity within {len(found)} frames; expected numbers"
-            )
+        for whose, values in (("the original", expected), ("the graph", found)):
+            if not np.isfinite(values).all():
+                raise NumericsError(f"{whose} gives NaN or infinity within {len(values)} frames: not usable")
     old, new = np.concatenate(reference), np.concatenate(candidate)
     best_old, best_new = old.argmax(axis=1), new.argmax(axis=1)
     same = [
@@ -99,7 +98,7 @@ def check_parity(student: CtcStudent, session: Session, blank: int) -> Differenc
 
     Raises:
         ExportError: log-probabilities differ by more than the tolerance, or lengths differ.
-        NumericsError: the graph gives NaN or infinity.
+        NumericsError: one of them gives NaN or infinity.
     """
     features = _features(student, max(LENGTHS))
     reference = [_in_torch(student, features[:length]) for length in LENGTHS]
@@ -124,7 +123,7 @@ def compare(reference: Session, candidate: Session, features: Sequence[FloatArra
     """Run two graphs on the same features [T, F], one utterance at a time.
 
     Raises:
-        NumericsError: the candidate gives NaN or infinity.
+        NumericsError: one of them gives NaN or infinity.
     """
     old, new = (
         [_in_graph(session, array[None], (len(array),))[0] for array in features]

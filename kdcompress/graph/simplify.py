@@ -24,10 +24,11 @@ def drop_softmax_guards(graph: onnx.GraphProto) -> int:
     the guard reads and writes the T' × T' scores twice: a tenth of the time at 15 s of audio.
     """
     producers = {output: node for node in graph.node for output in node.output}
+    outputs = {value.name for value in graph.output}
     dropped: list[onnx.NodeProto] = []
     renamed: dict[str, str] = {}
     for node in graph.node:
-        if node.op_type != "Where":
+        if node.op_type != "Where" or node.output[0] in outputs:
             continue
         guard, _, kept = node.input
         test, softmax = producers.get(guard), producers.get(kept)
@@ -49,10 +50,13 @@ def fold_scales(graph: onnx.GraphProto) -> int:
     readers = Counter(name for node in graph.node for name in node.input)
     readers.update(value.name for value in graph.output)
     weights = {tensor.name: tensor for tensor in graph.initializer}
+    outputs = {value.name for value in graph.output}
     dropped: list[onnx.NodeProto] = []
     renamed: dict[str, str] = {}
     for node in graph.node:
-        if node.op_type != "Mul" or node.input[1] not in weights or weights[node.input[1]].dims:
+        if node.op_type != "Mul" or node.output[0] in outputs:
+            continue
+        if node.input[1] not in weights or weights[node.input[1]].dims:
             continue
         add = producers.get(node.input[0])
         if add is None or add.op_type != "Add" or add.input[1] not in weights or readers[add.output[0]] != 1:

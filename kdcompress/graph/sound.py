@@ -22,7 +22,7 @@ def synthetic_waveform(seconds: float, seed: int = 0) -> FloatArray:
     low = 550.0 + 250.0 * np.sin(2 * np.pi * 1.3 * time)
     high = 1500.0 + 500.0 * np.cos(2 * np.pi * 0.7 * time)
     voice = np.zeros_like(time)
-    for harmonic in range(1, 26):
+    for harmonic in range(1, 18):
         frequency = harmonic * pitch
         gain = sum(np.exp(-(((frequency - formant) / 220.0) ** 2)) for formant in (low, high))
         voice += gain * np.sin(harmonic * phase)

@@ -1,0 +1,51 @@
+"""Transcribe with sherpa-onnx: python sherpa_onnx_transcribe.py BUNDLE [--int8] FILE…
+
+Prints one JSON object per file. Needs only sherpa-onnx and soundfile.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import sherpa_onnx
+import soundfile
+
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("bundle", type=Path)
+parser.add_argument("files", nargs="*", type=Path)
+parser.add_argument(
+    "--manifest", type=Path, help="JSON lines with audio_filepath, and perhaps offset, duration"
+)
+parser.add_argument("--int8", action="store_true", help="model.int8.onnx instead of model.onnx")
+parser.add_argument("--batch", type=int, default=1, help="files decoded together")
+parser.add_argument("--threads", type=int, default=1)
+args = parser.parse_intermixed_args()
+
+entries = [(Path(), {"audio_filepath": str(file)}) for file in args.files]
+if args.manifest:
+    lines = args.manifest.read_text(encoding="utf-8").splitlines()
+    entries += [(args.manifest.parent, json.loads(line)) for line in lines if line.strip()]
+
+# A wrong file name or graph ends the process here; sherpa-onnx raises no exception.
+recognizer = sherpa_onnx.OfflineRecognizer.from_nemo_ctc(
+    model=str(args.bundle / ("model.int8.onnx" if args.int8 else "model.onnx")),
+    tokens=str(args.bundle / "tokens.txt"),
+    num_threads=args.threads,
+)
+
+for first in range(0, len(entries), args.batch):
+    group = entries[first : first + args.batch]
+    streams = []
+    for folder, entry in group:
+        with soundfile.SoundFile(folder / entry["audio_filepath"]) as file:
+            rate = file.samplerate
+            file.seek(round(entry.get("offset", 0) * rate))
+            frames = round(entry["duration"] * rate) if "duration" in entry else -1
+            samples = file.read(frames, dtype="float32", always_2d=True).mean(axis=1)
+        stream = recognizer.create_stream()
+        stream.accept_waveform(rate, samples)
+        streams.append(stream)
+    recognizer.decode_streams(streams)
+    for (_, entry), stream in zip(group, streams, strict=True):
+        result = {"audio_filepath": entry["audio_filepath"], "text": stream.result.text.strip()}
+        print(json.dumps(result, ensure_ascii=False), flush=True)
