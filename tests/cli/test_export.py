@@ -1,0 +1,81 @@
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+import pytest
+
+from kdcompress.cli.app import main
+from kdcompress.graph import write
+from kdcompress.runtime.bundle import open_bundle
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tiny_bundle: Path) -> Run:
+    """Run the command, with tracing already done; returns exit code, standard output and standard error."""
+    monkeypatch.setattr(write, "trace", lambda *_: onnx.load(str(tiny_bundle / "model.onnx")))
+
+    def command(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["kdcompress", "export", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return int(ended.value.code or 0), *capfd.readouterr()
+
+    return command
+
+
+def test_the_table_names_each_variant_and_the_bundle_opens(
+    run: Run, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    code, out, err = run(tiny_checkpoint, "--out", tmp_path / "mine")
+    assert (code, err) == (0, "")
+    heading, fp32, int8, last = out.splitlines()
+    assert heading.split()[:2] == ["variant", "file"]
+    assert fp32.split()[:3] == ["fp32", "model.onnx", "torch,"]
+    assert int8.split()[:3] == ["int8-dynamic", "model.int8.onnx", "fp32,"]
+    assert "100.00%" in fp32
+    assert last == f"wrote {tmp_path / 'mine'}"
+    assert list(open_bundle(tmp_path / "mine", verify=True).variants) == ["fp32", "int8-dynamic"]
+
+
+def test_quantize_none_is_fp32_alone(run: Run, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    assert run(tiny_checkpoint, "--out", tmp_path / "mine", "--quantize", "none")[0] == 0
+    assert list(open_bundle(tmp_path / "mine").variants) == ["fp32"]
+
+
+def test_a_bundle_that_is_there_is_kept_unless_told_otherwise(
+    run: Run, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    wishes = (tiny_checkpoint, "--out", tmp_path / "mine", "--quantize", "none")
+    assert run(*wishes)[0] == 0
+    code, out, err = run(*wishes)
+    assert (code, out) == (1, "")
+    assert (
+        err
+        == f"error: {tmp_path / 'mine'} already holds a bundle; choose another --out or give --overwrite\n"
+    )
+    assert run(*wishes, "--overwrite")[0] == 0
+
+
+def test_wrong_usage_is_exit_code_2(run: Run, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    for option, value in (("--quantize", "int3"), ("--profile", "web")):
+        code, _, err = run(tiny_checkpoint, "--out", tmp_path / "mine", option, value)
+        assert code == 2
+        assert value in err
+
+
+def test_what_is_no_run_or_cannot_be_written_is_one_line(
+    run: Run, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    for wishes in (
+        (tmp_path / "nowhere", "--out", tmp_path / "mine"),
+        (tiny_checkpoint, "--out", tmp_path / "file"),
+        (tiny_checkpoint, "--out", tmp_path / "file" / "mine"),
+    ):
+        code, out, err = run(*wishes)
+        assert (code, out) == (1, "")
+        assert err.startswith("error: ")
+        assert len(err.splitlines()) == 1

@@ -1,0 +1,81 @@
+"""The committed consumer programs, each in a process of its own: sherpa-onnx ends the process on errors."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import soundfile
+
+from kdcompress.runtime.recognizer import Recognizer
+
+CONSUMERS = Path(__file__).resolve().parents[2] / "export" / "consumers"
+TEXTS = ("ab ca b", "c", "ba bb a cab", "cc a")  # of different lengths: a batch of them is padded
+
+Say = Callable[[str], npt.NDArray[np.float32]]
+
+
+@pytest.fixture(scope="module", params=["sherpa_onnx", "onnx_asr"])
+def runtime(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    if importlib.util.find_spec(name) is None:
+        pytest.skip(f"{name} is not installed: pip install {name.replace('_', '-')}")
+    return name
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory, say: Say) -> Path:
+    """Return a manifest; one line is a stretch of a longer, noisy file at another rate."""
+    folder = tmp_path_factory.mktemp("recordings")
+    lines = []
+    for index, text in enumerate(TEXTS[:-1]):
+        soundfile.write(folder / f"{index}.wav", say(text), 16_000)
+        lines.append({"audio_filepath": f"{index}.wav", "text": text})
+    long = np.concatenate([say("abcabc"), say(TEXTS[-1])])
+    soundfile.write(folder / "long.flac", long, 16_000)
+    offset = len(say("abcabc")) / 16_000
+    lines.append({"audio_filepath": "long.flac", "offset": offset, "duration": len(long) / 16_000 - offset})
+    manifest = folder / "some.jsonl"
+    manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return manifest
+
+
+def consume(runtime: str, *arguments: object) -> list[str]:
+    program = CONSUMERS / f"{runtime}_transcribe.py"
+    done = subprocess.run(
+        [sys.executable, "-I", program, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line)["text"] for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("precision", [[], ["--int8"]])
+@pytest.mark.parametrize("batch", [1, 4])
+def test_transcripts_are_right_alone_and_in_a_batch(
+    runtime: str, tiny_bundle: Path, recordings: Path, precision: list[str], batch: int
+) -> None:
+    found = consume(runtime, tiny_bundle, *precision, "--manifest", recordings, "--batch", batch)
+    assert found == list(TEXTS)
+
+
+def test_files_by_name(runtime: str, tiny_bundle: Path, recordings: Path) -> None:
+    assert consume(runtime, tiny_bundle, recordings.parent / "0.wav") == [TEXTS[0]]
+
+
+@pytest.mark.parametrize("variant", ["fp32", "int8-dynamic"])
+def test_our_own_runtime_agrees(tiny_bundle: Path, recordings: Path, variant: str) -> None:
+    recognizer = Recognizer(tiny_bundle, variant, threads=1)
+    assert [recognizer.transcribe(recordings.parent / f"{i}.wav").text for i in range(3)] == list(TEXTS[:3])
+
+
+def test_no_consumer_imports_kdcompress() -> None:
+    programs = sorted(CONSUMERS.glob("*.py"))
+    assert len(programs) >= 2
+    for program in programs:
+        assert "import kdcompress" not in (source := program.read_text())
+        assert "from kdcompress" not in source

@@ -1,0 +1,104 @@
+import logging
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from kdcompress.errors import ConfigError, ExportError
+from kdcompress.quantize import apply
+from kdcompress.quantize.apply import census, quantize
+from kdcompress.quantize.plan import PRESETS, Plan, plan
+from kdcompress.runtime.session import Session
+
+
+@pytest.fixture
+def fp32(tiny_bundle: Path) -> Path:
+    return tiny_bundle / "model.onnx"
+
+
+def weighted(model: onnx.ModelProto) -> list[str]:
+    constants = {tensor.name for tensor in model.graph.initializer}
+    return [n.name for n in model.graph.node if n.op_type == "MatMul" and n.input[1] in constants]
+
+
+def test_every_planned_layer_becomes_integer_and_no_other(fp32: Path, tmp_path: Path) -> None:
+    counted = quantize(fp32, "int8-dynamic", tmp_path / "small.onnx")
+    before, after = onnx.load(str(fp32)), onnx.load(str(tmp_path / "small.onnx"))
+    assert counted.quantized == counted.ops["MatMulInteger"] == len(weighted(before)) - len(counted.kept)
+    assert weighted(after) == list(counted.kept)
+    # Attention multiplies activations: two products per block, in float as before.
+    assert counted.ops["MatMul"] == 2 + len(counted.kept)
+    assert counted.ops["Conv"] == census(fp32).ops["Conv"]
+    assert census(fp32).quantized == 0
+
+
+def test_weights_have_a_scale_per_channel(fp32: Path, tmp_path: Path) -> None:
+    quantize(fp32, "int8-dynamic", tmp_path / "small.onnx")
+    model = onnx.load(str(tmp_path / "small.onnx"))
+    tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "MatMulInteger":
+            weights = tensors[node.input[1]]
+            assert weights.dtype == np.int8
+            assert tensors[node.input[3]].shape == (weights.shape[1],)  # one zero point per column
+
+
+def test_interface_and_metadata_survive(fp32: Path, tmp_path: Path) -> None:
+    quantize(fp32, "int8-dynamic", tmp_path / "small.onnx")
+    before, after = onnx.load(str(fp32)), onnx.load(str(tmp_path / "small.onnx"))
+    assert list(after.metadata_props) == list(before.metadata_props)
+    assert list(after.graph.input) == list(before.graph.input)
+    assert list(after.graph.output) == list(before.graph.output)
+    assert list(after.opset_import) == list(before.opset_import)
+
+
+def test_the_result_runs_and_is_close(fp32: Path, tmp_path: Path) -> None:
+    quantize(fp32, "int8-dynamic", tmp_path / "small.onnx")
+    features = np.random.default_rng(0).standard_normal((2, 90, 80)).astype(np.float32)
+    lengths = np.array([90, 41])
+    old, old_lengths = Session(fp32, threads=1).run(features, lengths)
+    new, new_lengths = Session(tmp_path / "small.onnx", threads=1).run(features, lengths)
+    np.testing.assert_array_equal(new_lengths, old_lengths)
+    assert (np.exp(old) * (old - new)).sum(axis=2).mean() < 0.1
+    assert not np.array_equal(new, old)
+
+
+def test_nothing_is_logged_or_left_behind(
+    fp32: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    handlers = list(logging.getLogger().handlers)
+    quantize(fp32, "int8-dynamic", tmp_path / "small.onnx")
+    assert not caplog.records
+    assert logging.getLogger().handlers == handlers
+    assert [path.name for path in tmp_path.iterdir()] == ["small.onnx"]
+
+
+def test_the_same_graph_gives_the_same_file(fp32: Path, tmp_path: Path) -> None:
+    for name in ("one.onnx", "two.onnx"):
+        quantize(fp32, "int8-dynamic", tmp_path / name)
+    assert (tmp_path / "one.onnx").read_bytes() == (tmp_path / "two.onnx").read_bytes()
+
+
+def test_fewer_integer_nodes_than_planned_are_an_error(
+    fp32: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = plan(onnx.load(str(fp32)).graph, PRESETS["int8-dynamic"])
+    monkeypatch.setattr(apply, "plan", lambda *_: Plan((*right.quantized, "a layer that is not there"), ()))
+    with pytest.raises(ExportError, match="claims what it is not"):
+        quantize(fp32, "int8-dynamic", tmp_path / "small.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_graph_without_weights_is_refused(tmp_path: Path) -> None:
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 2]) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "x"], ["y"])], "g", values[:1], values[1:])
+    onnx.save(helper.make_model(graph), str(tmp_path / "empty.onnx"))
+    with pytest.raises(ExportError, match="nothing to quantize"):
+        quantize(tmp_path / "empty.onnx", "int8-dynamic", tmp_path / "small.onnx")
+
+
+def test_an_unknown_preset_is_refused(fp32: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there are int8-dynamic"):
+        quantize(fp32, "int3", tmp_path / "small.onnx")  # type: ignore[arg-type]  # wrong on purpose
