@@ -34,7 +34,9 @@ class Vocabulary:
     def __post_init__(self) -> None:
         if len(set(self.tokens)) != len(self.tokens):
             twice = sorted({t for t in self.tokens if self.tokens.count(t) > 1})
-            raise VocabularyError(f"vocabulary has tokens that occur twice: {twice[:5]}; each id needs its own")
+            raise VocabularyError(
+                f"vocabulary has tokens that occur twice: {twice[:5]}; each id needs its own"
+            )
         if "" in self.tokens:
             raise VocabularyError(f"vocabulary has an empty token at id {self.tokens.index('')}")
         ids = {self.blank, *self.silent}
