@@ -78,15 +78,18 @@ def distill(
     if config.start_from is not None:
         start_from(config.start_from, student, vocabulary)
     if not resume:
-        run = Run.create(out, recipe)
+        run = Run.create(out, recipe) if accelerator.is_main_process else Run(out)
+    accelerator.wait_for_everyone()
 
     material = gather(
         recipe, vocabulary, run, lambda done, total: observer.stage("Reading audio", done, total)
     )
     cuts = run.folder / "data" / "train.jsonl"
-    cuts.parent.mkdir(exist_ok=True)
-    write_cuts(material.training, cuts)
-    write_cuts(material.held_out, cuts.with_name("held_out.jsonl"))
+    if accelerator.is_main_process:
+        cuts.parent.mkdir(exist_ok=True)
+        write_cuts(material.training, cuts)
+        write_cuts(material.held_out, cuts.with_name("held_out.jsonl"))
+    accelerator.wait_for_everyone()
     batches = Batches(
         cuts,
         len(material.training),
