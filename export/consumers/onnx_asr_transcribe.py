@@ -38,5 +38,5 @@ for first in range(0, len(entries), args.batch):
             waveforms.append(file.read(frames, dtype="float32", always_2d=True).mean(axis=1))
     (rate,) = rates
     for (_, entry), text in zip(group, model.recognize(waveforms, sample_rate=rate), strict=True):
-        result = {"audio_filepath": entry["audio_filepath"], "text": text.strip()}
+        result = {"audio_filepath": entry["audio_filepath"], "text": " ".join(text.split())}
         print(json.dumps(result, ensure_ascii=False), flush=True)
