@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import nn
+
 from kdcompress.audio.manifest import BadFile, read_references, read_texts, read_utterances
 from kdcompress.audio.utterance import Utterance
 from kdcompress.config.data import DataConfig
@@ -113,11 +115,14 @@ def settle_vocabulary(recipe: Recipe, teacher: Teacher | None) -> Vocabulary:
 
 
 def start_from(path: Path, student: CtcStudent, vocabulary: Vocabulary) -> None:
-    """Give a student the weights of a trained one.
+    """Give a student the weights of a trained one; of a deeper one, those of evenly spaced layers.
+
+    The first and the last layer are among them (as distil-whisper chooses them, arXiv 2311.00430): the front
+    and the head keep the company they were trained in.
 
     Raises:
         RunError: there is no student at `path`.
-        ConfigError: it has another shape or frame shift.
+        ConfigError: it is shallower, or differs in more than depth and dropout.
         VocabularyError: its units are others.
     """
     found = load_student(path)
@@ -126,10 +131,17 @@ def start_from(path: Path, student: CtcStudent, vocabulary: Vocabulary) -> None:
             f"training.start_from {path} has {len(found.vocabulary)} units, this run {len(vocabulary)}, and "
             "they are not the same; start from a student of the same teacher"
         )
-    if found.model.config.model_copy(update={"dropout": student.config.dropout}) != student.config:
+    config, theirs = student.config, found.model.config
+    if theirs.layers < config.layers or config != theirs.model_copy(
+        update={"dropout": config.dropout, "layers": config.layers}
+    ):
         raise ConfigError(
-            f"training.start_from {path} has another shape: give `student` the values of its recipe"
+            f"training.start_from {path} has another shape (width {theirs.width}, {theirs.layers} layers, "
+            f"{theirs.frame_shift_ms} ms): only `layers` may be fewer and `dropout` other than there"
         )
+    blocks = list(found.model.encoder.blocks)
+    step = (theirs.layers - 1) / max(1, config.layers - 1)
+    found.model.encoder.blocks = nn.ModuleList(blocks[round(step * index)] for index in range(config.layers))
     student.load_state_dict(found.model.state_dict())
 
 

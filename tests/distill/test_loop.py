@@ -13,11 +13,15 @@ import pytest
 import torch
 
 from kdcompress.config.recipe import Recipe, dump_recipe, load_recipe
+from kdcompress.config.student import StudentConfig
 from kdcompress.distill.loop import Outcome, distill
+from kdcompress.distill.prepare import start_from
 from kdcompress.distill.validate import ValidationFigures
 from kdcompress.errors import ConfigError, NumericsError, RunError, TooManyBadFiles, VocabularyError
-from kdcompress.students.weights import load_student
+from kdcompress.students.student import CtcStudent
+from kdcompress.students.weights import load_student, save_student
 from kdcompress.teachers.teacher import open_teacher
+from kdcompress.text.vocabulary import Vocabulary
 
 Make = Callable[..., Recipe]
 
@@ -280,3 +284,16 @@ def test_a_student_can_start_from_another(recipe: Make, whole: Path, tmp_path: P
     assert notes.steps[0]["loss"] < 0.7 * fresh.steps[0]["loss"]
     with pytest.raises(ConfigError, match="another shape"):
         distill(recipe(training__start_from=str(whole), student__layers=2), tmp_path / "other", Notes())
+
+
+def test_a_shallow_student_begins_with_layers_of_a_deep_one(tmp_path: Path) -> None:
+    shape = {"width": 16, "heads": 2, "kernel": 3, "stem_channels": 4, "frame_shift_ms": 40}
+    deep, shallow = (CtcStudent(StudentConfig(**shape, layers=layers), 5) for layers in (7, 3))
+    vocabulary = Vocabulary(("<blk>", "|", "a", "b", "c"), 0, "|")
+    save_student(tmp_path, deep, vocabulary, {})
+    start_from(tmp_path, shallow, vocabulary)
+    for mine, theirs in ((0, 0), (1, 3), (2, 6)):
+        blocks = shallow.encoder.blocks[mine], deep.encoder.blocks[theirs]
+        pairs = zip(*(block.parameters() for block in blocks), strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs)
+    assert torch.equal(shallow.head.weight, deep.head.weight)
