@@ -1,6 +1,6 @@
 """What to train: the shape of a student, by preset or in full."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
@@ -24,6 +24,9 @@ class StudentConfig(Frozen):
             teacher's.
         normalize: features to zero mean and unit variance per mel band over the utterance, or not at all.
         dropout: in training, after each module.
+        exits: numbers of layers after which training applies the head as well (intermediate CTC, Lee and
+            Watanabe 2021, arXiv 2102.03216). The model works, less well, when cut off there (Lee et al. 2021,
+            arXiv 2106.09216), so that a student of so many layers can begin with them.
     """
 
     width: int = Field(144, ge=16, multiple_of=4)
@@ -35,6 +38,7 @@ class StudentConfig(Frozen):
     frame_shift_ms: Literal[20, 40, 80] | None = None
     normalize: Literal["per_feature", "none"] = "per_feature"
     dropout: float = Field(0.1, ge=0, lt=1)
+    exits: tuple[Annotated[int, Field(ge=1)], ...] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -54,6 +58,8 @@ class StudentConfig(Frozen):
             raise ValueError(f"width {self.width} must be a multiple of 2·heads ({2 * self.heads})")
         if self.kernel % 2 == 0:
             raise ValueError(f"kernel {self.kernel} must be odd")
+        if any(exit_ >= self.layers for exit_ in self.exits):
+            raise ValueError(f"exits {self.exits} must lie before the last of {self.layers} layers")
         return self
 
 

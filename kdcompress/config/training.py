@@ -16,12 +16,14 @@ class SpecAugmentConfig(Frozen):
         time_share: widest mask as a share of the utterance.
         band_masks: number of masks along mel bands.
         band_width: widest mask in bands.
+        band_warp: largest stretch of the mel axis, as a share: other vocal tracts (Jaitly and Hinton 2013).
     """
 
     time_masks: int = Field(2, ge=0)
     time_share: float = Field(0.05, ge=0, lt=1)
     band_masks: int = Field(2, ge=0)
     band_width: int = Field(20, ge=0, le=80)
+    band_warp: float = Field(0.0, ge=0, le=0.3)
 
 
 class TrainingConfig(Frozen):
@@ -43,6 +45,8 @@ class TrainingConfig(Frozen):
         teacher_memory_mb: keep the teacher's posteriors in memory when they fit in so many MB, so that the
             teacher hears each utterance once instead of once per epoch; 0 always asks the teacher.
         spec_augment: masks on the student's features.
+        delay_ms: the student hears its audio up to so much later than the teacher, at random: other runtimes
+            cut their frames elsewhere, and less than a frame shift must not matter.
     """
 
     steps: int = Field(20_000, ge=1)
@@ -58,3 +62,4 @@ class TrainingConfig(Frozen):
     log_every: int = Field(10, ge=1)
     teacher_memory_mb: float = Field(512.0, ge=0)
     spec_augment: SpecAugmentConfig = SpecAugmentConfig()
+    delay_ms: float = Field(10.0, ge=0, le=40)

@@ -13,7 +13,7 @@ from accelerate.utils import set_seed
 
 from kdcompress.config.recipe import Recipe
 from kdcompress.distill.alignment import common_lengths, student_frame_shift
-from kdcompress.distill.augment import SpecAugment
+from kdcompress.distill.augment import SpecAugment, delay
 from kdcompress.distill.checkpoint import LoopState, load_checkpoint, save_checkpoint
 from kdcompress.distill.data import Batch, Batches, write_cuts
 from kdcompress.distill.objective import Objective
@@ -197,7 +197,8 @@ def distill(
             for index, (batch, target) in enumerate(zip(group, targets, strict=True)):
                 last = index == len(group) - 1
                 with nullcontext() if last else accelerator.no_sync(model):
-                    log_probs, lengths = model(batch.waveforms, batch.lengths, augment)
+                    waveforms = delay(batch.waveforms, config.delay_ms)
+                    log_probs, lengths = model(waveforms, batch.lengths, augment, exits=True)
                     terms = objective.terms(log_probs, lengths, batch, target)
                     loss = sum(
                         weight * term.total / count
@@ -206,7 +207,7 @@ def distill(
                     # Gradients are averaged over processes; each term is already divided by the global count.
                     accelerator.backward(loss * accelerator.num_processes)
                 sums += torch.stack([term.total.detach().double() for term in terms])
-                tally.add(log_probs.detach(), lengths, target)
+                tally.add(log_probs[-1].detach(), lengths, target)
             norm = float(accelerator.clip_grad_norm_(model.parameters(), config.clip))
             losses = (accelerator.reduce(sums, "sum") / counts).tolist()
             value = sum(w * term for w, term in zip(objective.weights, losses, strict=True))

@@ -62,20 +62,31 @@ class Objective:
         return [totals[name] for name in self.names]
 
     def terms(self, log_probs: Tensor, lengths: Tensor, batch: Batch, targets: BatchTargets) -> list[LossSum]:
-        """Return the sums of each term for one batch of student log-probabilities [B, T, V]."""
+        """Return the sums of each term for one batch of student log-probabilities [E + 1, B, T, V].
+
+        Those of the E exits have the share `exit_weight`, those of the end, which come last, the rest.
+        """
+        *exits, end = log_probs
+        share = self.config.exit_weight if exits else 0.0
+        weighted = [*((share / len(exits), output) for output in exits), (1 - share, end)]
         terms = []
         for name in self.names:
-            if name == "ctc":
-                assert batch.labels is not None
-                assert batch.label_lengths is not None
-                terms.append(ctc(log_probs, lengths, batch.labels, batch.label_lengths, self.blank))
-                continue
-            assert targets.frames is not None
-            if name == "kd":
-                terms.append(frame_kd(log_probs, targets.frames, self.config.temperature))
-            else:
-                terms.append(occupancy_kd(log_probs, targets.frames, self.blank))
+            found = [self._term(name, output, lengths, batch, targets) for _, output in weighted]
+            totals = [weight * term.total for (weight, _), term in zip(weighted, found, strict=True)]
+            terms.append(LossSum(torch.stack(totals).sum(), found[-1].count))
         return terms
+
+    def _term(
+        self, name: str, log_probs_BTV: Tensor, lengths: Tensor, batch: Batch, targets: BatchTargets
+    ) -> LossSum:
+        if name == "ctc":
+            assert batch.labels is not None
+            assert batch.label_lengths is not None
+            return ctc(log_probs_BTV, lengths, batch.labels, batch.label_lengths, self.blank)
+        assert targets.frames is not None
+        if name == "kd":
+            return frame_kd(log_probs_BTV, targets.frames, self.config.temperature)
+        return occupancy_kd(log_probs_BTV, targets.frames, self.blank)
 
     def new_tally(self) -> "Tally":
         """Return an empty tally of a step."""

@@ -17,7 +17,7 @@ def make_optimizer(model: nn.Module, config: TrainingConfig) -> AdamW:
         {"params": vectors, "weight_decay": 0.0},
     ]
     # β₂ = 0.98 as is usual for attention models: the default forgets too slowly for short runs.
-    return AdamW(groups, lr=config.peak_lr, betas=(0.9, 0.98))
+    return AdamW(groups, lr=config.peak_lr, betas=(0.9, 0.98), fused=True)
 
 
 def learning_rate(step: int, config: TrainingConfig) -> float:

@@ -11,6 +11,7 @@ from kdcompress.audio.utterance import Utterance
 from kdcompress.config.data import DataConfig
 from kdcompress.config.recipe import Recipe
 from kdcompress.distill.data import hold_out
+from kdcompress.distill.noise import write_noise
 from kdcompress.distill.run import Run
 from kdcompress.errors import AudioError, ConfigError, VocabularyError
 from kdcompress.students.student import CtcStudent
@@ -79,6 +80,13 @@ def gather(
             f"{data.audio}: too few usable files to train and to validate; at least two are needed"
         )
     labels = None if texts is None else {u.id: vocabulary.encode(texts[u.id]) for u in training}
+    if data.noise_share:
+        noise = write_noise(
+            run.folder / "data" / "noise", round(data.noise_share * len(training)), recipe.seed
+        )
+        training = [*training, *noise]
+        if labels is not None:
+            labels |= {clip.id: [] for clip in noise}
     return Material(training, held_out, labels, references)
 
 
@@ -115,10 +123,11 @@ def settle_vocabulary(recipe: Recipe, teacher: Teacher | None) -> Vocabulary:
 
 
 def start_from(path: Path, student: CtcStudent, vocabulary: Vocabulary) -> None:
-    """Give a student the weights of a trained one; of a deeper one, those of evenly spaced layers.
+    """Give a student the weights of a trained one; of a deeper one, those of some of its layers.
 
-    The first and the last layer are among them (as distil-whisper chooses them, arXiv 2311.00430): the front
-    and the head keep the company they were trained in.
+    Where the deeper one was trained with an exit at the student's depth, those below it: they work with the
+    head as they are. Else evenly spaced ones, the first and the last among them (as distil-whisper chooses,
+    arXiv 2311.00430): the front and the head keep the company they were trained in.
 
     Raises:
         RunError: there is no student at `path`.
@@ -133,14 +142,16 @@ def start_from(path: Path, student: CtcStudent, vocabulary: Vocabulary) -> None:
         )
     config, theirs = student.config, found.model.config
     if theirs.layers < config.layers or config != theirs.model_copy(
-        update={"dropout": config.dropout, "layers": config.layers}
+        update={"dropout": config.dropout, "layers": config.layers, "exits": config.exits}
     ):
         raise ConfigError(
             f"training.start_from {path} has another shape (width {theirs.width}, {theirs.layers} layers, "
-            f"{theirs.frame_shift_ms} ms): only `layers` may be fewer and `dropout` other than there"
+            f"{theirs.frame_shift_ms} ms): only `layers` may be fewer, `dropout` and `exits` other than there"
         )
     blocks = list(found.model.encoder.blocks)
     step = (theirs.layers - 1) / max(1, config.layers - 1)
+    if config.layers in theirs.exits:
+        step = 1
     found.model.encoder.blocks = nn.ModuleList(blocks[round(step * index)] for index in range(config.layers))
     student.load_state_dict(found.model.state_dict())
 

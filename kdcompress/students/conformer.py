@@ -34,7 +34,10 @@ class ConformerBlock(nn.Module):
 
 
 class Conformer(nn.Module):
-    """Subsampling and blocks: features [B, T, F] to encodings [B, ceil(T / factor), D]."""
+    """Subsampling and blocks: features [B, T, F] to encodings [B, ⌈T / factor⌉, D].
+
+    `at_exits` gives the encodings after the layers named by the configuration's exits as well.
+    """
 
     def __init__(self, config: StudentConfig, bands: int, factor: int) -> None:
         super().__init__()
@@ -42,12 +45,21 @@ class Conformer(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.rotary = Rotary(config.width // config.heads)
         self.blocks = nn.ModuleList(ConformerBlock(config) for _ in range(config.layers))
+        self.exits = config.exits
 
     def forward(self, features_BTF: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
+        encodings, lengths_B = self.at_exits(features_BTF, lengths_B)
+        return encodings[-1], lengths_B
+
+    def at_exits(self, features_BTF: Tensor, lengths_B: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Return the encodings at each exit and, last in the list, at the end; and the lengths."""
         x, lengths_B = self.subsampling(features_BTF, lengths_B)
         x = self.dropout(x)
         valid_BT = valid_frames(lengths_B, x.shape[1])
         cos, sin = self.rotary(x.shape[1])
-        for block in self.blocks:
+        encodings = []
+        for depth, block in enumerate(self.blocks, start=1):
             x = block(x, valid_BT, cos, sin)
-        return x, lengths_B
+            if depth in self.exits or depth == len(self.blocks):
+                encodings.append(x)
+        return encodings, lengths_B

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
 from kdcompress.audio.utterance import SAMPLE_RATE
@@ -48,17 +49,21 @@ class CtcStudent(nn.Module):
         return self.head(encoded).float().log_softmax(dim=-1), lengths
 
     def forward(
-        self, waveforms: Tensor, lengths: Tensor, augment: Augment | None = None
+        self, waveforms: Tensor, lengths: Tensor, augment: Augment | None = None, *, exits: bool = False
     ) -> tuple[Tensor, Tensor]:
         """Map 16 kHz waveforms [B, S] and lengths [B] to log-probabilities [B, T, V] float32 and lengths.
 
         Args:
             augment: changes features [B, T, F] given their lengths [B]; training passes SpecAugment.
+            exits: give those of all E exits too, as [E + 1, B, T, V]; the last is that of the whole model.
         """
         features, lengths = self.frontend(waveforms, lengths)
         if augment is not None:
             features = augment(features, lengths)
-        return self.encode(features, lengths)
+        if not exits:
+            return self.encode(features, lengths)
+        encodings, lengths = self.encoder.at_exits(features, lengths)
+        return self.head(torch.stack(encodings)).float().log_softmax(dim=-1), lengths
 
     def output_lengths(self, samples: Tensor) -> Tensor:
         """Return the output frames [B] of waveforms with so many samples [B]."""

@@ -51,6 +51,14 @@ TRAINING: tuple[Engine, ...] = (
     ("festival", ("ked_diphone", "cmu_us_slt_arctic_hts"), 12, 0.12),
     ("espeak", ESPEAK, 24, 0.21),
 )
+# Far more pseudo speakers to train the teacher: it has to get along with voices that it never heard.
+TEACHER: tuple[Engine, ...] = (
+    ("hibari", ("heart",), 44, 0.22),
+    ("pico", ("en-US",), 44, 0.19),
+    ("flite", ("awb", "slt", "kal16"), 66, 0.26),
+    ("festival", ("ked_diphone", "cmu_us_slt_arctic_hts"), 32, 0.12),
+    ("espeak", ESPEAK, 48, 0.21),
+)
 HELD_OUT: tuple[Engine, ...] = (  # no voice of TRAINING
     ("joe", ("medium",), 4, 0.34),
     ("flite", ("rms",), 3, 0.24),
@@ -74,7 +82,7 @@ CODING: dict[str, Any] = {
     ".opus": {"format": "OGG", "subtype": "OPUS", "compression_level": 0.95},  # about 20 kbit/s
 }
 PARTS = {
-    "teacher": Part(TRAINING, 2000, "teacher", ".flac", "teacher.jsonl", (15, 35), 0.0),
+    "teacher": Part(TEACHER, 4000, "teacher", ".flac", "teacher.jsonl", (15, 35), 0.0),
     "distill": Part(TRAINING, 700, "audio/train", ".opus", None, (15, 35), 0.03),
     "test": Part(HELD_OUT, 165, "audio/test", ".opus", "test.jsonl", (20, 35), 0.0),
 }

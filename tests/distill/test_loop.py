@@ -15,7 +15,8 @@ import torch
 from kdcompress.config.recipe import Recipe, dump_recipe, load_recipe
 from kdcompress.config.student import StudentConfig
 from kdcompress.distill.loop import Outcome, distill
-from kdcompress.distill.prepare import start_from
+from kdcompress.distill.prepare import gather, settle_vocabulary, start_from
+from kdcompress.distill.run import Run
 from kdcompress.distill.validate import ValidationFigures
 from kdcompress.errors import ConfigError, NumericsError, RunError, TooManyBadFiles, VocabularyError
 from kdcompress.students.student import CtcStudent
@@ -151,6 +152,7 @@ def test_accumulation_is_one_big_batch(recipe: Make, tmp_path: Path) -> None:
         "data__audio": str(recipe().data.audio),
         "student__dropout": 0.0,
         "training__spec_augment": {"time_masks": 0, "band_masks": 0},
+        "training__delay_ms": 0,
         "training__steps": 1,
     }
     notes = []
@@ -286,14 +288,58 @@ def test_a_student_can_start_from_another(recipe: Make, whole: Path, tmp_path: P
         distill(recipe(training__start_from=str(whole), student__layers=2), tmp_path / "other", Notes())
 
 
-def test_a_shallow_student_begins_with_layers_of_a_deep_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("exits", "taken"), [((), (0, 3, 6)), ((3,), (0, 1, 2)), ((2, 4), (0, 3, 6))])
+def test_a_shallow_student_begins_with_layers_of_a_deep_one(
+    exits: tuple[int, ...], taken: tuple[int, ...], tmp_path: Path
+) -> None:
     shape = {"width": 16, "heads": 2, "kernel": 3, "stem_channels": 4, "frame_shift_ms": 40}
-    deep, shallow = (CtcStudent(StudentConfig(**shape, layers=layers), 5) for layers in (7, 3))
+    deep = CtcStudent(StudentConfig(**shape, layers=7, exits=exits), 5)
+    shallow = CtcStudent(StudentConfig(**shape, layers=3), 5)
     vocabulary = Vocabulary(("<blk>", "|", "a", "b", "c"), 0, "|")
     save_student(tmp_path, deep, vocabulary, {})
     start_from(tmp_path, shallow, vocabulary)
-    for mine, theirs in ((0, 0), (1, 3), (2, 6)):
+    for mine, theirs in enumerate(taken):
         blocks = shallow.encoder.blocks[mine], deep.encoder.blocks[theirs]
         pairs = zip(*(block.parameters() for block in blocks), strict=True)
         assert all(torch.equal(a, b) for a, b in pairs)
     assert torch.equal(shallow.head.weight, deep.head.weight)
+
+
+def test_exits_learn_with_the_share_they_were_given(recipe: Make, tmp_path: Path) -> None:
+    """The loss is the end's and the exits' in the stated proportion, and training lowers both."""
+    deep = {"student__layers": 2, "student__exits": (1,), "student__dropout": 0.0, "training__delay_ms": 0}
+    masks = {"training__spec_augment": {"time_masks": 0, "band_masks": 0}, "training__steps": 1}
+    losses = []
+    for share in (0.0, 0.5, 0.25):
+        notes = Notes()
+        made = recipe(objective={"exit_weight": share}, **deep, **masks)
+        distill(made, tmp_path / f"run-{share}", notes)
+        losses.append(notes.steps[0]["loss"])
+    end, half, quarter = losses
+    assert half != pytest.approx(end, rel=1e-3)
+    assert quarter == pytest.approx((end + half) / 2, rel=1e-5)
+
+
+def test_noise_is_heard_beside_the_audio(audio_folder: Path, recipe: Make, tmp_path: Path) -> None:
+    notes = Notes()
+    distill(recipe(data__noise_share=0.5), tmp_path / "run", notes)
+    clips = sorted((tmp_path / "run" / "data" / "noise").glob("*.flac"))
+    assert len(clips) == 9  # two of twenty files are held out
+    assert str(clips[0].resolve()) in (tmp_path / "run" / "data" / "train.jsonl").read_text()
+    assert str(clips[0].resolve()) not in (tmp_path / "run" / "data" / "held_out.jsonl").read_text()
+
+
+def test_noise_has_an_empty_transcript(audio_folder: Path, recipe: Make, tmp_path: Path) -> None:
+    manifest = tmp_path / "train.jsonl"
+    lines = [
+        {"audio_filepath": str(path), "duration": 0.4, "text": "ab"}
+        for path in sorted(audio_folder.iterdir())
+    ]
+    manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    made = recipe(data__audio=str(manifest), data__noise_share=1.0, objective={"kd_weight": 0})
+    vocabulary = settle_vocabulary(made, None)
+    material = gather(made, vocabulary, Run.create(tmp_path / "run", made))
+    assert material.labels is not None
+    assert set(material.labels) == {u.id for u in material.training}
+    assert material.labels["noise-0000"] == []
+    assert sum(not labels for labels in material.labels.values()) == len(material.training) / 2

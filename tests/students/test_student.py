@@ -84,3 +84,20 @@ def test_presets_are_named_by_their_size(name: str) -> None:
 def test_an_open_frame_shift_is_refused() -> None:
     with pytest.raises(ConfigError, match="20, 40 or 80"):
         CtcStudent(StudentConfig(**TINY), 6)
+
+
+@torch.no_grad()
+def test_an_exit_is_the_model_cut_off_there() -> None:
+    torch.manual_seed(0)
+    deep = CtcStudent(StudentConfig(**{**TINY, "layers": 3}, frame_shift_ms=40, exits=(1,)), 6).eval()
+    shallow = CtcStudent(StudentConfig(**{**TINY, "layers": 1}, frame_shift_ms=40), 6).eval()
+    names = shallow.state_dict().keys()
+    shallow.load_state_dict({name: value for name, value in deep.state_dict().items() if name in names})
+    waveforms, samples = torch.randn(2, 16_000), torch.tensor([16_000, 12_000])
+    outputs, lengths = deep(waveforms, samples, exits=True)
+    assert outputs.shape[:2] == (2, 2)
+    torch.testing.assert_close(outputs[0], shallow(waveforms, samples)[0])
+    torch.testing.assert_close(outputs[1], deep(waveforms, samples)[0])
+    assert lengths.tolist() == deep.output_lengths(samples).tolist()
+    with pytest.raises(ValueError, match="before the last"):
+        StudentConfig(layers=3, exits=(3,))
