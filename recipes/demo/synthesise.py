@@ -44,15 +44,8 @@ Engine = tuple[str, tuple[str, ...], int, float]  # name, voices, pseudo speaker
 
 ACCENTS = ("en-us", "en-gb", "en-gb-scotland", "en-029")
 ESPEAK = tuple(f"{accent}+{kind}" for accent in ACCENTS for kind in ("m1", "m3", "m7", "f2", "f4", "f5"))
+# Many pseudo speakers of few voices: models have to get along with voices that they never heard.
 TRAINING: tuple[Engine, ...] = (
-    ("hibari", ("heart",), 14, 0.22),
-    ("pico", ("en-US",), 14, 0.19),
-    ("flite", ("awb", "slt", "kal16"), 27, 0.26),
-    ("festival", ("ked_diphone", "cmu_us_slt_arctic_hts"), 12, 0.12),
-    ("espeak", ESPEAK, 24, 0.21),
-)
-# Far more pseudo speakers to train the teacher: it has to get along with voices that it never heard.
-TEACHER: tuple[Engine, ...] = (
     ("hibari", ("heart",), 44, 0.22),
     ("pico", ("en-US",), 44, 0.19),
     ("flite", ("awb", "slt", "kal16"), 66, 0.26),
@@ -82,8 +75,8 @@ CODING: dict[str, Any] = {
     ".opus": {"format": "OGG", "subtype": "OPUS", "compression_level": 0.95},  # about 20 kbit/s
 }
 PARTS = {
-    "teacher": Part(TEACHER, 4000, "teacher", ".flac", "teacher.jsonl", (15, 35), 0.0),
-    "distill": Part(TRAINING, 700, "audio/train", ".opus", None, (15, 35), 0.03),
+    "teacher": Part(TRAINING, 4000, "teacher", ".flac", "teacher.jsonl", (15, 35), 0.0),
+    "distill": Part(TRAINING, 1150, "audio/train", ".opus", None, (15, 35), 0.03),
     "test": Part(HELD_OUT, 165, "audio/test", ".opus", "test.jsonl", (20, 35), 0.0),
 }
 

@@ -1,4 +1,7 @@
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -79,3 +82,21 @@ def test_what_is_no_run_or_cannot_be_written_is_one_line(
         assert (code, out) == (1, "")
         assert err.startswith("error: ")
         assert len(err.splitlines()) == 1
+
+
+def test_sigterm_leaves_nothing_half_written(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "kdcompress",
+        "export",
+        str(tiny_checkpoint),
+        "--out",
+        str(tmp_path / "mine"),
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as export:
+        while not list(tmp_path.iterdir()) and export.poll() is None:
+            time.sleep(0.02)
+        export.send_signal(signal.SIGTERM)
+        assert export.wait(60) == 143
+    assert list(tmp_path.iterdir()) == []
