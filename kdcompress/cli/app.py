@@ -10,6 +10,7 @@ import typer
 
 from kdcompress import __version__
 from kdcompress.cli.bench import bench
+from kdcompress.cli.compare import compare
 from kdcompress.cli.demo import demo
 from kdcompress.cli.distill import distill
 from kdcompress.cli.export import export
@@ -33,6 +34,7 @@ app.command(short_help="Train a small student to imitate a teacher.")(distill)
 app.command(short_help="Write a student as an ONNX bundle.")(export)
 app.command(short_help="Measure error rate, speed and size of bundles.")(bench)
 app.command(short_help="Turn audio files into text.")(transcribe)
+app.command(short_help="Train and score many settings with many seeds.")(compare)
 app.command(short_help="Watch all of it on the shipped teacher and audio.")(demo)
 app.add_typer(recipes, name="recipes", short_help="List, show and check recipes.")
 

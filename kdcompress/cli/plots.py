@@ -1,0 +1,24 @@
+"""Plots for people who would rather look than read (matplotlib, without a display)."""
+
+from pathlib import Path
+from typing import Any
+
+
+def plot_comparison(summary: dict[str, Any], path: Path) -> None:
+    """Draw each row's error rate with its interval, and its seeds as dots."""
+    from matplotlib.figure import Figure
+
+    rows = list(summary["rows"].items())
+    figure = Figure(figsize=(8, 0.42 * len(rows) + 1.4), layout="constrained")
+    axes = figure.add_subplot()
+    for at, (_, row) in enumerate(rows):
+        wer = row["wer"]
+        axes.plot([100 * wer["low"], 100 * wer["high"]], [at, at], color="tab:blue", linewidth=2)
+        axes.plot(100 * wer["value"], at, "o", color="tab:blue", markersize=7)
+        axes.plot([100 * v for v in row["wer_by_seed"]], [at] * len(row["seeds"]), "k.", markersize=4)
+    axes.set_yticks(range(len(rows)), [name for name, _ in rows])
+    axes.invert_yaxis()
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_xlabel("WER [%]: mean over seeds, 95 % interval over seeds and utterances, and each seed")
+    axes.set_title(summary["comparison"]["description"], fontsize=10)
+    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)

@@ -1,0 +1,55 @@
+"""A comparison: one recipe, several settings, several seeds."""
+
+from pathlib import Path
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+from typing_extensions import Self
+
+from kdcompress.config.base import Frozen
+from kdcompress.errors import ConfigError
+
+
+class Comparison(Frozen):
+    """Rows of overrides over one recipe, each trained once per seed.
+
+    Attributes:
+        description: what is compared, shown above the table.
+        recipe: name or file of the recipe that all rows share.
+        common: overrides `a.b=c` that all rows share: the budget.
+        seeds: every row is trained with each of them; three at least before methods are ranked.
+        baseline: the row that the others' differences are taken to.
+        rows: overrides by name, in the order of the table.
+    """
+
+    description: str
+    recipe: str
+    common: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1)
+    baseline: str
+    rows: dict[str, tuple[str, ...]] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _check_baseline(self) -> Self:
+        if self.baseline not in self.rows:
+            raise ValueError(f"the baseline {self.baseline!r} is none of the rows {', '.join(self.rows)}")
+        return self
+
+
+def load_comparison(path: Path) -> Comparison:
+    """Read a comparison from YAML.
+
+    Raises:
+        ConfigError: the file is missing, not YAML, or holds what a comparison has not.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return Comparison.model_validate(data)
+    except OSError as error:
+        raise ConfigError(f"cannot read the comparison {path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{path}: {where}: {first['msg']}".replace(": : ", ": ")) from error
