@@ -3,7 +3,8 @@
     python recipes/tabulate.py           rewrite what stands between the markers
     python recipes/tabulate.py --check   exit 1 if the README is not what the reports say
 
-A report is what `kdcompress bench … --json FILE` wrote, unchanged.
+A report is what `kdcompress bench … --json FILE` wrote, unchanged; a comparison, in
+recipes/comparisons/NAME/summary.json, what `kdcompress compare … --json FILE` wrote.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-README, RESULTS = HERE / "README.md", HERE / "results"
+README, RESULTS, COMPARISONS = HERE / "README.md", HERE / "results", HERE / "comparisons"
 BEGIN, END = "<!-- results: written by recipes/tabulate.py -->", "<!-- end of results -->"
 HEADINGS = ("model", "parameters", "MB", "WER % [95 %]", "S / I / D", "RTF", "model RTF", "model speed")
 
@@ -58,6 +59,50 @@ def silent_row(result: dict[str, Any]) -> list[str]:
     return [result["name"], str(sum(map(len, texts))), str(sum(map(bool, texts))), str(len(texts))]
 
 
+def comparison_table(summary: dict[str, Any]) -> str:
+    """Return a comparison as Markdown: what was trained, then a row per method."""
+    comparison, training = summary["comparison"], summary["recipe"]["training"]
+    steps, batch = training["steps"], summary["recipe"]["data"]["batch_seconds"]
+    rows = summary["rows"]
+    first = next(iter(rows.values()))
+    facts = (
+        f"{comparison['description']}: {steps} steps of {batch:g} s, {first['parameters'] / 1e6:.2f} M "
+        f"parameters, {summary['test_utterances']} test utterances. WER is the mean over seeds; brackets are "
+        "95 % intervals by bootstrap over seeds and utterances; differences are paired and taken to "
+        f"*{comparison['baseline']}*."
+    )
+    headings = (
+        "method", "seeds", "WER %", "± seeds", "difference", "p", "S / I / D %", "against teacher %",
+        "silence: characters/min", "pauses: tokens/min", "blank %", "spike offset ms",
+    )  # fmt: skip
+    lines = [f"| {' | '.join(headings)} |", "|---" + "|---:" * (len(headings) - 1) + "|"]
+    for name, row in rows.items():
+        wer, against = row["wer"], row["against_baseline"]
+        cells = [
+            name,
+            str(len(row["seeds"])),
+            f"{100 * wer['value']:.1f} [{100 * wer['low']:.1f}, {100 * wer['high']:.1f}]",
+            number(row["wer_deviation"], 100),
+            ""
+            if against is None
+            else f"{100 * against['value']:+.1f} [{100 * against['low']:+.1f}, {100 * against['high']:+.1f}]",
+            "" if against is None else f"{against['p']:.3f}",
+            " / ".join(f"{100 * value:.1f}" for value in row["substitutions_insertions_deletions"]),
+            number(row["disagreement"], 100),
+            number(row["silence_characters_per_minute"]),
+            number(row["pause_tokens_per_minute"]),
+            number(row["blank_rate"], 100),
+            number(row["spike_offset_ms"]),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([facts, "", *lines])
+
+
+def number(value: float | None, scale: float = 1.0) -> str:
+    """Return one decimal, or nothing where there is no figure."""
+    return "" if value is None else f"{scale * value:.1f}"
+
+
 def rendered() -> str:
     """Return the README with its tables anew."""
     text = README.read_text(encoding="utf-8")
@@ -67,6 +112,10 @@ def rendered() -> str:
     for path in sorted(RESULTS.glob("*.json")):
         report = json.loads(path.read_text(encoding="utf-8"))
         parts.append(f"### {path.stem}\n\n{table(report)}\n")
+    for path in sorted(COMPARISONS.glob("*/summary.json")):
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        plot = f"![Error rates of the methods](comparisons/{path.parent.name}/plot.svg)"
+        parts.append(f"### Comparison: {path.parent.name}\n\n{comparison_table(summary)}\n\n{plot}\n")
     return f"{before}{BEGIN}\n\n" + "\n".join(parts) + f"\n{END}{after}"
 
 
