@@ -329,3 +329,24 @@ def test_a_higher_threshold_selects_less(material: Material, mass: float) -> Non
     log_probs, lengths = material
     low, high = (chosen(SelectThreshold(mass=m), log_probs, lengths) for m in (mass, math.sqrt(mass)))
     assert not (high & ~low).any()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@given(posteriors(), patterns, st.integers(0, 7))
+def test_every_device_selects_the_same(material: Material, pattern: Selection, epoch: int) -> None:
+    log_probs, lengths = material
+    here, there = (
+        frame_targets(
+            log_probs.to(device),
+            lengths.to(device),
+            BLANK,
+            pattern,
+            SHIFT,
+            epoch=epoch,
+            keys_B=draw_keys(7, epoch, IDS[: len(lengths)]).to(device),
+        )
+        for device in ("cpu", "cuda")
+    )
+    assert torch.equal(here.row, there.row.cpu())
+    assert torch.equal(here.frame, there.frame.cpu())
