@@ -1,52 +1,11 @@
 """What the student is asked to match, and on which frames."""
 
-from typing import Annotated, Literal
-
-from pydantic import Field, model_validator
-from typing_extensions import Self
+from pydantic import Field
 
 from kdcompress.config.base import Frozen
+from kdcompress.config.selection import SelectAll, SelectEliminate, Selection, SelectSymmetric
 
-
-class SelectAll(Frozen):
-    """Every valid frame: standard KD."""
-
-    kind: Literal["all"] = "all"
-
-
-class SelectEliminate(Frozen):
-    """Frames where the teacher's best token is not the blank: blank elimination."""
-
-    kind: Literal["eliminate"] = "eliminate"
-
-
-class SelectSymmetric(Frozen):
-    """Label frames and their neighbours within n on each side; n in frames or in milliseconds.
-
-    Attributes:
-        frames: n in teacher frames.
-        ms: n in milliseconds, rounded to the nearest whole number of frames.
-    """
-
-    kind: Literal["symmetric"] = "symmetric"
-    frames: int | None = Field(None, ge=0)
-    ms: float | None = Field(None, ge=0)
-
-    @model_validator(mode="after")
-    def _one_unit(self) -> Self:
-        if (self.frames is None) == (self.ms is None):
-            raise ValueError("symmetric selection needs n in one unit: frames or ms")
-        return self
-
-    def n(self, frame_shift: float) -> int:
-        """Return n in frames for a teacher with this frame shift [s]."""
-        if self.frames is not None:
-            return self.frames
-        assert self.ms is not None  # the validator saw to it
-        return round(self.ms / 1000 / frame_shift)
-
-
-Selection = Annotated[SelectAll | SelectEliminate | SelectSymmetric, Field(discriminator="kind")]
+__all__ = ["ObjectiveConfig", "SelectAll", "SelectEliminate", "SelectSymmetric", "Selection"]
 
 
 class ObjectiveConfig(Frozen):

@@ -21,7 +21,7 @@ class StudentConfig(Frozen):
         kernel: taps of the depthwise convolution (odd).
         stem_channels: channels of the subsampling convolutions.
         frame_shift_ms: 20, 40 or 80: the output has one frame per so many milliseconds; None takes the
-            teacher's.
+            teacher's, another one must be a multiple or a whole part of it.
         normalize: features to zero mean and unit variance per mel band over the utterance, or not at all.
         dropout: in training, after each module.
         exits: numbers of layers after which training applies the head as well (intermediate CTC, Lee and

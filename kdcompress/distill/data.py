@@ -5,7 +5,7 @@ House letters: B batch, S samples, U labels.
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -35,6 +35,7 @@ class Batch:
         lengths: int64 [B], samples.
         labels: int64 [B, U] with label_lengths [B], or None.
         bad: files that could not be decoded and are missing from the rows.
+        epoch: the pass over the data that the batch belongs to, from 0.
     """
 
     ids: tuple[str, ...]
@@ -44,6 +45,7 @@ class Batch:
     labels: Tensor | None
     label_lengths: Tensor | None
     bad: tuple[BadFile, ...]
+    epoch: int = 0
 
     @property
     def seconds(self) -> float:
@@ -59,7 +61,7 @@ class Batch:
             for name in ("waveforms", "lengths", "labels", "label_lengths")
             for value in (getattr(self, name),)
         }
-        return Batch(self.ids, self.speeds, bad=self.bad, **moved)  # type: ignore[arg-type]  # None only for labels
+        return replace(self, **moved)  # type: ignore[arg-type]  # None only for labels
 
 
 def write_cuts(utterances: Sequence[Utterance], path: Path) -> None:
@@ -152,20 +154,21 @@ class _Decoding(Dataset[Batch]):
 
     def __init__(self, batches: Batches, epoch: int) -> None:
         self.speed, self.labels = batches.config.speed, batches.labels
-        self.draw = f"{batches.seed}/{epoch}"
+        self.epoch, self.draw = epoch, f"{batches.seed}/{epoch}"
 
     def __getitem__(self, cuts: CutSet) -> Batch:
         utterances = [
             Utterance(cut.id, Path(cut.recording.sources[0].source), cut.start, cut.duration) for cut in cuts
         ]
         speeds = [self.speed[_draw(f"{self.draw}/{u.id}") % len(self.speed)] for u in utterances]
-        return decode(utterances, speeds, self.labels)
+        return decode(utterances, speeds, self.labels, self.epoch)
 
 
 def decode(
     utterances: Sequence[Utterance],
     speeds: Sequence[float] | None = None,
     labels: Mapping[str, Sequence[int]] | None = None,
+    epoch: int = 0,
 ) -> Batch:
     """Read a batch of audio; files that cannot be decoded are listed in `bad` and left out."""
     rows: list[np.ndarray] = []
@@ -191,6 +194,7 @@ def decode(
         labels=None if targets is None else _pad(targets, torch.int64),
         label_lengths=None if targets is None else torch.tensor([len(t) for t in targets], dtype=torch.int64),
         bad=tuple(bad),
+        epoch=epoch,
     )
 
 

@@ -12,15 +12,16 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 
 from kdcompress.config.recipe import Recipe
-from kdcompress.distill.alignment import common_lengths, student_frame_shift
+from kdcompress.distill.alignment import Alignment, check_room, student_frame_shift
 from kdcompress.distill.augment import SpecAugment, delay
 from kdcompress.distill.checkpoint import LoopState, load_checkpoint, save_checkpoint
 from kdcompress.distill.data import Batch, Batches, write_cuts
 from kdcompress.distill.objective import Objective
 from kdcompress.distill.observer import Observer, Outcome
 from kdcompress.distill.optim import learning_rate, make_optimizer
-from kdcompress.distill.posteriors import PosteriorSource
+from kdcompress.distill.posteriors import AlignedSource, PosteriorSource
 from kdcompress.distill.prepare import gather, settle_vocabulary, start_from
+from kdcompress.distill.prior import settle_prior
 from kdcompress.distill.run import Run, check_vacant
 from kdcompress.distill.stop import stop_on_signal
 from kdcompress.distill.validate import Validation, ValidationFigures
@@ -118,8 +119,24 @@ def distill(
             recipe.data.batch_seconds,
             lambda done, total: observer.stage("Listening to the teacher", done, total),
         )
+    alignment = Alignment.between(
+        student.frame_shift if teacher is None else teacher.frame_shift, student.frame_shift, vocabulary.blank
+    )
     validation = Validation(
-        material.held_out, vocabulary, source, material.references, recipe.data.batch_seconds
+        material.held_out, vocabulary, source, material.references, recipe.data.batch_seconds, alignment
+    )
+    if alignment.pool > 1:
+        observer.say(check_room(validation.collisions(), student.frame_shift))
+
+    aligned = None if source is None else AlignedSource(source, alignment, student)
+    log_prior = settle_prior(
+        recipe,
+        material.training,
+        aligned,
+        run.folder / "data" / "prior.json",
+        lambda done, total: observer.stage("Estimating the prior", done, total),
+        resume=resume,
+        write=accelerator.is_main_process,
     )
 
     optimizer = make_optimizer(student, config)
@@ -134,7 +151,7 @@ def distill(
         run.forget_after(0)
     model, optimizer = accelerator.prepare(student, optimizer)
     augment = SpecAugment(config.spec_augment)
-    objective = Objective(objective_config, vocabulary, None if teacher is None else teacher.frame_shift)
+    objective = Objective(objective_config, vocabulary, recipe.seed, log_prior)
     record = {
         "teacher": None if teacher is None else teacher.fingerprint,
         "frame_shift": student.frame_shift,
@@ -179,14 +196,9 @@ def distill(
 
             # Targets first: their counts are known before any student output, so that every batch of the
             # group is divided by the count of the whole group on all devices, and accumulation is exact.
-            targets = []
-            for batch in group:
-                posteriors = None if source is None else source(batch)
-                frames = student.output_lengths(batch.lengths)
-                common = None
-                if posteriors is not None:
-                    common = common_lengths(posteriors.lengths, frames, batch.ids)
-                targets.append(objective.targets(batch, posteriors, common))
+            targets = [
+                objective.targets(batch, None if aligned is None else aligned(batch)) for batch in group
+            ]
             counts = objective.counts(targets)
             counts = accelerator.reduce(torch.tensor(counts, device=device), "sum").clamp(min=1)
 

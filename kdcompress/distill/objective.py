@@ -6,11 +6,13 @@ import torch
 from torch import Tensor
 
 from kdcompress.config.objective import ObjectiveConfig
+from kdcompress.distill.alignment import AlignedPosteriors
+from kdcompress.distill.collisions import Collisions
 from kdcompress.distill.data import Batch
 from kdcompress.distill.losses import LossSum, ctc, frame_kd, occupancy_kd
+from kdcompress.distill.selection import draw_keys
 from kdcompress.distill.targets import FrameTargets, frame_targets
 from kdcompress.students.layers import valid_frames
-from kdcompress.teachers.teacher import Posteriors
 from kdcompress.text.vocabulary import Vocabulary
 
 
@@ -21,36 +23,52 @@ class BatchTargets:
     Attributes:
         frames: the teacher's word, or None where λ = 0.
         labels: number of reference labels, 0 where λ = 1.
+        collisions: what the teacher says that the student has no frames for; None where it has as many.
     """
 
     frames: FrameTargets | None
     labels: int
+    collisions: Collisions | None = None
 
 
 class Objective:
     """L = λ·(KD + w·occupancy) + (1 − λ)·CTC, each term divided by its own count over the whole step."""
 
-    def __init__(self, config: ObjectiveConfig, vocabulary: Vocabulary, teacher_shift: float | None) -> None:
+    def __init__(
+        self,
+        config: ObjectiveConfig,
+        vocabulary: Vocabulary,
+        seed: int = 0,
+        log_prior_V: Tensor | None = None,
+    ) -> None:
         """Choose the terms.
 
         Args:
-            teacher_shift: the teacher's frame shift [s]; None without teacher.
+            seed: of randomly selected frames.
+            log_prior_V: what `estimate_prior` found, for a selection that corrects by it.
         """
-        self.config, self.blank, self.teacher_shift = config, vocabulary.blank, teacher_shift
+        self.config, self.blank, self.seed, self.log_prior = config, vocabulary.blank, seed, log_prior_V
         λ = config.kd_weight
         weighted = {"kd": λ, "occupancy": λ * config.occupancy_weight, "ctc": 1 - λ}
         self.names = tuple(name for name, weight in weighted.items() if weight > 0)
         self.weights = tuple(weighted[name] for name in self.names)
 
-    def targets(self, batch: Batch, posteriors: Posteriors | None, lengths: Tensor | None) -> BatchTargets:
-        """Turn a teacher's answer into frame targets; `lengths` [B] are the frames that both sides have."""
+    def targets(self, batch: Batch, posteriors: AlignedPosteriors | None) -> BatchTargets:
+        """Turn a teacher's answer into frame targets."""
         labels = 0 if batch.label_lengths is None else int(batch.label_lengths.sum())
-        if posteriors is None or lengths is None or self.teacher_shift is None:
+        if posteriors is None:
             return BatchTargets(None, labels)
         frames = frame_targets(
-            posteriors.log_probs, lengths, self.blank, self.config.selection, self.teacher_shift
+            posteriors.log_probs,
+            posteriors.lengths,
+            self.blank,
+            self.config.selection,
+            posteriors.frame_shift,
+            epoch=batch.epoch,
+            keys_B=draw_keys(self.seed, batch.epoch, batch.ids).to(posteriors.lengths.device),
+            log_prior_V=self.log_prior,
         )
-        return BatchTargets(frames, labels)
+        return BatchTargets(frames, labels, posteriors.collisions)
 
     def counts(self, targets: list[BatchTargets]) -> list[int]:
         """Return the count of each term over the batches of a step."""
@@ -94,16 +112,19 @@ class Objective:
 
 
 class Tally:
-    """What a step's frames look like: the share selected, and how often each side says blank."""
+    """What a step's frames look like: the share selected, the blanks of each side, and what collides."""
 
     def __init__(self, blank: int) -> None:
         self.blank = blank
         self.selected = self.valid = self.student_frames = 0
         self.student_blanks: Tensor | int = 0
         self.teacher_blanks: Tensor | int = 0
+        self.collisions: Collisions | None = None
 
     def add(self, log_probs: Tensor, lengths: Tensor, targets: BatchTargets) -> None:
         """Count one batch of student log-probabilities [B, T, V]."""
+        if targets.collisions is not None:
+            self.collisions = (self.collisions or Collisions()) + targets.collisions
         inside = valid_frames(lengths, log_probs.shape[1])
         self.student_frames += int(lengths.sum())
         self.student_blanks = self.student_blanks + ((log_probs.argmax(-1) == self.blank) & inside).sum()
@@ -120,4 +141,7 @@ class Tally:
         if self.valid:
             figures["selected_share"] = self.selected / self.valid
             figures["teacher_blank_rate"] = float(self.teacher_blanks) / self.valid
+        if self.collisions is not None:
+            figures["collisions"] = self.collisions.share
+            figures["crowded"] = self.collisions.crowded / max(1, self.collisions.utterances)
         return figures

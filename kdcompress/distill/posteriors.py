@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from kdcompress.audio.utterance import Utterance
+from kdcompress.distill.alignment import AlignedPosteriors, Alignment
 from kdcompress.distill.data import Batch, by_duration, decode
+from kdcompress.students.student import CtcStudent
 from kdcompress.teachers.teacher import Posteriors, Teacher
 
 Progress = Callable[[int, int], None]
@@ -66,3 +68,19 @@ class PosteriorSource:
 
     def _ask(self, batch: Batch) -> Posteriors:
         return self.teacher.posteriors(batch.waveforms.to(self.device), batch.lengths.to(self.device))
+
+
+class AlignedSource:
+    """The same at the student's frame shift, as long as both have frames."""
+
+    def __init__(self, source: PosteriorSource, alignment: Alignment, student: CtcStudent) -> None:
+        self.source, self.alignment, self.student = source, alignment, student
+
+    def __call__(self, batch: Batch) -> AlignedPosteriors:
+        """Return the posteriors of a batch, on the training device.
+
+        Raises:
+            TeacherError: lengths differ by more than rounding at the end explains.
+        """
+        lengths = self.student.output_lengths(batch.lengths.to(self.source.device))
+        return self.alignment(self.source(batch), lengths, batch.ids)

@@ -1,12 +1,20 @@
 """Which frames the student is asked to match: the blank patterns.
 
+Every pattern is a few operations on whole batches, on any device, and looks at one utterance at a time:
+neither padding nor the other utterances change what it keeps.
+
 House letters: B batch, T frames, V vocabulary.
 """
 
+import hashlib
+import math
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 from torch.nn import functional
 
-from kdcompress.config.objective import SelectAll, SelectEliminate, Selection
+from kdcompress.config.selection import SelectAll, Selection, SelectRandom, SelectThreshold, SelectTrim
 from kdcompress.students.layers import valid_frames
 
 
@@ -16,32 +24,99 @@ def label_frames(log_probs_BTV: Tensor, lengths_B: Tensor, blank: int) -> Tensor
     return labels & valid_frames(lengths_B, labels.shape[1])
 
 
-def select_frames(selection: Selection, labels_BT: Tensor, lengths_B: Tensor, frame_shift: float) -> Tensor:
+def select_frames(
+    selection: Selection,
+    labels_BT: Tensor,
+    lengths_B: Tensor,
+    frame_shift: float,
+    *,
+    epoch: int = 0,
+    nonblank_BT: Tensor | None = None,
+    keys_B: Tensor | None = None,
+) -> Tensor:
     """Return bool [B, T]: the frames that a selection keeps; padding never is.
 
     Args:
-        selection: all, eliminate or symmetric(n).
+        selection: the pattern, with its schedule.
         labels_BT: what `label_frames` returned.
         lengths_B: valid frames per utterance.
-        frame_shift: of the labels [s], for an n given in milliseconds.
+        frame_shift: of the labels [s], for widths given in milliseconds.
+        epoch: passes over the data so far, for schedules.
+        nonblank_BT: log of the mass of all tokens but the blank at τ = 1; threshold needs it.
+        keys_B: what `draw_keys` returned; random needs it.
+
+    Raises:
+        ValueError: a pattern lacks what it needs.
     """
     valid = valid_frames(lengths_B, labels_BT.shape[1])
+    if isinstance(selection, SelectAll) or epoch < selection.start_epoch:
+        return valid
+    labels_BT = labels_BT & valid
     match selection:
-        case SelectAll():
-            return valid
-        case SelectEliminate():
-            return labels_BT & valid
+        case SelectTrim():
+            return trim(labels_BT)
+        case SelectThreshold():
+            if nonblank_BT is None:
+                raise ValueError("threshold selection needs the mass of the tokens that are not blank")
+            return labels_BT | (valid & (nonblank_BT >= math.log(selection.mass)))
+        case SelectRandom():
+            if keys_B is None:
+                raise ValueError("random selection needs a key for each utterance; see draw_keys")
+            wanted_B = (labels_BT.sum(dim=1).double() * selection.ratio).round()
+            return labels_BT | draw(valid & ~labels_BT, wanted_B, keys_B)
         case _:
-            return dilate(labels_BT & valid, selection.n(frame_shift)) & valid
+            return dilate(labels_BT, *selection.reach(frame_shift, epoch)) & valid
 
 
-def dilate(labels_BT: Tensor, n: int) -> Tensor:
-    """Return bool [B, T]: True within n frames of a label of the same utterance, on either side.
+def dilate(labels_BT: Tensor, left: int, right: int) -> Tensor:
+    """Return bool [B, T]: True up to `left` frames before and `right` frames after a label.
 
-    The pooling window ends at the utterance's edges, where a rolled mask would wrap around.
+    Counts the labels within each frame's window, whose ends stop at the edges, where a rolled mask would wrap
+    around. The cost does not depend on the width.
     """
-    n = min(n, labels_BT.shape[1])
-    if n == 0:
-        return labels_BT
-    pooled = functional.max_pool1d(labels_BT[:, None].float(), kernel_size=2 * n + 1, stride=1, padding=n)
-    return pooled[:, 0] > 0
+    frames = labels_BT.shape[1]
+    seen = functional.pad(labels_BT.cumsum(dim=1), (1, 0))  # [B, T + 1]: labels before each frame
+    frame = torch.arange(frames, device=labels_BT.device)
+    return seen[:, (frame + left + 1).clamp(max=frames)] > seen[:, (frame - right).clamp(min=0)]
+
+
+def trim(labels_BT: Tensor) -> Tensor:
+    """Return bool [B, T]: True from the first to the last label of each utterance that has one."""
+    from_first = labels_BT.cumsum(dim=1) > 0
+    to_last = labels_BT.flip(1).cumsum(dim=1).flip(1) > 0
+    return from_first & to_last
+
+
+def draw(candidates_BT: Tensor, wanted_B: Tensor, keys_B: Tensor) -> Tensor:
+    """Return bool [B, T]: so many candidates of each row, drawn evenly; all of them where there are fewer."""
+    numbers = _numbers(keys_B, candidates_BT.shape[1])
+    numbers = numbers.masked_fill(~candidates_BT, torch.iinfo(torch.int64).max)
+    rank = numbers.argsort(dim=1, stable=True).argsort(dim=1)
+    return candidates_BT & (rank < wanted_B[:, None])
+
+
+def draw_keys(seed: int, epoch: int, ids: Sequence[str]) -> Tensor:
+    """Return int64 [B]: what an utterance's draw of frames in an epoch begins with, whatever its batch."""
+    digests = (hashlib.sha256(f"frames/{seed}/{epoch}/{id_}".encode()).digest() for id_ in ids)
+    return torch.tensor([int.from_bytes(d[:8], "big", signed=True) for d in digests], dtype=torch.int64)
+
+
+def _numbers(keys_B: Tensor, frames: int) -> Tensor:
+    """Return int64 [B, T], evenly spread over 0 … 2⁶³ - 1: SplitMix64 (Steele et al. 2014) of key and frame.
+
+    A generator per utterance would draw one after the other, and other numbers on another device.
+    """
+    steps = torch.arange(1, frames + 1, device=keys_B.device)
+    x = keys_B[:, None] + steps[None, :] * _signed(0x9E3779B97F4A7C15)
+    x = (x ^ _shifted(x, 30)) * _signed(0xBF58476D1CE4E5B9)
+    x = (x ^ _shifted(x, 27)) * _signed(0x94D049BB133111EB)
+    return (x ^ _shifted(x, 31)) & torch.iinfo(torch.int64).max
+
+
+def _shifted(x: Tensor, bits: int) -> Tensor:
+    """Shift to the right as if unsigned."""
+    return (x >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def _signed(constant: int) -> int:
+    return constant - (1 << 64)

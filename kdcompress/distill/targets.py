@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kdcompress.config.objective import Selection
+from kdcompress.config.selection import SelectAll, Selection
 from kdcompress.distill.selection import label_frames, select_frames
 from kdcompress.students.layers import valid_frames
 
@@ -41,22 +41,49 @@ class FrameTargets:
 
 
 def frame_targets(
-    log_probs_BTV: Tensor, lengths_B: Tensor, blank: int, selection: Selection, frame_shift: float
+    log_probs_BTV: Tensor,
+    lengths_B: Tensor,
+    blank: int,
+    selection: Selection,
+    frame_shift: float,
+    *,
+    epoch: int = 0,
+    keys_B: Tensor | None = None,
+    log_prior_V: Tensor | None = None,
 ) -> FrameTargets:
     """Select a teacher's frames by its untempered argmax.
 
     Args:
-        log_probs_BTV: float32, the teacher's.
+        log_probs_BTV: float32, the teacher's, aligned with the student's frames.
         lengths_B: valid frames (those that the student has too).
-        frame_shift: of the teacher [s].
+        frame_shift: of these frames [s].
+        epoch: passes over the data so far, for schedules.
+        keys_B: of `selection.draw_keys`, for random selection.
+        log_prior_V: log of the teacher's mean posterior, for a selection that corrects by it.
+
+    Raises:
+        ValueError: the selection lacks what it needs.
     """
     log_probs_BTV = log_probs_BTV[:, : int(lengths_B.max())]
-    labels = label_frames(log_probs_BTV, lengths_B, blank)
-    row, frame = select_frames(selection, labels, lengths_B, frame_shift).nonzero(as_tuple=True)
     valid = valid_frames(lengths_B, log_probs_BTV.shape[1])
-    return FrameTargets(
-        row, frame, log_probs_BTV[row, frame], blank_occupancy(log_probs_BTV[valid], blank), valid
+    occupancy = blank_occupancy(log_probs_BTV[valid], blank)
+    nonblank = log_probs_BTV.new_full(valid.shape, -torch.inf)
+    nonblank[valid] = occupancy[:, 1]
+    labels = label_frames(_corrected(log_probs_BTV, selection, log_prior_V), lengths_B, blank)
+    selected = select_frames(
+        selection, labels, lengths_B, frame_shift, epoch=epoch, nonblank_BT=nonblank, keys_B=keys_B
     )
+    row, frame = selected.nonzero(as_tuple=True)
+    return FrameTargets(row, frame, log_probs_BTV[row, frame], occupancy, valid)
+
+
+def _corrected(log_probs_BTV: Tensor, selection: Selection, log_prior_V: Tensor | None) -> Tensor:
+    """Return what the blank decision is the argmax of."""
+    if isinstance(selection, SelectAll) or selection.prior is None:
+        return log_probs_BTV
+    if log_prior_V is None:
+        raise ValueError("a selection that corrects by the prior needs one; see kdcompress.distill.prior")
+    return log_probs_BTV - selection.prior.weight * log_prior_V.to(log_probs_BTV)
 
 
 def blank_occupancy(log_probs_MV: Tensor, blank: int) -> Tensor:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from kdcompress.audio.utterance import Utterance
-from kdcompress.distill.alignment import common_lengths
+from kdcompress.distill.alignment import Alignment
+from kdcompress.distill.collisions import Collisions, collisions
 from kdcompress.distill.data import Batch, by_duration, decode
 from kdcompress.distill.losses import kl_divergence
 from kdcompress.distill.posteriors import PosteriorSource
@@ -60,14 +61,17 @@ class Validation:
         source: PosteriorSource | None,
         references: Mapping[str, str] | None,
         batch_seconds: float,
+        alignment: Alignment,
     ) -> None:
         """Decode the audio and ask the teacher.
 
         Args:
             references: text by utterance id, when the user named some.
+            alignment: of the teacher's frames with the student's.
         """
         self.vocabulary = vocabulary
         self.references = references
+        self.alignment = alignment
         self.batches: list[tuple[Batch, Posteriors | None]] = []
         for group in by_duration(utterances, batch_seconds):
             batch = decode(group)
@@ -93,9 +97,9 @@ class Validation:
             frames += int(lengths.sum())
             blanks += int((log_probs[valid].argmax(-1) == self.vocabulary.blank).sum())
             if posteriors is not None:
-                common = common_lengths(posteriors.lengths, lengths, batch.ids)
-                both = valid_frames(common, min(log_probs.shape[1], posteriors.log_probs.shape[1]))
-                answers = posteriors.log_probs[:, : both.shape[1]][both]
+                aligned = self.alignment(posteriors, lengths, batch.ids)
+                both = valid_frames(aligned.lengths, min(log_probs.shape[1], aligned.log_probs.shape[1]))
+                answers = aligned.log_probs[:, : both.shape[1]][both]
                 kl += float(kl_divergence(answers, log_probs[:, : both.shape[1]][both]))
                 teacher_frames += len(answers)
                 teacher_blanks += int((answers.argmax(-1) == self.vocabulary.blank).sum())
@@ -107,6 +111,16 @@ class Validation:
             teacher_blank_rate=teacher_blanks / teacher_frames if teacher_frames else None,
             wer=self._wer(texts),
         )
+
+    def collisions(self) -> Collisions:
+        """Count what the teacher says here that the student has no frames for."""
+        found = Collisions()
+        for _, posteriors in self.batches:
+            if posteriors is not None:
+                found += collisions(
+                    posteriors.log_probs, posteriors.lengths, self.alignment.blank, self.alignment.pool
+                )
+        return found
 
     @torch.no_grad()
     def _outputs(

@@ -250,8 +250,23 @@ def test_a_foreign_vocabulary_or_frame_shift_is_refused_before_anything_is_writt
 ) -> None:
     with pytest.raises(VocabularyError, match="leave `vocabulary` out"):
         distill(recipe(vocabulary={"alphabet": "abxyz"}), tmp_path / "run", Notes())
-    with pytest.raises(ConfigError, match="the teacher's is 40"):
-        distill(recipe(student__frame_shift_ms=20), tmp_path / "run", Notes())
+
+    class Slow:
+        """A teacher with frames that no student's fit into."""
+
+        frame_shift = 0.05
+
+        def __init__(self) -> None:
+            self.inner = open_teacher(recipe().teacher)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.inner, name)
+
+    for asked in (20, 40, 80):
+        with pytest.raises(ConfigError, match=f"frame_shift_ms is {asked}, the teacher's is 50"):
+            distill(recipe(student__frame_shift_ms=asked), tmp_path / "run", Notes(), teacher=Slow())
+    with pytest.raises(ConfigError, match="the teacher's frame shift is 50 ms"):
+        distill(recipe(), tmp_path / "run", Notes(), teacher=Slow())
     assert not (tmp_path / "run").exists()
 
 
