@@ -22,7 +22,7 @@ def demo(
 ) -> None:
     """Watch a teacher become a small int8 ONNX student: distill, export, quantize, bench.
 
-    Needs the extra [train], but no network and no GPU; takes minutes on two cores. The teacher, 25 minutes
+    Needs the extra [train], but no network and no GPU; takes minutes on two cores. The teacher, 40 minutes
     of untranscribed audio and a transcribed test of voices that nobody was trained on ship with the package.
     Each step is a command of its own, printed before it runs.
 
