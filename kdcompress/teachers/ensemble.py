@@ -1,14 +1,14 @@
 """Several teachers as one: the weighted mean of their probabilities.
 
 With the forward KL at τ = 1 the mean is what imitating all of them amounts to: Σ_m w_m KL(q_m ‖ p) is
-KL(Σ_m w_m q_m ‖ p) plus a constant that no student p can change. That holds frame by frame, also where the members
-place a label on different frames. So there is no rule that switches between members there: taking only those
-that emit (the union of their labels) prints a label twice where its spikes are two frames apart.
+KL(Σ_m w_m q_m ‖ p) plus a constant that no student p can change. That holds frame by frame, also where the
+members place a label on different frames. So no rule switches between members there: taking only those that
+emit (the union of their labels) would print a label twice where its spikes are two frames apart.
 
-The mean may then be a blank where a member emits, and selection by its labels passes over the frame. Such frames
-are not lost: a member that emits gives its label at least what it gives the blank, so ½ or more of its mass is
-outside the blank, and w_m / 2 or more of the mean's. Selection by a threshold of half the smallest weight on that
-mass contains the label frames of every member.
+The mean may then be a blank where a member emits, and selection by its labels passes over the frame. Such
+frames are not lost: a member that emits gives its label at least what it gives the blank, so ½ or more of its
+mass is outside the blank, and w_m / 2 or more of the mean's. Selection by a threshold of half the smallest
+weight on that mass contains the label frames of every member.
 
 B batch, T frames, V vocabulary.
 """
@@ -70,9 +70,7 @@ class Ensemble:
         self.frame_shift = first.frame_shift
         self.parameters = sum(member.parameters for member in self._members)
         self.bytes = sum(member.bytes for member in self._members)
-        parts = [
-            f"{m.fingerprint} {w:.6f}" for m, w in zip(self._members, self._log_weights, strict=True)
-        ]
+        parts = [f"{m.fingerprint} {w:.6f}" for m, w in zip(self._members, self._log_weights, strict=True)]
         self.fingerprint = hashlib.sha256(" ".join(parts).encode()).hexdigest()[:12]
 
     def posteriors(self, waveforms: Tensor, lengths: Tensor) -> Posteriors:
@@ -125,7 +123,7 @@ def open_ensemble(config: EnsembleTeacher, device: torch.device | str = "cpu") -
 
 
 def _order(first: Vocabulary, other: Vocabulary, first_name: str, name: str) -> list[int] | None:
-    """Return which of the other's outputs belongs at each of the first's ids; None where they are the same."""
+    """Return which of the other's outputs belongs at each of the first's ids; None if they are the same."""
     ours, theirs = _units(first), _units(other)
     if ours == theirs:
         return None
@@ -134,7 +132,8 @@ def _order(first: Vocabulary, other: Vocabulary, first_name: str, name: str) -> 
         less = [str(unit) for unit in theirs if unit not in ours]
         parts = [f"only {who} has {units[:5]}" for who, units in ((first_name, more), (name, less)) if units]
         raise TeacherError(
-            f"members of an ensemble need the same tokens: {'; '.join(parts)}; choose models of one vocabulary"
+            f"members of an ensemble need the same tokens: {'; '.join(parts)}; choose models of one "
+            "vocabulary"
         )
     where = {unit: index for index, unit in enumerate(theirs)}
     return [where[unit] for unit in ours]

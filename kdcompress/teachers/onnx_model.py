@@ -1,11 +1,11 @@
 """A CTC model in an ONNX graph as a teacher, run by onnxruntime.
 
-Two layouts are known by their inputs. Features: `audio_signal` [B, F, T] and `length` [B], as NeMo exports them,
-sherpa-onnx and onnx-asr load them and `kdcompress export` writes them; F is our own log-mel. Waveforms: one
-input [B, S], as wav2vec2 and its relatives are exported, with or without a mask or lengths.
+Two layouts are known by their inputs. Features: `audio_signal` [B, F, T] and `length` [B], as NeMo exports
+them, sherpa-onnx and onnx-asr load them and `kdcompress export` writes them; they are our own log-mel.
+Waveforms: one input [B, S], as wav2vec2 and its relatives are exported, with or without a mask or lengths.
 
-A graph that says how long each output is may be run on padded batches, if a trial on opening shows that padding
-goes unheard; any other is run on utterances of equal length together.
+A graph that says how long each output is may be run on padded batches, if a trial on opening shows that
+padding goes unheard; any other is run on utterances of equal length together.
 
 B batch, S samples, T frames, F mel bands, V vocabulary.
 """
@@ -180,7 +180,9 @@ class GraphTeacher:
             scores, *counts = self._session.run(self._outputs, feeds)
         except Exception as error:  # onnxruntime's own exceptions share no base class but Exception
             reason = (str(error).strip().splitlines() or [repr(error)])[0]
-            raise TeacherError(f"teacher {self._name} cannot be run on {list(batch.shape)}: {reason}") from error
+            raise TeacherError(
+                f"teacher {self._name} cannot be run on {list(batch.shape)}: {reason}"
+            ) from error
         logits = torch.from_numpy(np.asarray(scores, np.float32)).to(self._device)
         if self._gives_probabilities:
             logits = logits.clamp_min(torch.finfo(torch.float32).tiny).log()

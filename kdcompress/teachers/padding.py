@@ -1,9 +1,10 @@
 """What an utterance gets must not depend on its batch: measured on opening, and arranged for ever after.
 
 Whether masks really hide padding differs between families and even checkpoints: group normalisation over time
-(wav2vec2-base, HuBERT-base), unmasked convolutions and convolutional adapters hear the padding beside an
-utterance. Dynamically quantized graphs hear even company of the same length, since one scale serves the batch.
-Such models are run in groups of equal length without padding, or one by one: exact, but slower on a GPU.
+(wav2vec2-base, HuBERT-base), unmasked convolutions (wav2vec2-conformer, data2vec-audio) and convolutional
+adapters hear the padding beside an utterance. Dynamically quantized graphs hear even company of the same
+length, since one scale serves the batch. Such models are run in groups of equal length without padding, or
+one by one: exact, but slower on a GPU.
 
 b rows of one run, S samples, T frames, V vocabulary.
 """

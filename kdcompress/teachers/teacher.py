@@ -109,7 +109,7 @@ class Teacher(Protocol):
 
 
 def resolve_teacher(text: str) -> TeacherConfig:
-    """Tell what `--teacher` means: a run, a checkpoint, a bundle, a directory, an ONNX file, a pipeline, a hub id.
+    """Tell runs, checkpoints, bundles, ONNX files, Hugging Face directories, pipelines and hub ids apart.
 
     Raises:
         TeacherError: the text is none of them; says what was looked for.

@@ -1,4 +1,4 @@
-"""A recognition pipeline of torchaudio as a teacher: wav2vec2, HuBERT and VoxPopuli models fine-tuned with CTC.
+"""A recognition pipeline of torchaudio as a teacher: wav2vec2, HuBERT and VoxPopuli models with a CTC head.
 
 Their frames are 20 ms, the blank `-` has id 0, and `|` separates words.
 
@@ -7,7 +7,6 @@ B batch, S samples, T frames, V vocabulary.
 
 import hashlib
 import math
-import pickle
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
@@ -153,7 +152,7 @@ def _fitted(bundle: Any, config: TorchaudioTeacher) -> Any:
         raise TeacherError(f"teacher {config.name}: there is no file {path}, which teacher.state_dict names")
     try:
         rows = len(torch.load(path, map_location="cpu", weights_only=True)["aux.bias"])
-    except (OSError, RuntimeError, pickle.UnpicklingError, KeyError, TypeError, EOFError) as error:
+    except Exception as error:  # as above
         raise _unusable(config, path, error) from error
     return replace(bundle, _remove_aux_axis=()) if rows == len(bundle.get_labels()) else bundle
 

@@ -92,7 +92,9 @@ def test_a_checkpoint_its_bundle_and_its_bare_graph_are_one(
     assert bare.vocabulary.tokens == ("▁", "a", "<blk>", "b", "c", "</s>")
     assert (bare.vocabulary.blank, bare.vocabulary.silent) == (2, {5})
     assert bare.vocabulary.word_boundary == "▁"
-    assert bare.vocabulary.text([0, 1, 2, 3, 5, 0, 4]) == bundle.vocabulary.text([0, 1, 2, 3, 5, 0, 4]) == "ab c"
+    assert (
+        bare.vocabulary.text([0, 1, 2, 3, 5, 0, 4]) == bundle.vocabulary.text([0, 1, 2, 3, 5, 0, 4]) == "ab c"
+    )
     assert checkpoint.parameters <= bare.parameters <= 1.1 * checkpoint.parameters
 
 
@@ -151,9 +153,7 @@ def test_short_empty_and_silent_audio(teacher: GraphTeacher) -> None:
     assert found.log_probs.isfinite().all()
 
 
-def test_what_may_share_a_run_is_measured(
-    tiny_bundle: Path, waveform_model: Callable[[str], Path]
-) -> None:
+def test_what_may_share_a_run_is_measured(tiny_bundle: Path, waveform_model: Callable[[str], Path]) -> None:
     groupings = [
         open_onnx(config)._grouping
         for config in (
@@ -169,7 +169,9 @@ def test_fingerprint_follows_weights_and_vocabulary(tiny_bundle: Path, tmp_path:
     folder = nemo(tiny_bundle, tmp_path / "x")
     first = open_onnx(OnnxTeacher(path=folder)).fingerprint
     assert open_onnx(OnnxTeacher(path=folder / "model.onnx")).fingerprint == first
-    (folder / "tokens.txt").write_text((folder / "tokens.txt").read_text("utf-8").replace("a 1", "d 1"), "utf-8")
+    (folder / "tokens.txt").write_text(
+        (folder / "tokens.txt").read_text("utf-8").replace("a 1", "d 1"), "utf-8"
+    )
     second = open_onnx(OnnxTeacher(path=folder)).fingerprint
     model = onnx.load(folder / "model.onnx")
     weights = next(t for t in model.graph.initializer if len(t.dims) == 2)
@@ -177,7 +179,9 @@ def test_fingerprint_follows_weights_and_vocabulary(tiny_bundle: Path, tmp_path:
     values.flat[0] += 1e-3
     weights.CopyFrom(numpy_helper.from_array(values, weights.name))
     # Kept outside the graph, they count as well.
-    onnx.save(model, folder / "model.onnx", save_as_external_data=True, location="weights", size_threshold=1024)
+    onnx.save(
+        model, folder / "model.onnx", save_as_external_data=True, location="weights", size_threshold=1024
+    )
     third = open_onnx(OnnxTeacher(path=folder)).fingerprint
     data = bytearray((folder / "weights").read_bytes())
     data[3] ^= 1
