@@ -23,7 +23,7 @@ def bench(
     ] = None,
     teacher: Annotated[
         str | None,
-        typer.Option("--teacher", help="A run, a hub id or a Hugging Face directory, beside them."),
+        typer.Option("--teacher", help="Anything that distill --teacher takes, beside them."),
     ] = None,
     variant: Annotated[
         list[str] | None, typer.Option("--variant", help="Only this variant; repeatable. All unless given.")

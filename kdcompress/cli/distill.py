@@ -16,7 +16,11 @@ def distill(
     out: Annotated[Path, typer.Option("--out", help="Run directory to write.")] = Path("runs/distill"),
     teacher: Annotated[
         str | None,
-        typer.Option("--teacher", help="A run, a hub id (org/model), or a local Hugging Face directory."),
+        typer.Option(
+            "--teacher",
+            help="A run, a bundle or ONNX file, a hub id (org/model) or local Hugging Face directory, or "
+            "torchaudio:PIPELINE.",
+        ),
     ] = None,
     audio: Annotated[
         Path | None, typer.Option("--audio", help="Folder of audio (searched recursively) or JSONL manifest.")

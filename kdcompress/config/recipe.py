@@ -16,12 +16,15 @@ from kdcompress.config.teacher import TeacherConfig
 from kdcompress.config.training import TrainingConfig
 from kdcompress.errors import ConfigError
 
-# Keys whose values are paths: relative ones are meant from the recipe's own folder.
+# Keys whose values are paths: relative ones are meant from the recipe's own folder. * is each item of a list.
 _PATHS = (
     ("data", "audio"),
     ("data", "validation", "audio"),
     ("data", "validation", "references"),
     ("teacher", "path"),
+    ("teacher", "state_dict"),
+    ("teacher", "members", "*", "path"),
+    ("teacher", "members", "*", "state_dict"),
     ("training", "start_from"),
 )
 
@@ -128,17 +131,21 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return data
 
 
-def _make_absolute(data: dict[str, Any], keys: Sequence[str], folder: Path) -> None:
-    *parents, last = keys
-    for key in parents:
-        inner = data.get(key)
-        if not isinstance(inner, dict):
-            return
-        data = inner
-    value = data.get(last)
+def _make_absolute(data: Any, keys: Sequence[str], folder: Path) -> None:
+    first, *rest = keys
+    if first == "*":
+        for item in data if isinstance(data, list) else []:
+            _make_absolute(item, rest, folder)
+        return
+    if not isinstance(data, dict) or first not in data:
+        return
+    if rest:
+        _make_absolute(data[first], rest, folder)
+        return
+    value = data[first]
     # A hub id ("facebook/hubert-large-ls960-ft") is no path: only what exists, or says so with a dot, is.
     if isinstance(value, str) and (data.get("kind") != "huggingface" or value.startswith(".")):
-        data[last] = str((folder / value).resolve())
+        data[first] = str((folder / value).resolve())
 
 
 def merge(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveFloat, model_validator
+from typing_extensions import Self
 
 from kdcompress.config.base import Frozen
 
@@ -23,4 +24,59 @@ class HuggingFaceTeacher(Frozen):
     revision: str | None = None
 
 
-TeacherConfig = Annotated[CheckpointTeacher | HuggingFaceTeacher, Field(discriminator="kind")]
+class TorchaudioTeacher(Frozen):
+    """A recognition pipeline of torchaudio, such as WAV2VEC2_ASR_BASE_960H.
+
+    Attributes:
+        name: of the pipeline in `torchaudio.pipelines`.
+        state_dict: a file of its weights; None takes that of torch hub's cache, or downloads it.
+    """
+
+    kind: Literal["torchaudio"] = "torchaudio"
+    name: str
+    state_dict: Path | None = None
+
+
+class OnnxTeacher(Frozen):
+    """A CTC model as an ONNX graph: a kdcompress bundle, or a graph with its tokens beside it.
+
+    Attributes:
+        path: the directory, or the graph in it.
+        variant: of a bundle; None takes fp32 where there is one.
+        provider: where the graph runs; None goes where the training does.
+    """
+
+    kind: Literal["onnx"] = "onnx"
+    path: Path
+    variant: str | None = None
+    provider: Literal["cpu", "cuda"] | None = None
+
+
+SingleTeacher = Annotated[
+    CheckpointTeacher | HuggingFaceTeacher | TorchaudioTeacher | OnnxTeacher, Field(discriminator="kind")
+]
+
+
+class EnsembleTeacher(Frozen):
+    """Teachers with the same tokens and frame shift, whose probabilities are averaged.
+
+    Attributes:
+        members: two or more.
+        weights: one per member, in any unit; None weighs all the same.
+    """
+
+    kind: Literal["ensemble"] = "ensemble"
+    members: tuple[SingleTeacher, ...] = Field(min_length=2)
+    weights: tuple[PositiveFloat, ...] | None = None
+
+    @model_validator(mode="after")
+    def _one_weight_per_member(self) -> Self:
+        if self.weights is not None and len(self.weights) != len(self.members):
+            raise ValueError(f"{len(self.members)} members need as many weights, found {len(self.weights)}")
+        return self
+
+
+TeacherConfig = Annotated[
+    CheckpointTeacher | HuggingFaceTeacher | TorchaudioTeacher | OnnxTeacher | EnsembleTeacher,
+    Field(discriminator="kind"),
+]

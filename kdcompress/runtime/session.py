@@ -26,18 +26,18 @@ _OUTPUTS = ("logprobs", "encoded_lengths")
 _ERRORS_ONLY = 3  # onnxruntime's severity: 0 verbose, 1 info, 2 warning, 3 error, 4 fatal
 
 
-class Session:
-    """A graph of the portable profile, loaded.
+class GraphSession:
+    """Any graph, loaded.
 
     Attributes:
         graph: the file.
         provider: the execution provider asked for, which is the session's first one.
         threads: within one operator; operators run one after the other.
+        session: onnxruntime's own.
 
     Raises:
         ConfigError: this onnxruntime has no such provider, or the number of threads is below 1.
-        BundleError: the file is no graph that can be loaded or has other inputs and outputs, or onnxruntime
-            fell back to another provider.
+        BundleError: the file is no graph that can be loaded, or onnxruntime fell back to another provider.
     """
 
     def __init__(self, graph: Path, provider: Provider = "cpu", threads: int | None = None) -> None:
@@ -46,48 +46,17 @@ class Session:
         self.threads = available_cores() if threads is None else threads
         if self.threads < 1:
             raise ConfigError(f"threads must be 1 or more, found {threads}")
-        self._session = self._open(self._options())
+        self.session = self._open(self._options())
         if self.providers[0] != self.provider:
             raise BundleError(
                 f"asked for {self.provider}, but onnxruntime fell back to {self.providers[0]}: check the "
                 "CUDA and cuDNN libraries that onnxruntime-gpu needs, or choose the provider cpu"
             )
-        inputs = tuple(i.name for i in self._session.get_inputs())
-        outputs = tuple(o.name for o in self._session.get_outputs())
-        if set(inputs) != set(_INPUTS) or not set(_OUTPUTS) <= set(outputs):
-            raise BundleError(
-                f"{graph} maps {', '.join(inputs)} to {', '.join(outputs)}; the portable profile maps "
-                f"{', '.join(_INPUTS)} to {', '.join(_OUTPUTS)}: export the run again"
-            )
 
     @property
     def providers(self) -> tuple[str, ...]:
         """The providers that the session registered, by priority; a node may run on any of them."""
-        return tuple(self._session.get_providers())
-
-    def run(self, features: FloatArray, lengths: IntArray) -> tuple[FloatArray, IntArray]:
-        """Map features [B, T, F] and lengths [B] to log posteriors [B, T', V] and lengths [B]."""
-        log_probs, encoded = self._session.run(list(_OUTPUTS), _feeds(features, lengths))
-        return log_probs, encoded
-
-    def node_providers(self, features: FloatArray, lengths: IntArray) -> dict[str, int]:
-        """Count the nodes that each provider really ran, from a profile of one run.
-
-        Loads the graph a second time: profiling cannot be switched on later, and would slow every run.
-        """
-        with tempfile.TemporaryDirectory(prefix="kdcompress-") as folder:
-            options = self._options()
-            options.enable_profiling = True
-            options.profile_file_prefix = str(Path(folder) / "profile")
-            session = self._open(options)
-            session.run(list(_OUTPUTS), _feeds(features, lengths))
-            events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-        ran = {
-            (event["name"], event["args"]["provider"])
-            for event in events
-            if event.get("cat") == "Node" and event.get("args", {}).get("provider")
-        }
-        return dict(Counter(provider for _, provider in sorted(ran)))
+        return tuple(self.session.get_providers())
 
     def _options(self) -> onnxruntime.SessionOptions:
         options = onnxruntime.SessionOptions()
@@ -109,6 +78,49 @@ class Session:
     def _asked(self) -> list[str]:
         # CPU after CUDA lets onnxruntime put shape arithmetic there; node_providers tells what went where.
         return list(dict.fromkeys([self.provider, _PROVIDERS["cpu"]]))
+
+
+class Session(GraphSession):
+    """A graph of the portable profile, loaded; see `GraphSession` for the attributes.
+
+    Raises:
+        ConfigError: as for `GraphSession`.
+        BundleError: as for `GraphSession`, or the graph has other inputs and outputs.
+    """
+
+    def __init__(self, graph: Path, provider: Provider = "cpu", threads: int | None = None) -> None:
+        super().__init__(graph, provider, threads)
+        inputs = tuple(i.name for i in self.session.get_inputs())
+        outputs = tuple(o.name for o in self.session.get_outputs())
+        if set(inputs) != set(_INPUTS) or not set(_OUTPUTS) <= set(outputs):
+            raise BundleError(
+                f"{graph} maps {', '.join(inputs)} to {', '.join(outputs)}; the portable profile maps "
+                f"{', '.join(_INPUTS)} to {', '.join(_OUTPUTS)}: export the run again"
+            )
+
+    def run(self, features: FloatArray, lengths: IntArray) -> tuple[FloatArray, IntArray]:
+        """Map features [B, T, F] and lengths [B] to log posteriors [B, T', V] and lengths [B]."""
+        log_probs, encoded = self.session.run(list(_OUTPUTS), _feeds(features, lengths))
+        return log_probs, encoded
+
+    def node_providers(self, features: FloatArray, lengths: IntArray) -> dict[str, int]:
+        """Count the nodes that each provider really ran, from a profile of one run.
+
+        Loads the graph a second time: profiling cannot be switched on later, and would slow every run.
+        """
+        with tempfile.TemporaryDirectory(prefix="kdcompress-") as folder:
+            options = self._options()
+            options.enable_profiling = True
+            options.profile_file_prefix = str(Path(folder) / "profile")
+            session = self._open(options)
+            session.run(list(_OUTPUTS), _feeds(features, lengths))
+            events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+        ran = {
+            (event["name"], event["args"]["provider"])
+            for event in events
+            if event.get("cat") == "Node" and event.get("args", {}).get("provider")
+        }
+        return dict(Counter(provider for _, provider in sorted(ran)))
 
 
 def available_cores() -> int:

@@ -59,10 +59,9 @@ class TeacherCandidate:
         self._teacher = open_teacher(self._config, self._device)
 
     def facts(self) -> Facts:
-        """Say that it runs in torch."""
-        return Facts(
-            f"torch {torch.__version__}", self._device, torch.get_num_threads(), features_in_model=True
-        )
+        """Say what it runs in: torch, unless the teacher knows better."""
+        runtime = getattr(self._loaded(), "runtime", f"torch {torch.__version__}")
+        return Facts(runtime, self._device, torch.get_num_threads(), features_in_model=True)
 
     def recognise(self, samples: Waveform) -> Recognition:
         """Run the teacher and greedy CTC decoding."""

@@ -4,17 +4,12 @@ Tested families: wav2vec2, HuBERT, WavLM, wav2vec2-conformer, UniSpeech, data2ve
 wav2vec2-BERT (mel features in, 20 ms) and Parakeet-CTC (mel features in, 80 ms). Others work when their
 model class says how long its output is. Weights must be safetensors.
 
-Whether the attention mask really hides padding is measured when the model is opened, since families and even
-checkpoints differ: group normalisation over time (wav2vec2-base, HuBERT-base), the convolutions of
-wav2vec2-conformer and of data2vec-audio, and convolutional adapters hear the padding beside an utterance,
-whatever the mask says. Such models are run in groups of equal length, without padding: exact, but slower on a
-GPU.
+Whether the attention mask really hides padding is measured when the model is opened (`padding`).
 
 B batch, S samples, T frames, V vocabulary.
 """
 
 import hashlib
-import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -32,6 +27,7 @@ from kdcompress.errors import MissingExtra, TeacherError
 from kdcompress.frontend.torchaudio_import import load_torchaudio
 from kdcompress.teachers.huggingface_files import check_vocabulary, find_folder, fingerprint, weight_files
 from kdcompress.teachers.huggingface_vocabulary import find_vocabulary
+from kdcompress.teachers.padding import find_grouping, listen, receptive_field
 from kdcompress.teachers.teacher import Posteriors
 
 # Two frames of Kaldi's filterbank (400 + 160 samples): one input of wav2vec2-BERT, and enough for the
@@ -51,9 +47,9 @@ class TransformersTeacher:
         self._extractor = extractor
         self._takes_waveforms = model.main_input_name == "input_values"
         self._frames = _length_function(name, model)
-        self._shortest = _receptive_field(model.config) if self._takes_waveforms else _SHORTEST_FEATURES
+        self._shortest = _shortest(model.config) if self._takes_waveforms else _SHORTEST_FEATURES
         self.sample_rate = _sample_rate(name, extractor)
-        self._mask_hides_padding, outputs = self._probe()
+        self._grouping, outputs = find_grouping(self._run, self._prepare)
         self.frame_shift = self._measure_frame_shift()
         self.vocabulary = find_vocabulary(name, tokenizer, model.config.pad_token_id, outputs)
         self.fingerprint = hashlib.sha256(f"{files} {self.vocabulary.fingerprint}".encode()).hexdigest()[:12]
@@ -68,25 +64,9 @@ class TransformersTeacher:
         """
         samples: list[int] = lengths.tolist()
         inputs = [self._prepare(waveform[:n]) for waveform, n in zip(waveforms, samples, strict=True)]
-        groups = [list(range(len(inputs)))] if self._mask_hides_padding else _equal_sizes(inputs)
-        # no_grad, not inference_mode: the result enters losses that autograd runs through.
-        with torch.no_grad():
-            runs = [(rows, *self._run([inputs[row] for row in rows])) for rows in groups if rows]
-        longest = max((logits.shape[1] for _, logits, _ in runs), default=0)
-        # Padding is the uniform distribution: no later reader can then hear what padded the batch.
+        empty = [n == 0 for n in samples]
         size = len(self.vocabulary)
-        log_probs = torch.full((len(inputs), longest, size), -math.log(size), device=self._model.device)
-        frames = torch.zeros(len(inputs), dtype=torch.int64)
-        for rows, logits, counts in runs:
-            for row, logit, count in zip(rows, logits, counts, strict=True):
-                if samples[row] > 0:
-                    log_probs[row, :count] = logit[:count].float().log_softmax(dim=-1)
-                    frames[row] = count
-        if not torch.isfinite(log_probs).all():
-            raise TeacherError(
-                f"teacher {self._name} gave NaN or infinity: its weights or the audio are damaged"
-            )
-        return Posteriors(log_probs, frames.to(log_probs.device), self.frame_shift)
+        return listen(self._name, self._run, inputs, empty, self._grouping, size, self.frame_shift)
 
     def to(self, device: torch.device | str) -> Self:
         """Move the weights; returns itself."""
@@ -120,20 +100,6 @@ class TransformersTeacher:
             mask = (torch.arange(batch.shape[1]) < sizes[:, None]).long().to(batch.device)
             logits = self._model(batch, attention_mask=mask).logits
         return logits, [min(int(n), logits.shape[1]) for n in self._frames(sizes)]
-
-    def _probe(self) -> tuple[bool, int]:
-        """Find out by trial whether masked padding goes unheard, and the size of V."""
-        noise = 0.1 * torch.randn(SAMPLE_RATE, generator=torch.Generator().manual_seed(0))
-        short, long = self._prepare(noise[: SAMPLE_RATE * 6 // 10]), self._prepare(noise)
-        with torch.no_grad():
-            alone, (count,) = self._run([short])
-            together, counts = self._run([short, long])
-        # Logits, not probabilities: a saturated blank would hide a leak. Rounding is about 1e-6 of the
-        # spread, a leak at the edge of an utterance 1e-2 or more.
-        same = counts[0] == count and bool(
-            (alone[0] - together[0, :count]).abs().max() <= 1e-3 * alone.std().clamp_min(1e-6)
-        )
-        return same, alone.shape[2]
 
     def _measure_frame_shift(self) -> float:
         # Floors cancel exactly over a distance that every stride divides.
@@ -204,13 +170,6 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _equal_sizes(inputs: Sequence[Tensor]) -> list[list[int]]:
-    groups: dict[int, list[int]] = {}
-    for row, value in enumerate(inputs):
-        groups.setdefault(len(value), []).append(row)
-    return list(groups.values())
-
-
 def _length_function(name: str, model: Any) -> Callable[[Tensor], Tensor]:
     for method in ("_get_feat_extract_output_lengths", "_get_subsampling_output_length"):
         if hasattr(model, method):
@@ -222,12 +181,10 @@ def _length_function(name: str, model: Any) -> Callable[[Tensor], Tensor]:
     )
 
 
-def _receptive_field(config: Any) -> int:
+def _shortest(config: Any) -> int:
     """Return the fewest samples that give one frame."""
-    samples = getattr(config, "squeeze_factor", 1)  # SEW averages so many frames into one
-    for kernel, stride in zip(reversed(config.conv_kernel), reversed(config.conv_stride), strict=True):
-        samples = (samples - 1) * stride + kernel
-    return int(samples)
+    # SEW averages `squeeze_factor` frames into one.
+    return receptive_field(config.conv_kernel, config.conv_stride, getattr(config, "squeeze_factor", 1))
 
 
 def _sample_rate(name: str, extractor: Any) -> int:

@@ -12,12 +12,20 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from kdcompress.config.teacher import CheckpointTeacher, HuggingFaceTeacher, TeacherConfig
+from kdcompress.config.teacher import (
+    CheckpointTeacher,
+    EnsembleTeacher,
+    HuggingFaceTeacher,
+    OnnxTeacher,
+    TeacherConfig,
+    TorchaudioTeacher,
+)
 from kdcompress.errors import TeacherError
 from kdcompress.text.vocabulary import Vocabulary
 
 # organisation/model, as the hub allows them: letters, digits, and - _ . inside.
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_PIPELINE = "torchaudio:"
 
 
 @dataclass(frozen=True, repr=False)
@@ -101,27 +109,35 @@ class Teacher(Protocol):
 
 
 def resolve_teacher(text: str) -> TeacherConfig:
-    """Tell a run, a checkpoint, a Hugging Face directory and a hub id apart.
+    """Tell runs, checkpoints, bundles, ONNX files, Hugging Face directories, pipelines and hub ids apart.
 
     Raises:
         TeacherError: the text is none of them; says what was looked for.
     """
+    if text.startswith(_PIPELINE):
+        return TorchaudioTeacher(name=text.removeprefix(_PIPELINE))
     folder = Path(text).expanduser()
     # best and last are what a run says about its checkpoints; student.json is in each of these.
     if any((folder / name).exists() for name in ("best", "last", "student.json")):
         return CheckpointTeacher(path=folder)
+    # A bundle before a Hugging Face directory: its config.json is onnx-asr's.
+    if (folder / "bundle.json").is_file() or (folder.is_file() and folder.suffix == ".onnx"):
+        return OnnxTeacher(path=folder)
+    if any(folder.glob("*.onnx")) and not any(folder.glob("*.safetensors")):
+        return OnnxTeacher(path=folder)
     if (folder / "config.json").is_file():
         return HuggingFaceTeacher(path=str(folder))
     if folder.exists():
         raise TeacherError(
             f"{text} is no teacher: found neither best or last (a run that has reached a validation), "
-            "student.json (a checkpoint) nor config.json (a Hugging Face model) in it"
+            "student.json (a checkpoint), bundle.json or a graph *.onnx, nor config.json (a Hugging Face "
+            "model) in it"
         )
     if looks_like_hub_id(text):
         return HuggingFaceTeacher(path=text)
     raise TeacherError(
-        f"no teacher {text!r}: no such folder, and not a hub id either; expected a run directory, a "
-        "Hugging Face model directory or ORGANISATION/MODEL"
+        f"no teacher {text!r}: no such file or folder, and not a hub id either; expected a run directory, a "
+        "bundle, an ONNX file, a Hugging Face model directory, ORGANISATION/MODEL or torchaudio:PIPELINE"
     )
 
 
@@ -147,3 +163,15 @@ def open_teacher(config: TeacherConfig, device: torch.device | str = "cpu") -> T
             from kdcompress.teachers.huggingface import open_huggingface
 
             return open_huggingface(config).to(device)
+        case TorchaudioTeacher():
+            from kdcompress.teachers.torchaudio_pipeline import open_pipeline
+
+            return open_pipeline(config).to(device)
+        case OnnxTeacher():
+            from kdcompress.teachers.onnx_model import open_onnx
+
+            return open_onnx(config, device)
+        case EnsembleTeacher():
+            from kdcompress.teachers.ensemble import open_ensemble
+
+            return open_ensemble(config, device)

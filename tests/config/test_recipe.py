@@ -11,7 +11,13 @@ from pydantic import ValidationError
 from kdcompress.config.objective import ObjectiveConfig, SelectEliminate, SelectSymmetric
 from kdcompress.config.recipe import Recipe, dump_recipe, load_recipe, make_recipe
 from kdcompress.config.student import PRESETS, StudentConfig
-from kdcompress.config.teacher import CheckpointTeacher, HuggingFaceTeacher
+from kdcompress.config.teacher import (
+    CheckpointTeacher,
+    EnsembleTeacher,
+    HuggingFaceTeacher,
+    OnnxTeacher,
+    TorchaudioTeacher,
+)
 from kdcompress.errors import ConfigError
 
 
@@ -125,6 +131,22 @@ def test_a_hub_id_is_no_path(tmp_path: Path) -> None:
     assert local.teacher == HuggingFaceTeacher(path=str(tmp_path / "mine"))
 
 
+def test_paths_of_every_kind_of_teacher(tmp_path: Path) -> None:
+    weights = "{kind: torchaudio, name: HUBERT_ASR_LARGE, state_dict: w.pt}"
+    one = load_recipe(written(tmp_path, f"teacher: {weights}"))
+    assert one.teacher == TorchaudioTeacher(name="HUBERT_ASR_LARGE", state_dict=tmp_path / "w.pt")
+    members = f"[{{kind: onnx, path: b}}, {{kind: huggingface, path: org/model}}, {weights}]"
+    path = written(tmp_path, f"teacher: {{kind: ensemble, members: {members}, weights: [1, 2, 0.5]}}")
+    recipe = load_recipe(path)
+    assert recipe.teacher == EnsembleTeacher(
+        members=(OnnxTeacher(path=tmp_path / "b"), HuggingFaceTeacher(path="org/model"), one.teacher),
+        weights=(1, 2, 0.5),
+    )
+    # A run's own copy lies in another folder.
+    (tmp_path / "run").mkdir()
+    assert load_recipe(written(tmp_path / "run", dump_recipe(recipe))) == recipe
+
+
 def test_a_typed_path_is_meant_from_here_also_in_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,6 +179,15 @@ def test_the_layers_given_are_not_changed(tmp_path: Path) -> None:
             r"symmetric selection needs n in one unit: frames or ms",
         ),
         ("teacher: {kind: checkpoint}", r"teacher\.checkpoint\.path: Field required"),
+        (
+            "teacher: {kind: ensemble, members: [{kind: onnx, path: a}]}",
+            r"teacher\.ensemble\.members: .*at least 2",
+        ),
+        (
+            "teacher: {kind: ensemble, members: [{kind: onnx, path: a}, {kind: onnx, path: b}], weights: []}",
+            r"teacher\.ensemble: .*2 members need as many weights, found 0",
+        ),
+        ("teacher: {kind: ensemble, members: 3}", r"teacher\.ensemble\.members: "),
         ("seed: x\nobjective: {kd_weight: 2}", r"seed: .*\(and 1 more\)"),
         ("- a\n- b", r"expected a mapping of recipe keys, found list"),
         ("a: [1", r"r\.yaml is not YAML"),

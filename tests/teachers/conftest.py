@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 LETTERS = ["<pad>", "<s>", "</s>", "<unk>", "|", *"abcdefghijklmnopqrstuvwxyz'"]
 PIECES = ["<unk>", *(["▁"] + [f"▁{c}" for c in "abcdefgh"] + list("abcdefghijklmnopqrstu")), "<pad>"]
@@ -132,6 +133,17 @@ def _sentencepiece_tokenizer() -> Any:
     # transformers 4 has it under the second name.
     maker = getattr(transformers, "ParakeetTokenizer", None) or transformers.ParakeetTokenizerFast
     return maker(tokenizer_object=tokenizer, unk_token="<unk>", pad_token="<pad>")
+
+
+def audio(samples: int, seed: int = 0) -> Tensor:
+    """Return something with structure: noise whose loudness and offset change."""
+    noise = torch.randn(samples, generator=torch.Generator().manual_seed(seed))
+    return 0.02 + 0.1 * noise * torch.linspace(0, 20, samples).sin()
+
+
+def padded(waveforms: list[Tensor], value: float = 0.0) -> tuple[Tensor, Tensor]:
+    lengths = torch.tensor([len(w) for w in waveforms])
+    return torch.nn.utils.rnn.pad_sequence(waveforms, batch_first=True, padding_value=value), lengths
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,6 +1,8 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import soundfile
 import torch
@@ -13,7 +15,7 @@ from kdcompress.errors import ConfigError
 from kdcompress.students.student import CtcStudent
 from kdcompress.students.weights import save_student
 from kdcompress.teachers.candidate import TeacherCandidate
-from kdcompress.teachers.teacher import open_teacher
+from kdcompress.teachers.teacher import open_teacher, resolve_teacher
 from kdcompress.text.decode import greedy
 from kdcompress.text.vocabulary import Vocabulary
 
@@ -62,6 +64,27 @@ def test_it_is_measured_with_the_threads_that_were_asked_for(
     assert result.facts is not None
     assert (result.facts.provider, result.facts.threads, result.facts.features_in_model) == ("cpu", 2, True)
     assert result.facts.runtime == f"torch {torch.__version__}"
+
+
+def test_a_graph_is_measured_as_what_it_runs_in(
+    tiny_bundle: Path, tmp_path: Path, say: Callable[[str], npt.NDArray[np.float32]]
+) -> None:
+    soundfile.write(tmp_path / "x.wav", say("ab c"), 16_000)
+    before = torch.get_num_threads()
+    try:
+        report = run_bench(
+            [TeacherCandidate(resolve_teacher(str(tiny_bundle)), threads=before)],
+            [Reference(Utterance("x", tmp_path / "x.wav", 0.0, 1.8), "ab c")],
+            repeats=1,
+        )
+    finally:
+        torch.set_num_threads(before)
+    (result,) = report.results
+    assert result.failed is None
+    assert result.facts is not None
+    assert result.facts.runtime.startswith("onnxruntime ")
+    assert result.accuracy is not None
+    assert result.accuracy.wer.rate == 0
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")

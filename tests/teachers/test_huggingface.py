@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from kdcompress.config.teacher import HuggingFaceTeacher
 from kdcompress.errors import TeacherError
 from kdcompress.teachers.huggingface import TransformersTeacher, open_huggingface
 from kdcompress.teachers.teacher import open_teacher, resolve_teacher
 
-from .conftest import FAMILIES
+from .conftest import FAMILIES, audio, padded
 
 Saved = Callable[[str], Path]
 SAMPLES = (16000, 7000, 11111)
@@ -33,17 +32,6 @@ def opened(saved: Saved) -> Callable[[str], TransformersTeacher]:
         return teachers[name]
 
     return get
-
-
-def audio(samples: int, seed: int = 0) -> Tensor:
-    """Return something with structure: noise whose loudness and offset change."""
-    noise = torch.randn(samples, generator=torch.Generator().manual_seed(seed))
-    return 0.02 + 0.1 * noise * torch.linspace(0, 20, samples).sin()
-
-
-def padded(waveforms: list[Tensor], value: float = 0.0) -> tuple[Tensor, Tensor]:
-    lengths = torch.tensor([len(w) for w in waveforms])
-    return torch.nn.utils.rnn.pad_sequence(waveforms, batch_first=True, padding_value=value), lengths
 
 
 # WavLM's own call of torch's attention.

@@ -3,7 +3,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from kdcompress.config.teacher import CheckpointTeacher, HuggingFaceTeacher
+from kdcompress.config.teacher import (
+    CheckpointTeacher,
+    HuggingFaceTeacher,
+    OnnxTeacher,
+    TorchaudioTeacher,
+)
 from kdcompress.errors import TeacherError
 from kdcompress.teachers.teacher import Posteriors, resolve_teacher
 
@@ -30,6 +35,29 @@ def test_a_run_or_checkpoint(tmp_path: Path, file: str) -> None:
 def test_a_hugging_face_directory(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     assert resolve_teacher(str(tmp_path)) == HuggingFaceTeacher(path=str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "files", [["bundle.json", "config.json"], ["model.onnx", "tokens.txt"], ["model.onnx", "config.json"]]
+)
+def test_a_bundle_or_another_folder_with_a_graph(tmp_path: Path, files: list[str]) -> None:
+    for file in files:
+        (tmp_path / file).write_text("{}")
+    assert resolve_teacher(str(tmp_path)) == OnnxTeacher(path=tmp_path)
+
+
+def test_a_graph(tmp_path: Path) -> None:
+    (tmp_path / "a.onnx").write_bytes(b"")
+    assert resolve_teacher(str(tmp_path / "a.onnx")) == OnnxTeacher(path=tmp_path / "a.onnx")
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    # The graph beside the weights is somebody's export of them.
+    assert resolve_teacher(str(tmp_path)) == HuggingFaceTeacher(path=str(tmp_path))
+
+
+def test_a_pipeline() -> None:
+    found = resolve_teacher("torchaudio:HUBERT_ASR_LARGE")
+    assert found == TorchaudioTeacher(name="HUBERT_ASR_LARGE")
 
 
 def test_a_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
