@@ -10,7 +10,7 @@ from torch import Tensor
 from kdcompress.audio.utterance import Utterance
 from kdcompress.distill.alignment import common_lengths
 from kdcompress.distill.data import Batch, by_duration, decode
-from kdcompress.distill.losses import kl_divergence
+from kdcompress.distill.divergences import kl_divergence
 from kdcompress.distill.posteriors import PosteriorSource
 from kdcompress.students.layers import valid_frames
 from kdcompress.students.student import CtcStudent
@@ -25,7 +25,7 @@ class ValidationFigures:
     """What a validation found; None where there is no teacher or there are no references.
 
     Attributes:
-        kl: teacher ‖ student, mean over valid frames [nats].
+        kl: teacher ‖ student, mean over valid frames [nats]; only where training compares frames.
         agreement: WER of the student against the teacher's transcript [%]; characters without word boundary.
         blank_rate: share of the student's frames whose best token is the blank.
         teacher_blank_rate: the same of the teacher.
@@ -41,8 +41,8 @@ class ValidationFigures:
     @property
     def score(self) -> tuple[float, float]:
         """What chooses the best checkpoint, lower first: agreement, then KL; without a teacher the WER."""
-        if self.agreement is not None and self.kl is not None:
-            return (self.agreement, self.kl)
+        if self.agreement is not None:
+            return (self.agreement, self.kl or 0.0)
         return (self.wer if self.wer is not None else 100.0, 0.0)
 
     def to_json(self) -> dict[str, float]:
@@ -60,13 +60,18 @@ class Validation:
         source: PosteriorSource | None,
         references: Mapping[str, str] | None,
         batch_seconds: float,
+        *,
+        compares_frames: bool = True,
     ) -> None:
         """Decode the audio and ask the teacher.
 
         Args:
+            compares_frames: units and frames of student and teacher are the same.
             references: text by utterance id, when the user named some.
         """
         self.vocabulary = vocabulary
+        self.teacher_vocabulary = vocabulary if source is None else source.vocabulary
+        self.compares_frames = compares_frames
         self.references = references
         self.batches: list[tuple[Batch, Posteriors | None]] = []
         for group in by_duration(utterances, batch_seconds):
@@ -77,7 +82,7 @@ class Validation:
             text
             for _, posteriors in self.batches
             if posteriors is not None
-            for text in self._texts(posteriors.log_probs, posteriors.lengths)
+            for text in _texts(posteriors.log_probs, posteriors.lengths, self.teacher_vocabulary)
         ]
 
     def __call__(self, student: CtcStudent, device: torch.device) -> ValidationFigures:
@@ -88,11 +93,11 @@ class Validation:
         kl = 0.0
         frames = blanks = teacher_frames = teacher_blanks = 0
         for batch, posteriors, log_probs, lengths in self._outputs(student, device):
-            texts += self._texts(log_probs, lengths)
+            texts += _texts(log_probs, lengths, self.vocabulary)
             valid = valid_frames(lengths, log_probs.shape[1])
             frames += int(lengths.sum())
             blanks += int((log_probs[valid].argmax(-1) == self.vocabulary.blank).sum())
-            if posteriors is not None:
+            if posteriors is not None and self.compares_frames:
                 common = common_lengths(posteriors.lengths, lengths, batch.ids)
                 both = valid_frames(common, min(log_probs.shape[1], posteriors.log_probs.shape[1]))
                 answers = posteriors.log_probs[:, : both.shape[1]][both]
@@ -116,13 +121,6 @@ class Validation:
             log_probs, lengths = student(batch.waveforms.to(device), batch.lengths.to(device))
             yield batch, posteriors, log_probs, lengths
 
-    def _texts(self, log_probs: Tensor, lengths: Tensor) -> list[str]:
-        rows = log_probs.cpu().numpy()
-        return [
-            greedy(rows[index, :length], self.vocabulary).text(self.vocabulary)
-            for index, length in enumerate(lengths.tolist())
-        ]
-
     def _agreement(self, texts: Sequence[str]) -> float:
         rate = jiwer.cer if self.vocabulary.word_boundary is None else jiwer.wer
         return _rate(rate, self.teacher_texts, texts)
@@ -136,6 +134,14 @@ class Validation:
             for id_, text in zip(ids, texts, strict=True)
         ]
         return _rate(jiwer.wer, [reference for reference, _ in pairs], [text for _, text in pairs])
+
+
+def _texts(log_probs: Tensor, lengths: Tensor, vocabulary: Vocabulary) -> list[str]:
+    rows = log_probs.cpu().numpy()
+    return [
+        greedy(rows[index, :length], vocabulary).text(vocabulary)
+        for index, length in enumerate(lengths.tolist())
+    ]
 
 
 def _rate(measure: object, references: Sequence[str], texts: Sequence[str]) -> float:
