@@ -1,7 +1,8 @@
 """Checkpoints: written under a temporary name and renamed, so that a kill leaves the previous one whole.
 
 checkpoints/step-000500/  model.safetensors  student.json      the student
-                          optimizer.safetensors  state.json    what --resume needs beside it
+                          optimizer.safetensors  state.json    what --resume needs beside it, among it the
+                          weights that the optimiser moves where those of the student are averaged
 best, last                text files with the name of a checkpoint directory
 """
 
