@@ -151,6 +151,19 @@ def test_decoupled_separates_what_it_weighs() -> None:
         )
 
 
+def test_decoupled_without_a_rest_is_forward_kl() -> None:
+    """Two tokens, the blank and the teacher's: nothing is left over, and no NaN either."""
+    teacher, student = random_log_probs(0, 1, 30, 2), random_log_probs(1, 1, 30, 2).requires_grad_()
+    targets = frame_targets(teacher, torch.tensor([30]), 0, SelectEliminate(), 0.04)
+    assert len(targets.row) > 1
+    loss = frame_kd(student, targets, 1.0, make_measure(DecoupledKD(), 0))
+    loss.total.backward()
+    expected = frame_kd(student, targets, 1.0, make_measure(ForwardKL(), 0)).total
+    assert loss.total.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert student.grad is not None
+    assert torch.isfinite(student.grad).all()
+
+
 def test_reverse_and_forward_are_each_others_mirror() -> None:
     one, other = random_log_probs(0, 1, 6, V), random_log_probs(1, 1, 6, V)
     to_other, to_one = (
