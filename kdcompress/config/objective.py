@@ -1,26 +1,68 @@
 """What the student is asked to match, and on which frames."""
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from typing_extensions import Self
 
 from kdcompress.config.base import Frozen
+from kdcompress.config.divergence import Divergence, ForwardKL
 from kdcompress.config.selection import SelectAll, SelectEliminate, Selection, SelectSymmetric
 
 __all__ = ["ObjectiveConfig", "SelectAll", "SelectEliminate", "SelectSymmetric", "Selection"]
 
 
+class PseudoLabelConfig(Frozen):
+    """CTC on the teacher's own greedy transcript, where it is sure enough of it.
+
+    Attributes:
+        weight: of the term.
+        min_confidence: transcripts below are left out; the confidence is exp(log P(best path) / labels), from
+            0 to 1 (Kahn et al. 2020, arXiv 1909.09116, normalise likewise). 0 keeps all.
+    """
+
+    weight: float = Field(0.0, ge=0)
+    min_confidence: float = Field(0.0, ge=0, le=1)
+
+
 class ObjectiveConfig(Frozen):
-    """L = λ·(L_KD + w·L_occupancy) + (1 − λ)·L_CTC.
+    """L = λ·(w_f·L_KD + w_o·L_occupancy + w_p·L_pseudo) + (1 − λ)·L_CTC + w_c·L_consistency.
+
+    Each term is divided by its own count over the whole step: selected frames, valid frames, labels of the
+    kept transcripts, labels of the references, the student's frames.
 
     Attributes:
         kd_weight: λ. 1: no transcript is read; 0: supervised CTC, no teacher is opened.
+        frame_weight: w_f of the divergence on the selected frames; 0: none of it.
+        divergence: what L_KD measures.
         temperature: τ, applied to both sides.
         selection: frames that L_KD is taken over.
-        occupancy_weight: w of the two-class KL {blank, not blank} over all valid frames.
+        occupancy_weight: w_o of the two-class KL {blank, not blank} over all valid frames.
+        pseudo_label: w_p and filter of CTC on the teacher's transcripts.
+        consistency_weight: w_c; above 0 the student hears each batch under two draws of SpecAugment, all
+            other terms are means over the two, and each is pulled to the other (CR-CTC, Yao et al. 2024,
+            arXiv 2410.05101: 0.2 on sums there, which is 0.2 times the frames per label here).
         exit_weight: v, for students with exits: L becomes (1 − v)·L(end) + v·mean of L over the exits.
     """
 
     kd_weight: float = Field(1.0, ge=0, le=1)
+    frame_weight: float = Field(1.0, ge=0)
+    divergence: Divergence = ForwardKL()
     temperature: float = Field(1.0, gt=0)
     selection: Selection = SelectSymmetric(ms=80)
     occupancy_weight: float = Field(1.0, ge=0)
+    pseudo_label: PseudoLabelConfig = PseudoLabelConfig()
+    consistency_weight: float = Field(0.0, ge=0)
     exit_weight: float = Field(0.3, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _something_to_learn(self) -> Self:
+        if self.kd_weight > 0 and not (self.compares_frames or self.pseudo_label.weight):
+            raise ValueError(
+                "kd_weight is above 0, but frame_weight, occupancy_weight and pseudo_label.weight are all 0: "
+                "give one of them a weight"
+            )
+        return self
+
+    @property
+    def compares_frames(self) -> bool:
+        """Whether a term compares frames of student and teacher, whose units must then be the same."""
+        return self.kd_weight > 0 and (self.frame_weight > 0 or self.occupancy_weight > 0)

@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import ValidationError, model_validator
+from typing_extensions import Self
 
 from kdcompress.config.base import Frozen
 from kdcompress.config.data import DataConfig
@@ -14,6 +15,7 @@ from kdcompress.config.objective import ObjectiveConfig
 from kdcompress.config.student import StudentConfig
 from kdcompress.config.teacher import TeacherConfig
 from kdcompress.config.training import TrainingConfig
+from kdcompress.config.vocabulary import SentencePiece, VocabularyConfig
 from kdcompress.errors import ConfigError
 
 # Keys whose values are paths: relative ones are meant from the recipe's own folder. * is each item of a list.
@@ -29,13 +31,6 @@ _PATHS = (
 )
 
 
-class Characters(Frozen):
-    """Output units of supervised training: one per character, a word boundary and the blank."""
-
-    kind: Literal["characters"] = "characters"
-    alphabet: str = Field("'abcdefghijklmnopqrstuvwxyz", min_length=1)
-
-
 class Recipe(Frozen):
     """One training run.
 
@@ -43,18 +38,27 @@ class Recipe(Frozen):
         description: what the run is for, shown by `kdcompress recipes list`.
         seed: of weights, data order and masks.
         teacher: whom to imitate; None with kd_weight 0.
-        vocabulary: the units of supervised training; with a teacher its own are taken, and these, if given,
-            must be the same.
+        vocabulary: the student's units. None takes the teacher's, and supervised training without a teacher
+            the default characters. Others than the teacher's can be learned from its transcripts only.
     """
 
     description: str = ""
     seed: int = 0
     teacher: TeacherConfig | None = None
-    vocabulary: Characters | None = None
+    vocabulary: VocabularyConfig | None = None
     student: StudentConfig = StudentConfig.model_validate({"preset": "3.5M"})
     data: DataConfig = DataConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
     training: TrainingConfig = TrainingConfig()
+
+    @model_validator(mode="after")
+    def _pieces_have_no_frames_to_match(self) -> Self:
+        if isinstance(self.vocabulary, SentencePiece) and self.objective.compares_frames:
+            raise ValueError(
+                "a student with pieces of its own cannot match its teacher's units frame by frame: "
+                "set objective.frame_weight=0, objective.occupancy_weight=0, objective.pseudo_label.weight=1"
+            )
+        return self
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:

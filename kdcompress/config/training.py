@@ -45,6 +45,8 @@ class TrainingConfig(Frozen):
         teacher_memory_mb: keep the teacher's posteriors in memory when they fit in so many MB, so that the
             teacher hears each utterance once instead of once per epoch; 0 always asks the teacher.
         spec_augment: masks on the student's features.
+        ema_decay: validate, keep and export a running average of the weights, in which the last step counts
+            1 − ema_decay (Polyak and Juditsky 1992); None: the weights themselves.
         delay_ms: the student hears its audio up to so much later than the teacher, at random: other runtimes
             cut their frames elsewhere, and less than a frame shift must not matter.
     """
@@ -62,4 +64,5 @@ class TrainingConfig(Frozen):
     log_every: int = Field(10, ge=1)
     teacher_memory_mb: float = Field(512.0, ge=0)
     spec_augment: SpecAugmentConfig = SpecAugmentConfig()
+    ema_decay: float | None = Field(None, gt=0, lt=1)
     delay_ms: float = Field(10.0, ge=0, le=40)

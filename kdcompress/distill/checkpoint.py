@@ -1,7 +1,8 @@
 """Checkpoints: written under a temporary name and renamed, so that a kill leaves the previous one whole.
 
 checkpoints/step-000500/  model.safetensors  student.json      the student
-                          optimizer.safetensors  state.json    what --resume needs beside it
+                          optimizer.safetensors  state.json    what --resume needs beside it, among it the
+                          weights that the optimiser moves where those of the student are averaged
 best, last                text files with the name of a checkpoint directory
 """
 
@@ -24,6 +25,7 @@ from kdcompress.students.weights import WEIGHTS, find_checkpoint, save_student
 from kdcompress.text.vocabulary import Vocabulary
 
 _OPTIMIZER, _STATE = "optimizer.safetensors", "state.json"
+_TRAINED = "trained/"  # before the names of weights, where those in model.safetensors are averaged
 
 
 @dataclass
@@ -53,15 +55,22 @@ def save_checkpoint(
     *,
     best: bool,
     keep: int,
+    trained: CtcStudent | None = None,
 ) -> Path:
-    """Write a checkpoint, point `last` (and `best`) to it, and delete the oldest beyond `keep`."""
+    """Write a checkpoint, point `last` (and `best`) to it, and delete the oldest beyond `keep`.
+
+    Args:
+        student: whose weights are kept for use.
+        trained: whose weights the optimiser moves, where these are others (averaged ones are kept).
+    """
     name = f"step-{state.step:06d}"
     folder = run / "checkpoints" / name
     unfinished = folder.with_name(f".{name}.unfinished")
     if unfinished.exists():
         shutil.rmtree(unfinished)
     save_student(unfinished, student, vocabulary, {"step": state.step, **record})
-    save_file(_optimizer_tensors(optimizer) | _random_states(), unfinished / _OPTIMIZER)
+    moved = {} if trained is None or trained is student else _trained_tensors(trained)
+    save_file(_optimizer_tensors(optimizer) | _random_states() | moved, unfinished / _OPTIMIZER)
     (unfinished / _STATE).write_text(json.dumps(asdict(state)), encoding="utf-8")
     for path in unfinished.iterdir():
         _fsync(path)
@@ -75,8 +84,13 @@ def save_checkpoint(
     return folder
 
 
-def load_checkpoint(run: Path, student: CtcStudent, optimizer: torch.optim.Optimizer) -> LoopState:
+def load_checkpoint(
+    run: Path, student: CtcStudent, optimizer: torch.optim.Optimizer, trained: CtcStudent | None = None
+) -> LoopState:
     """Restore weights, optimiser, random states and position from the run's last checkpoint.
+
+    Args:
+        student: as in `save_checkpoint`, as is `trained`.
 
     Raises:
         RunError: it has none, or files of it are missing or damaged.
@@ -86,6 +100,9 @@ def load_checkpoint(run: Path, student: CtcStudent, optimizer: torch.optim.Optim
         state = json.loads((folder / _STATE).read_text(encoding="utf-8"))
         tensors = load_file(folder / _OPTIMIZER)
         student.load_state_dict(load_file(folder / WEIGHTS))
+        if trained is not None and trained is not student:
+            found = {key: value for key, value in tensors.items() if key.startswith(_TRAINED)}
+            trained.load_state_dict({key[len(_TRAINED) :]: value for key, value in found.items()})
         _restore_optimizer(optimizer, tensors)
         _restore_random_states(tensors)
         score = state.pop("best_score")
@@ -97,10 +114,10 @@ def load_checkpoint(run: Path, student: CtcStudent, optimizer: torch.optim.Optim
         ) from error
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a file's content in one step."""
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Replace a file's content in one step; text becomes UTF-8."""
     unfinished = path.with_name(f".{path.name}.unfinished")
-    unfinished.write_text(text, encoding="utf-8")
+    unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
     _fsync(unfinished)
     os.replace(unfinished, path)
 
@@ -110,6 +127,12 @@ def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
         f"optimizer/{index}/{name}": value.detach().cpu().contiguous()
         for index, entries in optimizer.state_dict()["state"].items()
         for name, value in entries.items()
+    }
+
+
+def _trained_tensors(student: CtcStudent) -> dict[str, Tensor]:
+    return {
+        _TRAINED + name: value.detach().cpu().contiguous() for name, value in student.state_dict().items()
     }
 
 

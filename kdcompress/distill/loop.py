@@ -16,14 +16,16 @@ from kdcompress.distill.alignment import Alignment, check_room, student_frame_sh
 from kdcompress.distill.augment import SpecAugment, delay
 from kdcompress.distill.checkpoint import LoopState, load_checkpoint, save_checkpoint
 from kdcompress.distill.data import Batch, Batches, write_cuts
+from kdcompress.distill.ema import AveragedStudent
 from kdcompress.distill.objective import Objective
 from kdcompress.distill.observer import Observer, Outcome
 from kdcompress.distill.optim import learning_rate, make_optimizer
 from kdcompress.distill.posteriors import AlignedSource, PosteriorSource
-from kdcompress.distill.prepare import gather, settle_vocabulary, start_from
+from kdcompress.distill.prepare import gather, start_from
 from kdcompress.distill.prior import settle_prior
 from kdcompress.distill.run import Run, check_vacant
 from kdcompress.distill.stop import stop_on_signal
+from kdcompress.distill.units import keep_tokenizer, settle_tokenizer
 from kdcompress.distill.validate import Validation, ValidationFigures
 from kdcompress.errors import ConfigError, NumericsError
 from kdcompress.students.student import CtcStudent
@@ -69,9 +71,16 @@ def distill(
                 "no teacher to imitate: add --teacher, or train on transcripts by objective.kd_weight=0"
             )
         teacher = open_teacher(recipe.teacher, device)
-    vocabulary = settle_vocabulary(recipe, teacher)
+    source = None if teacher is None else PosteriorSource(teacher, device)
+    tokenizer = settle_tokenizer(
+        recipe,
+        source,
+        out if resume else None,
+        lambda done, total: observer.stage("Learning units from the teacher", done, total),
+    )
+    vocabulary = tokenizer.vocabulary
     shape = recipe.student
-    if teacher is not None:
+    if teacher is not None and (objective_config.compares_frames or shape.frame_shift_ms is None):
         shift = student_frame_shift(shape.frame_shift_ms, teacher.frame_shift)
         shape = shape.model_copy(update={"frame_shift_ms": shift})
     set_seed(recipe.seed)
@@ -80,10 +89,12 @@ def distill(
         start_from(config.start_from, student, vocabulary)
     if not resume:
         run = Run.create(out, recipe) if accelerator.is_main_process else Run(out)
+    if accelerator.is_main_process:
+        keep_tokenizer(tokenizer, out)
     accelerator.wait_for_everyone()
 
     material = gather(
-        recipe, vocabulary, run, lambda done, total: observer.stage("Reading audio", done, total)
+        recipe, tokenizer, run, lambda done, total: observer.stage("Reading audio", done, total)
     )
     cuts = run.folder / "data" / "train.jsonl"
     if accelerator.is_main_process:
@@ -108,7 +119,6 @@ def distill(
         f"{shape.frame_shift_ms} ms"
     )
 
-    source = None if teacher is None else PosteriorSource(teacher, device)
     if (
         source is not None
         and source.memory_mb(hours * 3600, len(recipe.data.speed)) <= config.teacher_memory_mb
@@ -119,20 +129,18 @@ def distill(
             recipe.data.batch_seconds,
             lambda done, total: observer.stage("Listening to the teacher", done, total),
         )
-    alignment = Alignment.between(
-        student.frame_shift if teacher is None else teacher.frame_shift, student.frame_shift, vocabulary.blank
-    )
+    alignment = None
+    if teacher is not None and objective_config.compares_frames:
+        alignment = Alignment.between(teacher.frame_shift, student.frame_shift, vocabulary.blank)
     validation = Validation(
         material.held_out, vocabulary, source, material.references, recipe.data.batch_seconds, alignment
     )
-    if alignment.pool > 1:
+    if alignment is not None and alignment.pool > 1:
         observer.say(check_room(validation.collisions(), student.frame_shift))
-
-    aligned = None if source is None else AlignedSource(source, alignment, student)
     log_prior = settle_prior(
         recipe,
         material.training,
-        aligned,
+        None if source is None or alignment is None else AlignedSource(source, alignment, student),
         run.folder / "data" / "prior.json",
         lambda done, total: observer.stage("Estimating the prior", done, total),
         resume=resume,
@@ -140,18 +148,19 @@ def distill(
     )
 
     optimizer = make_optimizer(student, config)
+    averaged = AveragedStudent(student, config.ema_decay, device)
     state = LoopState()
     # Everything random before this line may differ between a fresh and a resumed run; nothing after it may.
     set_seed(recipe.seed)
     if resume and (run.folder / "last").is_file():
-        state = load_checkpoint(run.folder, student, optimizer)
+        state = load_checkpoint(run.folder, averaged.model, optimizer, student)
         run.forget_after(state.step)
         observer.say(f"resuming from step {state.step}")
     elif resume:
         run.forget_after(0)
     model, optimizer = accelerator.prepare(student, optimizer)
     augment = SpecAugment(config.spec_augment)
-    objective = Objective(objective_config, vocabulary, recipe.seed, log_prior)
+    objective = Objective(objective_config, tokenizer, source, alignment, recipe.seed, log_prior)
     record = {
         "teacher": None if teacher is None else teacher.fingerprint,
         "frame_shift": student.frame_shift,
@@ -163,7 +172,7 @@ def distill(
 
     def checkpoint() -> None:
         nonlocal best
-        figures = validation(student, device)
+        figures = validation(averaged.model, device)
         is_best = state.best_score is None or figures.score < state.best_score
         if is_best:
             best, state.best_score = figures, figures.score
@@ -172,13 +181,14 @@ def distill(
             run.log({"step": state.step, "validation": figures.to_json(), "best": is_best})
             save_checkpoint(
                 run.folder,
-                student,
+                averaged.model,
                 vocabulary,
                 optimizer.optimizer,
                 state,
                 {**record, "figures": figures.to_json()},
                 best=is_best,
                 keep=config.keep,
+                trained=student,
             )
         accelerator.wait_for_everyone()
 
@@ -197,7 +207,10 @@ def distill(
             # Targets first: their counts are known before any student output, so that every batch of the
             # group is divided by the count of the whole group on all devices, and accumulation is exact.
             targets = [
-                objective.targets(batch, None if aligned is None else aligned(batch)) for batch in group
+                objective.targets(
+                    batch, None if source is None else source(batch), student.output_lengths(batch.lengths)
+                )
+                for batch in group
             ]
             counts = objective.counts(targets)
             counts = accelerator.reduce(torch.tensor(counts, device=device), "sum").clamp(min=1)
@@ -209,8 +222,9 @@ def distill(
             for index, (batch, target) in enumerate(zip(group, targets, strict=True)):
                 last = index == len(group) - 1
                 with nullcontext() if last else accelerator.no_sync(model):
-                    waveforms = delay(batch.waveforms, config.delay_ms)
-                    log_probs, lengths = model(waveforms, batch.lengths, augment, exits=True)
+                    waveforms = delay(batch.waveforms, config.delay_ms).repeat(objective.views, 1)
+                    samples = batch.lengths.repeat(objective.views)
+                    log_probs, lengths = model(waveforms, samples, augment, exits=True)
                     terms = objective.terms(log_probs, lengths, batch, target)
                     loss = sum(
                         weight * term.total / count
@@ -232,6 +246,7 @@ def distill(
             optimizer.step()
             optimizer.zero_grad()
             state.step += 1
+            averaged.update(state.step)
             heard += sum(batch.seconds for batch in group)
             figures = {
                 "step": state.step,

@@ -1,15 +1,16 @@
 """Losses as (sum, count): exact under accumulation and data parallelism, one normaliser for every pattern.
 
-House letters: B batch, T frames, V vocabulary, N selected frames, M valid frames.
+House letters: B batch, T frames, V vocabulary, U labels, N selected frames, M valid frames.
 """
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
+from kdcompress.distill.divergences import Measure, forward_kl, kl_divergence, paired
 from kdcompress.distill.targets import FrameTargets, blank_occupancy
+from kdcompress.students.layers import valid_frames
 
 
 @dataclass(frozen=True)
@@ -25,23 +26,12 @@ class LossSum:
     count: int
 
 
-def kl_divergence(teacher_log_NV: Tensor, student_log_NV: Tensor) -> Tensor:
-    """Return Σ q·(log q − log p) over everything [nats]; classes with q = 0 cost nothing."""
-    teacher = teacher_log_NV.exp()
-    return torch.special.xlogy(teacher, teacher).sum() - (teacher * student_log_NV).sum()
-
-
-def frame_kd(student_log_BTV: Tensor, targets: FrameTargets, temperature: float) -> LossSum:
-    """Forward KL teacher ‖ student over the selected frames, times τ² (Hinton et al. 2015, arXiv 1503.02531).
-
-    Log-probabilities serve as logits: they differ by a constant per frame, which the softmax removes.
-    """
-    student = student_log_BTV[targets.row, targets.frame]
-    teacher = targets.log_probs
-    if temperature != 1:
-        student = (student / temperature).log_softmax(dim=-1)
-        teacher = (teacher / temperature).log_softmax(dim=-1)
-    return LossSum(temperature**2 * kl_divergence(teacher, student), len(targets.row))
+def frame_kd(
+    student_log_BTV: Tensor, targets: FrameTargets, temperature: float, measure: Measure = forward_kl
+) -> LossSum:
+    """A divergence over the selected frames, times τ² (Hinton et al. 2015, arXiv 1503.02531)."""
+    teacher, student, tokens = paired(student_log_BTV, targets, temperature)
+    return LossSum(temperature**2 * measure(teacher, student, tokens), len(targets.row))
 
 
 def occupancy_kd(student_log_BTV: Tensor, targets: FrameTargets, blank: int) -> LossSum:
@@ -51,6 +41,18 @@ def occupancy_kd(student_log_BTV: Tensor, targets: FrameTargets, blank: int) -> 
     return LossSum(kl_divergence(targets.occupancy, student), len(targets.occupancy))
 
 
+def consistency(one_log_BTV: Tensor, other_log_BTV: Tensor, lengths_B: Tensor) -> LossSum:
+    """½·[KL(sg(b) ‖ a) + KL(sg(a) ‖ b)] over the valid frames of two views a, b of the same audio.
+
+    CR-CTC's term (Yao et al. 2024, arXiv 2410.05101); sg stops the gradient: each view is pulled to the other
+    as it stands.
+    """
+    valid = valid_frames(lengths_B, one_log_BTV.shape[1])
+    one, other = one_log_BTV[valid], other_log_BTV[valid]
+    total = 0.5 * (kl_divergence(other.detach(), one) + kl_divergence(one.detach(), other))
+    return LossSum(total, len(one))
+
+
 def ctc(
     student_log_BTV: Tensor, lengths_B: Tensor, labels_BU: Tensor, label_lengths_B: Tensor, blank: int
 ) -> LossSum:
@@ -58,6 +60,8 @@ def ctc(
 
     An utterance with fewer frames than its labels need contributes zero.
     """
+    if not len(lengths_B):
+        return LossSum(student_log_BTV.sum(), 0)  # torch refuses a batch of none
     total = functional.ctc_loss(
         student_log_BTV.transpose(0, 1),
         labels_BU,

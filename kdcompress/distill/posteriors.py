@@ -13,6 +13,7 @@ from kdcompress.distill.alignment import AlignedPosteriors, Alignment
 from kdcompress.distill.data import Batch, by_duration, decode
 from kdcompress.students.student import CtcStudent
 from kdcompress.teachers.teacher import Posteriors, Teacher
+from kdcompress.text.vocabulary import Vocabulary
 
 Progress = Callable[[int, int], None]
 
@@ -23,6 +24,16 @@ class PosteriorSource:
     def __init__(self, teacher: Teacher, device: torch.device) -> None:
         self.teacher, self.device = teacher, device
         self._remembered: dict[tuple[str, float], Tensor] = {}
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The units of the posteriors."""
+        return self.teacher.vocabulary
+
+    @property
+    def frame_shift(self) -> float:
+        """The time between two of their frames [s]."""
+        return self.teacher.frame_shift
 
     def memory_mb(self, seconds: float, speeds: int) -> float:
         """Return what remembering so much audio at so many speeds takes [MB]."""

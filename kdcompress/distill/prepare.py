@@ -10,14 +10,15 @@ from kdcompress.audio.manifest import BadFile, read_references, read_texts, read
 from kdcompress.audio.utterance import Utterance
 from kdcompress.config.data import DataConfig
 from kdcompress.config.recipe import Recipe
+from kdcompress.config.vocabulary import Characters
 from kdcompress.distill.data import hold_out
 from kdcompress.distill.noise import write_noise
 from kdcompress.distill.run import Run
 from kdcompress.errors import AudioError, ConfigError, VocabularyError
 from kdcompress.students.student import CtcStudent
 from kdcompress.students.weights import load_student
-from kdcompress.teachers.teacher import Teacher
 from kdcompress.text.normalize import normalize
+from kdcompress.text.tokenizer import Tokenizer
 from kdcompress.text.vocabulary import Vocabulary
 
 
@@ -39,7 +40,10 @@ class Material:
 
 
 def gather(
-    recipe: Recipe, vocabulary: Vocabulary, run: Run, on_progress: Callable[[int, int], None] | None = None
+    recipe: Recipe,
+    tokenizer: Tokenizer | Vocabulary,
+    run: Run,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> Material:
     """Read the lists of audio that the recipe names; texts only where λ < 1 or references ask for them.
 
@@ -79,7 +83,7 @@ def gather(
         raise AudioError(
             f"{data.audio}: too few usable files to train and to validate; at least two are needed"
         )
-    labels = None if texts is None else {u.id: vocabulary.encode(texts[u.id]) for u in training}
+    labels = None if texts is None else {u.id: tokenizer.encode(texts[u.id]) for u in training}
     if data.noise_share:
         noise = write_noise(
             run.folder / "data" / "noise", round(data.noise_share * len(training)), recipe.seed
@@ -101,25 +105,32 @@ def _usable(found: list[Utterance], bad: list[BadFile], data: DataConfig, run: R
     return kept
 
 
-def settle_vocabulary(recipe: Recipe, teacher: Teacher | None) -> Vocabulary:
-    """Return the teacher's vocabulary, or that of supervised training.
+def settle_vocabulary(recipe: Recipe, teacher: Vocabulary | None) -> Vocabulary:
+    """Return the teacher's vocabulary, or where no frames are compared the one that the recipe asks for.
 
     Raises:
-        VocabularyError: the recipe insists on another one than the teacher's.
+        VocabularyError: the recipe insists on others than the teacher's, or they cannot write what it says.
     """
     asked = None if recipe.vocabulary is None and teacher is not None else _characters(recipe)
     if teacher is None:
         if asked is None:
             raise ConfigError("neither a teacher nor a vocabulary: give one of them")
         return asked
-    if asked is not None and set(asked.tokens) - set(teacher.vocabulary.tokens):
-        missing = sorted(set(asked.tokens) - set(teacher.vocabulary.tokens))
+    if asked is not None and not recipe.objective.compares_frames:
+        if unwritten := sorted(set(teacher.characters) - set(asked.tokens)):
+            raise VocabularyError(
+                f"the teacher says {unwritten[:5]}, which the recipe's vocabulary ({len(asked)} tokens) "
+                "lacks: add them to vocabulary.alphabet"
+            )
+        return asked
+    if asked is not None and set(asked.tokens) - set(teacher.tokens):
+        missing = sorted(set(asked.tokens) - set(teacher.tokens))
         raise VocabularyError(
             f"the recipe's vocabulary has {missing[:5]}, which the teacher's "
-            f"({len(teacher.vocabulary)} tokens) lacks; a student distilled frame by frame has its teacher's "
+            f"({len(teacher)} tokens) lacks; a student distilled frame by frame has its teacher's "
             "units: leave `vocabulary` out"
         )
-    return teacher.vocabulary
+    return teacher
 
 
 def start_from(path: Path, student: CtcStudent, vocabulary: Vocabulary) -> None:
@@ -157,5 +168,5 @@ def start_from(path: Path, student: CtcStudent, vocabulary: Vocabulary) -> None:
 
 
 def _characters(recipe: Recipe) -> Vocabulary:
-    alphabet = "'abcdefghijklmnopqrstuvwxyz" if recipe.vocabulary is None else recipe.vocabulary.alphabet
-    return Vocabulary(("<blk>", "|", *alphabet), blank=0, word_boundary="|")
+    asked = recipe.vocabulary if isinstance(recipe.vocabulary, Characters) else Characters()
+    return Vocabulary(("<blk>", "|", *asked.alphabet), blank=0, word_boundary="|")

@@ -1,6 +1,7 @@
 """The run directory: what it holds, how it is begun, and how it is taken up again.
 
-runs/NAME/  recipe.yaml  environment.json  data/  metrics.jsonl  skipped.jsonl  checkpoints/  best  last
+runs/NAME/  recipe.yaml  environment.json  [tokenizer.model]  data/  metrics.jsonl  skipped.jsonl
+            checkpoints/  best  last
 """
 
 import json
@@ -23,7 +24,8 @@ from kdcompress.distill.checkpoint import write_atomically
 from kdcompress.errors import ConfigError, RunError, TooManyBadFiles
 
 _LIBRARIES = ("torch", "torchaudio", "transformers", "accelerate", "lhotse", "numpy", "soundfile", "soxr")
-_BEFORE_TRAINING = {"recipe.yaml", "environment.json", "data", "skipped.jsonl", "out_of_range.jsonl"}
+_LEFT = ("skipped.jsonl", "out_of_range.jsonl", "tokenizer.model")
+_BEFORE_TRAINING = {"recipe.yaml", "environment.json", "data", *_LEFT}
 
 
 @dataclass
@@ -45,7 +47,7 @@ class Run:
             folder.mkdir(parents=True, exist_ok=True)
             write_atomically(folder / "environment.json", json.dumps(environment(), indent=1) + "\n")
             write_atomically(folder / "recipe.yaml", dump_recipe(recipe))
-            for left in ("skipped.jsonl", "out_of_range.jsonl"):
+            for left in _LEFT:
                 (folder / left).unlink(missing_ok=True)
         except OSError as error:
             raise RunError(

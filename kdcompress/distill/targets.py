@@ -17,9 +17,14 @@ class FrameTargets:
     Attributes:
         row: int64 [N], the utterance in the batch of each selected frame.
         frame: int64 [N], its frame.
-        log_probs: float32 [N, V], the teacher's, at τ = 1.
+        log_probs: float32, the teacher's, at τ = 1: [N, V] when dense, [N, K] of `tokens` when sparse.
         occupancy: float32 [M, 2], log mass of {blank, everything else} on the M valid frames.
         valid: bool [B, T], which frames these M are.
+        tokens: int64 [N, K], K different tokens a frame, the most probable one among them; None: dense.
+        rest: float32 [N], log of the teacher's mass outside the K, −∞ where there is none; with tokens only.
+
+    Raises:
+        ValueError: shapes that do not belong together.
     """
 
     row: Tensor
@@ -27,6 +32,8 @@ class FrameTargets:
     log_probs: Tensor
     occupancy: Tensor
     valid: Tensor
+    tokens: Tensor | None = None
+    rest: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.row.shape != self.frame.shape or self.log_probs.shape[:1] != self.row.shape:
@@ -35,9 +42,17 @@ class FrameTargets:
             )
         if self.occupancy.shape[1:] != (2,) or self.valid.ndim != 2:
             raise ValueError(f"occupancy {tuple(self.occupancy.shape)} is not [M, 2] or valid is not [B, T]")
+        if (self.tokens is None) != (self.rest is None):
+            raise ValueError("sparse targets need both tokens [N, K] and rest [N]")
+        if self.tokens is not None and self.rest is not None:
+            shapes = tuple(self.tokens.shape), tuple(self.rest.shape)
+            if shapes != (tuple(self.log_probs.shape), tuple(self.row.shape)):
+                raise ValueError(f"tokens, rest {shapes} do not fit targets {tuple(self.log_probs.shape)}")
 
     def __repr__(self) -> str:
-        return f"FrameTargets({len(self.row)} of {len(self.occupancy)} frames, V={self.log_probs.shape[-1]})"
+        letter = "V" if self.tokens is None else "K"
+        size = self.log_probs.shape[-1]
+        return f"FrameTargets({len(self.row)} of {len(self.occupancy)} frames, {letter}={size})"
 
 
 def frame_targets(

@@ -11,7 +11,7 @@ from kdcompress.audio.utterance import Utterance
 from kdcompress.distill.alignment import Alignment
 from kdcompress.distill.collisions import Collisions, collisions
 from kdcompress.distill.data import Batch, by_duration, decode
-from kdcompress.distill.losses import kl_divergence
+from kdcompress.distill.divergences import kl_divergence
 from kdcompress.distill.posteriors import PosteriorSource
 from kdcompress.students.layers import valid_frames
 from kdcompress.students.student import CtcStudent
@@ -26,7 +26,7 @@ class ValidationFigures:
     """What a validation found; None where there is no teacher or there are no references.
 
     Attributes:
-        kl: teacher ‖ student, mean over valid frames [nats].
+        kl: teacher ‖ student, mean over valid frames [nats]; only where training compares frames.
         agreement: WER of the student against the teacher's transcript [%]; characters without word boundary.
         blank_rate: share of the student's frames whose best token is the blank.
         teacher_blank_rate: the same of the teacher.
@@ -42,8 +42,8 @@ class ValidationFigures:
     @property
     def score(self) -> tuple[float, float]:
         """What chooses the best checkpoint, lower first: agreement, then KL; without a teacher the WER."""
-        if self.agreement is not None and self.kl is not None:
-            return (self.agreement, self.kl)
+        if self.agreement is not None:
+            return (self.agreement, self.kl or 0.0)
         return (self.wer if self.wer is not None else 100.0, 0.0)
 
     def to_json(self) -> dict[str, float]:
@@ -61,15 +61,16 @@ class Validation:
         source: PosteriorSource | None,
         references: Mapping[str, str] | None,
         batch_seconds: float,
-        alignment: Alignment,
+        alignment: Alignment | None,
     ) -> None:
         """Decode the audio and ask the teacher.
 
         Args:
             references: text by utterance id, when the user named some.
-            alignment: of the teacher's frames with the student's.
+            alignment: of the teacher's frames with the student's; None where they are not compared.
         """
         self.vocabulary = vocabulary
+        self.teacher_vocabulary = vocabulary if source is None else source.vocabulary
         self.references = references
         self.alignment = alignment
         self.batches: list[tuple[Batch, Posteriors | None]] = []
@@ -81,7 +82,7 @@ class Validation:
             text
             for _, posteriors in self.batches
             if posteriors is not None
-            for text in self._texts(posteriors.log_probs, posteriors.lengths)
+            for text in _texts(posteriors.log_probs, posteriors.lengths, self.teacher_vocabulary)
         ]
 
     def __call__(self, student: CtcStudent, device: torch.device) -> ValidationFigures:
@@ -92,11 +93,11 @@ class Validation:
         kl = 0.0
         frames = blanks = teacher_frames = teacher_blanks = 0
         for batch, posteriors, log_probs, lengths in self._outputs(student, device):
-            texts += self._texts(log_probs, lengths)
+            texts += _texts(log_probs, lengths, self.vocabulary)
             valid = valid_frames(lengths, log_probs.shape[1])
             frames += int(lengths.sum())
             blanks += int((log_probs[valid].argmax(-1) == self.vocabulary.blank).sum())
-            if posteriors is not None:
+            if posteriors is not None and self.alignment is not None:
                 aligned = self.alignment(posteriors, lengths, batch.ids)
                 both = valid_frames(aligned.lengths, min(log_probs.shape[1], aligned.log_probs.shape[1]))
                 answers = aligned.log_probs[:, : both.shape[1]][both]
@@ -114,12 +115,10 @@ class Validation:
 
     def collisions(self) -> Collisions:
         """Count what the teacher says here that the student has no frames for."""
-        found = Collisions()
+        found, alignment = Collisions(), self.alignment
         for _, posteriors in self.batches:
-            if posteriors is not None:
-                found += collisions(
-                    posteriors.log_probs, posteriors.lengths, self.alignment.blank, self.alignment.pool
-                )
+            if posteriors is not None and alignment is not None:
+                found += collisions(posteriors.log_probs, posteriors.lengths, alignment.blank, alignment.pool)
         return found
 
     @torch.no_grad()
@@ -129,13 +128,6 @@ class Validation:
         for batch, posteriors in self.batches:
             log_probs, lengths = student(batch.waveforms.to(device), batch.lengths.to(device))
             yield batch, posteriors, log_probs, lengths
-
-    def _texts(self, log_probs: Tensor, lengths: Tensor) -> list[str]:
-        rows = log_probs.cpu().numpy()
-        return [
-            greedy(rows[index, :length], self.vocabulary).text(self.vocabulary)
-            for index, length in enumerate(lengths.tolist())
-        ]
 
     def _agreement(self, texts: Sequence[str]) -> float:
         rate = jiwer.cer if self.vocabulary.word_boundary is None else jiwer.wer
@@ -150,6 +142,14 @@ class Validation:
             for id_, text in zip(ids, texts, strict=True)
         ]
         return _rate(jiwer.wer, [reference for reference, _ in pairs], [text for _, text in pairs])
+
+
+def _texts(log_probs: Tensor, lengths: Tensor, vocabulary: Vocabulary) -> list[str]:
+    rows = log_probs.cpu().numpy()
+    return [
+        greedy(rows[index, :length], vocabulary).text(vocabulary)
+        for index, length in enumerate(lengths.tolist())
+    ]
 
 
 def _rate(measure: object, references: Sequence[str], texts: Sequence[str]) -> float:

@@ -57,6 +57,13 @@ class Vocabulary:
         text = json.dumps([self.tokens, self.blank, self.word_boundary, sorted(self.silent)])
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
+    @property
+    def characters(self) -> list[str]:
+        """The characters that its tokens can print, sorted, spaces left out."""
+        printing = (t for i, t in enumerate(self.tokens) if i != self.blank and i not in self.silent)
+        joined = "".join(t.replace(self.word_boundary or " ", " ") for t in printing)
+        return sorted(set(joined) - set(" "))
+
     def text(self, ids: Sequence[int]) -> str:
         """Join collapsed label ids into text; the blank and silent ids print nothing."""
         joined = "".join(self.tokens[i] for i in ids if i != self.blank and i not in self.silent)

@@ -17,12 +17,13 @@ from safetensors import safe_open
 
 from kdcompress.config.objective import ObjectiveConfig
 from kdcompress.config.recipe import Recipe
-from kdcompress.distill.alignment import AlignedPosteriors
+from kdcompress.distill.alignment import Alignment
 from kdcompress.distill.data import Batch
 from kdcompress.distill.loop import distill
 from kdcompress.distill.objective import Objective
 from kdcompress.students.weights import load_student
-from kdcompress.teachers.teacher import open_teacher
+from kdcompress.teachers.teacher import Posteriors, open_teacher
+from kdcompress.text.tokenizer import LongestMatch
 from kdcompress.text.vocabulary import Vocabulary
 
 Make = Callable[..., Recipe]
@@ -46,12 +47,16 @@ def observer(step: Callable[[dict[str, Any]], None]) -> Any:
     )
 
 
+def make_objective(config: ObjectiveConfig) -> Objective:
+    return Objective(config, LongestMatch(VOCABULARY), alignment=Alignment.between(0.04, 0.04, 0))
+
+
 def terms(objective: Objective, teacher: torch.Tensor, student: torch.Tensor, lengths: torch.Tensor) -> Any:
     """Return (loss of the step, counts) of one batch."""
     ids = tuple(f"u{row}" for row in range(len(lengths)))
     nothing = torch.zeros(0)
     batch = Batch(ids, (1.0,) * len(ids), nothing, nothing, None, None, ())
-    targets = objective.targets(batch, AlignedPosteriors(teacher, lengths, 0.04))
+    targets = objective.targets(batch, Posteriors(teacher, lengths, 0.04), lengths)
     counts = objective.counts([targets])
     sums = objective.terms(student[None], lengths, batch, targets)
     pairs = zip(objective.weights, sums, counts, strict=True)
@@ -87,7 +92,7 @@ def test_one_normaliser_for_every_pattern(pattern: dict[str, Any]) -> None:
     probabilities = torch.full((2, 10, 4), 0.05).scatter(2, best[..., None], 0.85)
     student = torch.zeros(2, 10, 4).log_softmax(-1)
     config = ObjectiveConfig.model_validate({"selection": pattern, "occupancy_weight": 0, "temperature": 2})
-    objective = Objective(config, VOCABULARY)
+    objective = make_objective(config)
     loss, counts = terms(objective, probabilities.log(), student, torch.tensor([10, 6]))
     q = probabilities[0, 0].sqrt() / probabilities[0, 0].sqrt().sum()
     assert float(loss) == pytest.approx(4 * float((q * (q / 0.25).log()).sum()), rel=1e-5)
@@ -100,9 +105,7 @@ def test_silence_costs_nothing_and_breaks_nothing(pattern: dict[str, Any]) -> No
     teacher = torch.tensor([8.0, 0.0, 0.0, 0.0]).expand(2, 5, 4).log_softmax(-1)
     student = torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
     config = ObjectiveConfig.model_validate({"selection": pattern, "occupancy_weight": 0})
-    loss, counts = terms(
-        Objective(config, VOCABULARY), teacher, student.log_softmax(-1), torch.tensor([5, 0])
-    )
+    loss, counts = terms(make_objective(config), teacher, student.log_softmax(-1), torch.tensor([5, 0]))
     loss.backward()
     assert student.grad is not None
     assert torch.isfinite(student.grad).all()
@@ -132,7 +135,7 @@ def test_occupancy_gives_silence_the_target_that_selection_denies_it() -> None:
         student = torch.zeros(1, 31, 4, requires_grad=True)
         selection = {"kind": "symmetric", "frames": 2}
         config = ObjectiveConfig.model_validate({"selection": selection, "occupancy_weight": weight})
-        loss, _ = terms(Objective(config, VOCABULARY), teacher, student.log_softmax(-1), torch.tensor([31]))
+        loss, _ = terms(make_objective(config), teacher, student.log_softmax(-1), torch.tensor([31]))
         loss.backward()
         assert student.grad is not None
         silence = student.grad[0, :28]
