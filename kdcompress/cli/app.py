@@ -8,6 +8,7 @@ import typer
 
 from kdcompress import __version__
 from kdcompress.cli.bench import bench
+from kdcompress.cli.cache import cache
 from kdcompress.cli.demo import demo
 from kdcompress.cli.distill import distill
 from kdcompress.cli.export import export
@@ -28,6 +29,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 app.command(short_help="Train a small student to imitate a teacher.")(distill)
+app.command(short_help="Run the teacher once and keep what it says.")(cache)
 app.command(short_help="Write a student as an ONNX bundle.")(export)
 app.command(short_help="Measure error rate, speed and size of bundles.")(bench)
 app.command(short_help="Turn audio files into text.")(transcribe)

@@ -23,4 +23,11 @@ class HuggingFaceTeacher(Frozen):
     revision: str | None = None
 
 
-TeacherConfig = Annotated[CheckpointTeacher | HuggingFaceTeacher, Field(discriminator="kind")]
+class CachedTeacher(Frozen):
+    """What a teacher said, as `kdcompress cache` wrote it down: training then opens no teacher."""
+
+    kind: Literal["cache"] = "cache"
+    path: Path
+
+
+TeacherConfig = Annotated[CheckpointTeacher | HuggingFaceTeacher | CachedTeacher, Field(discriminator="kind")]

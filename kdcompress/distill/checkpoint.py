@@ -97,12 +97,17 @@ def load_checkpoint(run: Path, student: CtcStudent, optimizer: torch.optim.Optim
         ) from error
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a file's content in one step."""
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Replace a file's content in one step; where the disk is full, nothing is left behind."""
     unfinished = path.with_name(f".{path.name}.unfinished")
-    unfinished.write_text(text, encoding="utf-8")
-    _fsync(unfinished)
-    os.replace(unfinished, path)
+    try:
+        unfinished.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+        _fsync(unfinished)
+        os.replace(unfinished, path)
+    except OSError:
+        unfinished.unlink(missing_ok=True)
+        raise
+    _fsync(path.parent)
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

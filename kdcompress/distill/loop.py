@@ -14,19 +14,19 @@ from accelerate.utils import set_seed
 from kdcompress.config.recipe import Recipe
 from kdcompress.distill.alignment import common_lengths, student_frame_shift
 from kdcompress.distill.augment import SpecAugment, delay
+from kdcompress.distill.cache import CachedPosteriors
 from kdcompress.distill.checkpoint import LoopState, load_checkpoint, save_checkpoint
 from kdcompress.distill.data import Batch, Batches, write_cuts
 from kdcompress.distill.objective import Objective
 from kdcompress.distill.observer import Observer, Outcome
 from kdcompress.distill.optim import learning_rate, make_optimizer
-from kdcompress.distill.posteriors import PosteriorSource
+from kdcompress.distill.posteriors import Answers, open_answers, open_source
 from kdcompress.distill.prepare import gather, settle_vocabulary, start_from
 from kdcompress.distill.run import Run, check_vacant
 from kdcompress.distill.stop import stop_on_signal
 from kdcompress.distill.validate import Validation, ValidationFigures
 from kdcompress.errors import ConfigError, NumericsError
 from kdcompress.students.student import CtcStudent
-from kdcompress.teachers.teacher import Teacher, open_teacher
 
 
 def distill(
@@ -35,7 +35,7 @@ def distill(
     observer: Observer,
     *,
     resume: bool = False,
-    teacher: Teacher | None = None,
+    teacher: Answers | None = None,
 ) -> Outcome:
     """Train the recipe's student into the run directory `out`.
 
@@ -67,12 +67,14 @@ def distill(
             raise ConfigError(
                 "no teacher to imitate: add --teacher, or train on transcripts by objective.kd_weight=0"
             )
-        teacher = open_teacher(recipe.teacher, device)
+        teacher = open_answers(recipe.teacher, device)
     vocabulary = settle_vocabulary(recipe, teacher)
     shape = recipe.student
     if teacher is not None:
         shift = student_frame_shift(shape.frame_shift_ms, teacher.frame_shift)
         shape = shape.model_copy(update={"frame_shift_ms": shift})
+    if isinstance(teacher, CachedPosteriors):
+        teacher.check_serves(objective_config.selection, shift / 1000)
     set_seed(recipe.seed)
     student = CtcStudent(shape, len(vocabulary))
     if config.start_from is not None:
@@ -107,17 +109,7 @@ def distill(
         f"{shape.frame_shift_ms} ms"
     )
 
-    source = None if teacher is None else PosteriorSource(teacher, device)
-    if (
-        source is not None
-        and source.memory_mb(hours * 3600, len(recipe.data.speed)) <= config.teacher_memory_mb
-    ):
-        source.label(
-            material.training,
-            recipe.data.speed,
-            recipe.data.batch_seconds,
-            lambda done, total: observer.stage("Listening to the teacher", done, total),
-        )
+    source = None if teacher is None else open_source(teacher, material, recipe, device, observer.stage)
     validation = Validation(
         material.held_out, vocabulary, source, material.references, recipe.data.batch_seconds
     )
@@ -134,7 +126,12 @@ def distill(
         run.forget_after(0)
     model, optimizer = accelerator.prepare(student, optimizer)
     augment = SpecAugment(config.spec_augment)
-    objective = Objective(objective_config, vocabulary, None if teacher is None else teacher.frame_shift)
+    objective = Objective(
+        objective_config,
+        vocabulary,
+        None if teacher is None else teacher.frame_shift,
+        teacher.top_k if isinstance(teacher, CachedPosteriors) else None,
+    )
     record = {
         "teacher": None if teacher is None else teacher.fingerprint,
         "frame_shift": student.frame_shift,

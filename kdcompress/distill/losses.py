@@ -34,10 +34,15 @@ def kl_divergence(teacher_log_NV: Tensor, student_log_NV: Tensor) -> Tensor:
 def frame_kd(student_log_BTV: Tensor, targets: FrameTargets, temperature: float) -> LossSum:
     """Forward KL teacher ‖ student over the selected frames, times τ² (Hinton et al. 2015, arXiv 1503.02531).
 
-    Log-probabilities serve as logits: they differ by a constant per frame, which the softmax removes.
+    Log-probabilities serve as logits: they differ by a constant per frame, which the softmax removes. Where
+    the targets have K tokens and the mass of the rest, the rest is one class more on both sides.
     """
     student = student_log_BTV[targets.row, targets.frame]
     teacher = targets.log_probs
+    if targets.tokens is not None and targets.rest is not None:
+        rest = student.scatter(1, targets.tokens, -torch.inf).logsumexp(dim=-1)
+        student = torch.cat((student.gather(1, targets.tokens), rest[:, None]), dim=-1)
+        teacher = torch.cat((teacher, targets.rest[:, None]), dim=-1)
     if temperature != 1:
         student = (student / temperature).log_softmax(dim=-1)
         teacher = (teacher / temperature).log_softmax(dim=-1)

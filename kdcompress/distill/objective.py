@@ -30,13 +30,21 @@ class BatchTargets:
 class Objective:
     """L = λ·(KD + w·occupancy) + (1 − λ)·CTC, each term divided by its own count over the whole step."""
 
-    def __init__(self, config: ObjectiveConfig, vocabulary: Vocabulary, teacher_shift: float | None) -> None:
+    def __init__(
+        self,
+        config: ObjectiveConfig,
+        vocabulary: Vocabulary,
+        teacher_shift: float | None,
+        top_k: int | None = None,
+    ) -> None:
         """Choose the terms.
 
         Args:
             teacher_shift: the teacher's frame shift [s]; None without teacher.
+            top_k: K, where only so many tokens of a frame are the teacher's own (see `CachedPosteriors`).
         """
         self.config, self.blank, self.teacher_shift = config, vocabulary.blank, teacher_shift
+        self.top_k = top_k
         λ = config.kd_weight
         weighted = {"kd": λ, "occupancy": λ * config.occupancy_weight, "ctc": 1 - λ}
         self.names = tuple(name for name, weight in weighted.items() if weight > 0)
@@ -48,7 +56,12 @@ class Objective:
         if posteriors is None or lengths is None or self.teacher_shift is None:
             return BatchTargets(None, labels)
         frames = frame_targets(
-            posteriors.log_probs, lengths, self.blank, self.config.selection, self.teacher_shift
+            posteriors.log_probs,
+            lengths,
+            self.blank,
+            self.config.selection,
+            self.teacher_shift,
+            self.top_k,
         )
         return BatchTargets(frames, labels)
 

@@ -1,18 +1,78 @@
-"""Ask the teacher: once per utterance where its answers fit in memory, else for every batch.
+"""Ask the teacher: once per utterance where its answers fit in memory, else for every batch; or ask a cache.
 
 House letters: B batch, T frames, V vocabulary.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Protocol, TypeAlias
 
 import torch
 from torch import Tensor
 
 from kdcompress.audio.utterance import Utterance
+from kdcompress.config.recipe import Recipe
+from kdcompress.config.teacher import CachedTeacher, TeacherConfig
+from kdcompress.distill.audio_list import audio_list
+from kdcompress.distill.cache import CachedPosteriors, open_cache
 from kdcompress.distill.data import Batch, by_duration, decode
-from kdcompress.teachers.teacher import Posteriors, Teacher
+from kdcompress.distill.prepare import Material
+from kdcompress.teachers.teacher import Posteriors, Teacher, open_teacher
 
 Progress = Callable[[int, int], None]
+Answers: TypeAlias = Teacher | CachedPosteriors
+"""Who says what the student is to say: a teacher, or a cache of one's answers."""
+
+
+class Source(Protocol):
+    """Gives the posteriors of a batch."""
+
+    def __call__(self, batch: Batch) -> Posteriors: ...
+
+
+def open_answers(config: TeacherConfig, device: torch.device) -> Answers:
+    """Open a teacher, or a cache, which loads no teacher.
+
+    Raises:
+        CacheError: the cache cannot be used.
+        TeacherError: the teacher cannot be opened.
+    """
+    if isinstance(config, CachedTeacher):
+        return open_cache(config.path, device)
+    return open_teacher(config, device)
+
+
+def open_source(
+    answers: Answers,
+    material: Material,
+    recipe: Recipe,
+    device: torch.device,
+    on_stage: Callable[[str, int, int], None],
+) -> Source:
+    """Have the teacher listen to what fits in memory; of a cache, see that it is of this audio.
+
+    Raises:
+        CacheError: it is of other audio.
+    """
+    speeds = recipe.data.speed
+    if isinstance(answers, CachedPosteriors):
+        training = audio_list(
+            material.training,
+            material.clips,
+            recipe.seed,
+            lambda done, total: on_stage("Comparing audio with the cache", done, total),
+        )
+        answers.check_covers(training, audio_list(material.held_out, 0, recipe.seed), speeds)
+        return answers
+    source = PosteriorSource(answers, device)
+    seconds = sum(u.duration for u in material.training)
+    if source.memory_mb(seconds, len(speeds)) <= recipe.training.teacher_memory_mb:
+        source.label(
+            material.training,
+            speeds,
+            recipe.data.batch_seconds,
+            lambda done, total: on_stage("Listening to the teacher", done, total),
+        )
+    return source
 
 
 class PosteriorSource:

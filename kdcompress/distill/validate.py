@@ -11,7 +11,7 @@ from kdcompress.audio.utterance import Utterance
 from kdcompress.distill.alignment import common_lengths
 from kdcompress.distill.data import Batch, by_duration, decode
 from kdcompress.distill.losses import kl_divergence
-from kdcompress.distill.posteriors import PosteriorSource
+from kdcompress.distill.posteriors import Source
 from kdcompress.students.layers import valid_frames
 from kdcompress.students.student import CtcStudent
 from kdcompress.teachers.teacher import Posteriors
@@ -57,7 +57,7 @@ class Validation:
         self,
         utterances: Sequence[Utterance],
         vocabulary: Vocabulary,
-        source: PosteriorSource | None,
+        source: Source | None,
         references: Mapping[str, str] | None,
         batch_seconds: float,
     ) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from kdcompress.config.teacher import CheckpointTeacher, HuggingFaceTeacher, TeacherConfig
+from kdcompress.config.teacher import CachedTeacher, CheckpointTeacher, HuggingFaceTeacher, TeacherConfig
 from kdcompress.errors import TeacherError
 from kdcompress.text.vocabulary import Vocabulary
 
@@ -110,6 +110,8 @@ def resolve_teacher(text: str) -> TeacherConfig:
     # best and last are what a run says about its checkpoints; student.json is in each of these.
     if any((folder / name).exists() for name in ("best", "last", "student.json")):
         return CheckpointTeacher(path=folder)
+    if (folder / "cache.json").is_file():
+        return CachedTeacher(path=folder)
     if (folder / "config.json").is_file():
         return HuggingFaceTeacher(path=str(folder))
     if folder.exists():
@@ -147,3 +149,8 @@ def open_teacher(config: TeacherConfig, device: torch.device | str = "cpu") -> T
             from kdcompress.teachers.huggingface import open_huggingface
 
             return open_huggingface(config).to(device)
+        case CachedTeacher():
+            raise TeacherError(
+                f"{config.path} is a cache: it answers for the audio that it was made from only; name the "
+                "teacher itself"
+            )
