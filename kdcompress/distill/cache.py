@@ -213,8 +213,8 @@ def open_cache(folder: Path, device: torch.device) -> CachedPosteriors:
     record = read_record(folder)
     if record.shards is None:
         raise CacheError(
-            f"{folder} is unfinished: run the same kdcompress cache command again, which goes on with what is "
-            "missing"
+            f"{folder} is unfinished: run the same kdcompress cache command again, which goes "
+            "on with what is missing"
         )
     missing = [entry.file for entry in record.shards if not (folder / entry.file).is_file()]
     if missing:

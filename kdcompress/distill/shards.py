@@ -4,6 +4,7 @@ A shard names the cache that it belongs to and the utterances in it, so that a k
 the files alone what is done.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +23,7 @@ from kdcompress.distill.checkpoint import write_atomically
 from kdcompress.distill.packing import Arrays
 from kdcompress.errors import CacheError
 
+_ENTRY = "kdcompress"
 _PER_KEPT_FRAME = ("log_probs", "tokens", "rest")
 
 
@@ -55,7 +57,8 @@ def write_shard(folder: Path, entry: ShardEntry, utterances: Sequence[Arrays], c
     """
     tensors = {name: np.concatenate([arrays[name] for arrays in utterances]) for name in utterances[0]}
     tensors["kept"] = np.packbits(tensors["kept"])
-    content = save(tensors, metadata={"cache": cache, "entry": entry.model_dump_json()})
+    # One key: several would come in any order, and the same shard would not be the same bytes.
+    content = save(tensors, metadata={_ENTRY: json.dumps({"cache": cache, **entry.model_dump(mode="json")})})
     # Not safetensors' save_file: it hides from the caller what the system refused.
     write_atomically(folder / entry.file, content)
     return len(content)
@@ -71,11 +74,12 @@ def finished_shard(path: Path, cache: str) -> ShardEntry | None:
         return None
     try:
         with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-        entry = ShardEntry.model_validate_json(metadata["entry"])
-    except (OSError, SafetensorError, KeyError, ValidationError):
+            data = json.loads((file.metadata() or {})[_ENTRY])
+        named = data.pop("cache")
+        entry = ShardEntry.model_validate(data)
+    except (OSError, SafetensorError, KeyError, ValueError, ValidationError):
         return None
-    if metadata.get("cache") != cache:
+    if named != cache:
         raise CacheError(
             f"{path} belongs to another cache (other audio, teacher, selection or storage); choose another "
             "--out, or delete it"
@@ -121,7 +125,7 @@ class Shard:
             file = safe_open(self.path, framework="numpy")
         except (OSError, SafetensorError) as error:
             raise self._damaged(error) from error
-        if (file.metadata() or {}).get("cache") != self.cache:
+        if json.loads((file.metadata() or {}).get(_ENTRY, "{}")).get("cache") != self.cache:
             raise self._damaged("it belongs to another cache")
         return file
 
