@@ -1,5 +1,6 @@
 """Cached training against training beside the teacher, and what a cache refuses."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
