@@ -39,22 +39,18 @@ def inspect(
       kdcompress inspect runs/teacher --audio calls/ --max-seconds 120 --plot teacher.png
       kdcompress inspect runs/teacher --audio calls/ --json > teacher.json
     """
-    from accelerate import PartialState
-
     from kdcompress.cli.render import progress_bars
     from kdcompress.distill.advice import advise
     from kdcompress.distill.inspection import inspect_teacher
     from kdcompress.teachers.teacher import open_teacher, resolve_teacher
 
-    device = PartialState().device
-    opened = open_teacher(resolve_teacher(teacher), device)
+    opened = open_teacher(resolve_teacher(teacher))
     with progress_bars() as bars:
         task = bars.add_task("listening", total=None)
         seen = inspect_teacher(
             opened,
             audio,
             max_seconds,
-            device,
             lambda done, total: bars.update(task, completed=done, total=total),
         )
     advice = advise(seen)

@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import torch
+from accelerate import PartialState
 from torch import Tensor
 
 from kdcompress.audio.manifest import read_utterances
@@ -152,7 +152,6 @@ def inspect_teacher(
     teacher: Teacher,
     audio: Path,
     max_seconds: float,
-    device: torch.device,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Inspection:
     """Let a teacher listen to a sample of a folder or manifest, and count.
@@ -161,7 +160,6 @@ def inspect_teacher(
 
     Args:
         max_seconds: of audio in the sample, unless its first utterance is longer [s].
-        device: where the teacher is.
         on_progress: called with the utterances heard and their total.
 
     Raises:
@@ -176,6 +174,8 @@ def inspect_teacher(
             f"{audio}: no file is readable and between {limits.min_seconds} and {limits.max_seconds} s long"
         )
     _, sample = hold_out(usable, 1.0, max_seconds)
+    device = PartialState().device
+    teacher = teacher.to(device)
     seen = Inspection(teacher.frame_shift, len(teacher.vocabulary), teacher.vocabulary.blank)
     done = 0
     for group in by_duration(sample, _BATCH_SECONDS):

@@ -153,15 +153,13 @@ def test_silence_alone_is_no_error(tmp_path: Path) -> None:
 
 
 def test_a_sample_is_heard_and_no_more(teacher_folder: Path, audio_folder: Path, tmp_path: Path) -> None:
-    teacher, device = open_teacher(CheckpointTeacher(path=teacher_folder)), torch.device("cpu")
+    teacher = open_teacher(CheckpointTeacher(path=teacher_folder))
     heard: list[tuple[int, int]] = []
-    seen = inspect_teacher(
-        teacher, audio_folder, 5.0, device, lambda done, total: heard.append((done, total))
-    )
+    seen = inspect_teacher(teacher, audio_folder, 5.0, lambda done, total: heard.append((done, total)))
     assert 3.0 < seen.frames * seen.frame_shift < 5.5
     assert heard[-1] == (seen.utterances, seen.utterances)
-    everything = inspect_teacher(teacher, audio_folder, 600.0, device)
+    everything = inspect_teacher(teacher, audio_folder, 600.0)
     assert everything.utterances == 20
     (tmp_path / "text.wav").write_text("no audio")
     with pytest.raises(AudioError, match="no file is readable"):
-        inspect_teacher(teacher, tmp_path, 5.0, device)
+        inspect_teacher(teacher, tmp_path, 5.0)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -135,14 +136,16 @@ def test_an_interruption_costs_one_shard(recipe: Make, tmp_path: Path) -> None:
     assert finished
     with pytest.raises(CacheError, match="unfinished: run the same kdcompress cache command again"):
         distill(from_cache(made, cache), tmp_path / "run", Notes())
-    resumed = Counting(made)
-    done = write(made, cache, teacher=resumed)
+    resumed, told = Counting(made), []
+    listener = SimpleNamespace(stage=lambda *_: None, say=lambda _: told.append(resumed.heard))
+    done = write_cache(made, cache, ALL, listener, teacher=resumed, shard_seconds=SHARD_SECONDS)
     assert done.reused == len(finished)
     assert {path: path.stat().st_mtime_ns for path in finished} == finished
     record = read_record(cache)
     assert record.shards is not None
-    sample = 20 - 2 + 18  # what the estimate hears: every training utterance at both speeds
-    assert resumed.heard - sample == sum(len(e.ids) for e in record.shards if cache / e.file not in finished)
+    fresh = [entry for entry in record.shards if cache / entry.file not in finished]
+    # What was heard before the announcement was the sample that it rests on.
+    assert resumed.heard - told[0] == sum(len(entry.ids) for entry in fresh)
     for path in (tmp_path / "whole").glob("shard-*"):
         assert (cache / path.name).read_bytes() == path.read_bytes()
     again = Counting(made)
