@@ -7,6 +7,7 @@
     ├── ManifestError (ValueError)  a manifest line that is not what the format says
     ├── VocabularyError (ValueError)  two vocabularies that ought to be one, or a malformed one
     ├── TeacherError (RuntimeError) a teacher that cannot be opened or gives nonsense
+    ├── CacheError   (RuntimeError) a cache that is stale, foreign, incomplete or cannot be written
     ├── RunError     (RuntimeError) a run directory that cannot be created, resumed or read
     ├── NumericsError (ArithmeticError)  NaN or infinity where a number is needed
     ├── ExportError  (RuntimeError) a graph that cannot be written or fails its parity check
@@ -45,6 +46,10 @@ class VocabularyError(KdcompressError, ValueError):
 
 class TeacherError(KdcompressError, RuntimeError):
     """A teacher that cannot be opened or gives nonsense."""
+
+
+class CacheError(KdcompressError, RuntimeError):
+    """A cache of a teacher's answers that is stale, foreign, incomplete, or cannot be written."""
 
 
 class RunError(KdcompressError, RuntimeError):

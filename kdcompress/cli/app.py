@@ -10,17 +10,19 @@ import typer
 
 from kdcompress import __version__
 from kdcompress.cli.bench import bench
+from kdcompress.cli.cache import cache
 from kdcompress.cli.compare import compare
 from kdcompress.cli.demo import demo
 from kdcompress.cli.distill import distill
 from kdcompress.cli.export import export
+from kdcompress.cli.inspect import inspect
 from kdcompress.cli.recipes import recipes
 from kdcompress.cli.transcribe import transcribe
 from kdcompress.errors import KdcompressError, MissingExtra
 
 # What the extra `train` brings: a command that imports one of these without it says how to install it.
 _TRAIN = frozenset(
-    {"accelerate", "lhotse", "onnxscript", "safetensors", "torch", "torchaudio", "transformers"}
+    {"accelerate", "lhotse", "matplotlib", "onnxscript", "safetensors", "torch", "torchaudio", "transformers"}
 )
 
 app = typer.Typer(
@@ -31,6 +33,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 app.command(short_help="Train a small student to imitate a teacher.")(distill)
+app.command(short_help="Look at a teacher before imitating it.")(inspect)
+app.command(short_help="Run the teacher once and keep what it says.")(cache)
 app.command(short_help="Write a student as an ONNX bundle.")(export)
 app.command(short_help="Measure error rate, speed and size of bundles.")(bench)
 app.command(short_help="Turn audio files into text.")(transcribe)

@@ -1,5 +1,6 @@
 """`kdcompress distill`: parse, train, render."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,6 +26,10 @@ def distill(
     audio: Annotated[
         Path | None, typer.Option("--audio", help="Folder of audio (searched recursively) or JSONL manifest.")
     ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option("--cache", help="Answers written by kdcompress cache, instead of a teacher."),
+    ] = None,
     preset: Annotated[str | None, typer.Option("--preset", help="Student size: 0.2M … 30M.")] = None,
     set_: Annotated[
         list[str] | None,
@@ -39,12 +44,19 @@ def distill(
       kdcompress distill --teacher facebook/hubert-large-ls960-ft --audio calls/ --out runs/calls
       kdcompress distill --teacher runs/big --audio calls/ --out runs/small --preset 1.2M
       kdcompress distill an4 --audio an4/audio/train --teacher runs/an4-teacher --out runs/an4
+      kdcompress distill --cache cache/calls --out runs/calls
       kdcompress distill an4 --out runs/try --set training.steps=200 --set objective.selection.ms=40
       kdcompress distill --out runs/calls --resume
 
     No transcript is read unless objective.kd_weight is below 1. Ctrl-C saves; --resume goes on exactly.
     """
-    asked = _recipe(recipe, teacher, audio, preset, set_ or [], resume)
+    asked: Recipe | None = None
+    if not resume:
+        asked = read_recipe(recipe, teacher, audio, cache, preset, set_ or [])
+    elif recipe or teacher or audio or cache or preset or set_:
+        from kdcompress.errors import ConfigError
+
+        raise ConfigError("--resume goes on with the run's own recipe: give it nothing but --out")
 
     from kdcompress.cli.progress import DistillProgress
     from kdcompress.distill.loop import distill as run_distill
@@ -61,24 +73,22 @@ def distill(
     typer.echo(f"next: kdcompress export {out} --out bundles/{out.name} --quantize int8-dynamic", err=True)
 
 
-def _recipe(
+def read_recipe(
     name: str | None,
     teacher: str | None,
     audio: Path | None,
-    preset: str | None,
-    sets: list[str],
-    resume: bool,
-) -> "Recipe | None":
-    """Lay the flags over the named recipe (or over the defaults); None when a run goes on with its own."""
+    cache: Path | None = None,
+    preset: str | None = None,
+    sets: Sequence[str] = (),
+) -> "Recipe":
+    """Lay the flags over the named recipe (or over the defaults; over a cache's own data settings)."""
     from kdcompress.config.recipe import make_recipe, merge, read_layers
     from kdcompress.errors import ConfigError
     from kdcompress.resources import recipe_path
 
-    if resume:
-        if name or teacher or audio or preset or sets:
-            raise ConfigError("--resume goes on with the run's own recipe: give it nothing but --out")
-        return None
-    if name is None and (teacher is None or audio is None):
+    if cache is not None and teacher is not None:
+        raise ConfigError("--cache stands for the teacher: leave --teacher out")
+    if name is None and cache is None and (teacher is None or audio is None):
         raise ConfigError("name a recipe, or give both --teacher and --audio; see: kdcompress distill --help")
     layers: dict[str, Any] = {} if name is None else read_layers(recipe_path(name))
     flags: dict[str, Any] = {}
@@ -86,6 +96,13 @@ def _recipe(
         from kdcompress.teachers.teacher import resolve_teacher
 
         flags["teacher"] = resolve_teacher(teacher).model_dump(mode="json")
+    if cache is not None:
+        flags["teacher"] = {"kind": "cache", "path": str(cache.expanduser().resolve())}
+        if name is None:
+            from kdcompress.distill.cache import read_record
+
+            record = read_record(cache.expanduser())
+            layers = {"seed": record.seed, "data": record.data.model_dump(mode="json")}
     if audio is not None:
         flags["data"] = {"audio": str(audio.expanduser().resolve())}
     if preset is not None:

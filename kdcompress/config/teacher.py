@@ -76,7 +76,19 @@ class EnsembleTeacher(Frozen):
         return self
 
 
+class CachedTeacher(Frozen):
+    """What a teacher said, as `kdcompress cache` wrote it down: training then opens no teacher."""
+
+    kind: Literal["cache"] = "cache"
+    path: Path
+
+
 TeacherConfig = Annotated[
-    CheckpointTeacher | HuggingFaceTeacher | TorchaudioTeacher | OnnxTeacher | EnsembleTeacher,
+    CheckpointTeacher
+    | HuggingFaceTeacher
+    | TorchaudioTeacher
+    | OnnxTeacher
+    | EnsembleTeacher
+    | CachedTeacher,
     Field(discriminator="kind"),
 ]

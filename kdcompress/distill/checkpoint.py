@@ -115,11 +115,16 @@ def load_checkpoint(
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Replace a file's content in one step; text becomes UTF-8."""
+    """Replace a file's content in one step; where the disk is full, nothing is left behind."""
     unfinished = path.with_name(f".{path.name}.unfinished")
-    unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
-    _fsync(unfinished)
-    os.replace(unfinished, path)
+    try:
+        unfinished.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+        _fsync(unfinished)
+        os.replace(unfinished, path)
+    except OSError:
+        unfinished.unlink(missing_ok=True)
+        raise
+    _fsync(path.parent)
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

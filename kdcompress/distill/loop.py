@@ -14,13 +14,14 @@ from accelerate.utils import set_seed
 from kdcompress.config.recipe import Recipe
 from kdcompress.distill.alignment import Alignment, check_room, student_frame_shift
 from kdcompress.distill.augment import SpecAugment, delay
+from kdcompress.distill.cache import CachedPosteriors
 from kdcompress.distill.checkpoint import LoopState, load_checkpoint, save_checkpoint
 from kdcompress.distill.data import Batch, Batches, write_cuts
 from kdcompress.distill.ema import AveragedStudent
 from kdcompress.distill.objective import Objective
 from kdcompress.distill.observer import Observer, Outcome
 from kdcompress.distill.optim import learning_rate, make_optimizer
-from kdcompress.distill.posteriors import AlignedSource, PosteriorSource
+from kdcompress.distill.posteriors import AlignedSource, Answers, make_ready, open_answers, open_source
 from kdcompress.distill.prepare import gather, start_from
 from kdcompress.distill.prior import settle_prior
 from kdcompress.distill.run import Run, check_vacant
@@ -29,7 +30,6 @@ from kdcompress.distill.units import keep_tokenizer, settle_tokenizer
 from kdcompress.distill.validate import Validation, ValidationFigures
 from kdcompress.errors import ConfigError, NumericsError
 from kdcompress.students.student import CtcStudent
-from kdcompress.teachers.teacher import Teacher, open_teacher
 
 
 def distill(
@@ -38,7 +38,7 @@ def distill(
     observer: Observer,
     *,
     resume: bool = False,
-    teacher: Teacher | None = None,
+    teacher: Answers | None = None,
 ) -> Outcome:
     """Train the recipe's student into the run directory `out`.
 
@@ -70,8 +70,8 @@ def distill(
             raise ConfigError(
                 "no teacher to imitate: add --teacher, or train on transcripts by objective.kd_weight=0"
             )
-        teacher = open_teacher(recipe.teacher, device)
-    source = None if teacher is None else PosteriorSource(teacher, device)
+        teacher = open_answers(recipe.teacher, device)
+    source = None if teacher is None else open_source(teacher, device)
     tokenizer = settle_tokenizer(
         recipe,
         source,
@@ -83,6 +83,8 @@ def distill(
     if teacher is not None and (objective_config.compares_frames or shape.frame_shift_ms is None):
         shift = student_frame_shift(shape.frame_shift_ms, teacher.frame_shift)
         shape = shape.model_copy(update={"frame_shift_ms": shift})
+        if isinstance(teacher, CachedPosteriors) and objective_config.compares_frames:
+            teacher.check_serves(objective_config.selection, shift / 1000)
     set_seed(recipe.seed)
     student = CtcStudent(shape, len(vocabulary))
     if config.start_from is not None:
@@ -119,16 +121,8 @@ def distill(
         f"{shape.frame_shift_ms} ms"
     )
 
-    if (
-        source is not None
-        and source.memory_mb(hours * 3600, len(recipe.data.speed)) <= config.teacher_memory_mb
-    ):
-        source.label(
-            material.training,
-            recipe.data.speed,
-            recipe.data.batch_seconds,
-            lambda done, total: observer.stage("Listening to the teacher", done, total),
-        )
+    if source is not None:
+        make_ready(source, material, recipe, observer.stage)
     alignment = None
     if teacher is not None and objective_config.compares_frames:
         alignment = Alignment.between(teacher.frame_shift, student.frame_shift, vocabulary.blank)

@@ -14,7 +14,7 @@ from kdcompress.distill.collisions import Collisions
 from kdcompress.distill.data import Batch
 from kdcompress.distill.divergences import make_measure
 from kdcompress.distill.losses import LossSum, consistency, ctc, frame_kd, occupancy_kd
-from kdcompress.distill.posteriors import PosteriorSource
+from kdcompress.distill.posteriors import Source
 from kdcompress.distill.pseudo_labels import Labeller, PseudoLabels
 from kdcompress.distill.selection import draw_keys
 from kdcompress.distill.targets import FrameTargets, frame_targets
@@ -45,6 +45,7 @@ class BatchTargets:
 class Objective:
     """L = λ·(KD + occupancy + pseudo-label CTC) + (1 − λ)·CTC + consistency; see `ObjectiveConfig`.
 
+
     Each term has its weight there and is divided by its own count over the whole step.
 
     Attributes:
@@ -57,7 +58,7 @@ class Objective:
         self,
         config: ObjectiveConfig,
         tokenizer: Tokenizer,
-        source: PosteriorSource | None = None,
+        source: Source | None = None,
         alignment: Alignment | None = None,
         seed: int = 0,
         log_prior_V: Tensor | None = None,
@@ -66,13 +67,15 @@ class Objective:
 
         Args:
             tokenizer: of the student.
-            source: the teacher's units; None without teacher.
+            source: the teacher's units, and K where only so many tokens of a frame are its own; None without
+                teacher.
             alignment: of the teacher's frames with the student's; None where no frames are compared.
             seed: of randomly selected frames.
             log_prior_V: what `estimate_prior` found, for a selection that corrects by it.
         """
         self.config, self.blank = config, tokenizer.vocabulary.blank
         self.alignment, self.seed, self.log_prior = alignment, seed, log_prior_V
+        self.top_k = None if source is None else source.top_k
         λ = config.kd_weight
         weighted = {
             "kd": λ * config.frame_weight,
@@ -112,6 +115,7 @@ class Objective:
                 epoch=batch.epoch,
                 keys_B=draw_keys(self.seed, batch.epoch, batch.ids).to(aligned.lengths.device),
                 log_prior_V=self.log_prior,
+                top_k=self.top_k,
             )
         return BatchTargets(compared, pseudo, labels, int(frames.sum()), collided)
 

@@ -1,25 +1,101 @@
-"""Ask the teacher: once per utterance where its answers fit in memory, else for every batch.
+"""Ask the teacher: once per utterance where its answers fit in memory, else for every batch; or ask a cache.
 
 House letters: B batch, T frames, V vocabulary.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Protocol, TypeAlias
 
 import torch
 from torch import Tensor
 
 from kdcompress.audio.utterance import Utterance
+from kdcompress.config.recipe import Recipe
+from kdcompress.config.teacher import CachedTeacher, TeacherConfig
 from kdcompress.distill.alignment import AlignedPosteriors, Alignment
+from kdcompress.distill.audio_list import audio_list
+from kdcompress.distill.cache import CachedPosteriors, open_cache
 from kdcompress.distill.data import Batch, by_duration, decode
+from kdcompress.distill.prepare import Material
 from kdcompress.students.student import CtcStudent
-from kdcompress.teachers.teacher import Posteriors, Teacher
+from kdcompress.teachers.teacher import Posteriors, Teacher, open_teacher
 from kdcompress.text.vocabulary import Vocabulary
 
 Progress = Callable[[int, int], None]
+Answers: TypeAlias = Teacher | CachedPosteriors
+"""Who says what the student is to say: a teacher, or a cache of one's answers."""
+
+
+class Source(Protocol):
+    """Gives the posteriors of a batch.
+
+    Attributes:
+        vocabulary: their units.
+        frame_shift: the time between two of their frames [s].
+        device: that they are put on.
+        top_k: K, when only so many tokens of each frame are the teacher's own; else None.
+    """
+
+    @property
+    def vocabulary(self) -> Vocabulary: ...
+    @property
+    def frame_shift(self) -> float: ...
+    @property
+    def device(self) -> torch.device: ...
+    @property
+    def top_k(self) -> int | None: ...
+    def __call__(self, batch: Batch) -> Posteriors: ...
+
+
+def open_answers(config: TeacherConfig, device: torch.device) -> Answers:
+    """Open a teacher, or a cache, which loads no teacher.
+
+    Raises:
+        CacheError: the cache cannot be used.
+        TeacherError: the teacher cannot be opened.
+    """
+    if isinstance(config, CachedTeacher):
+        return open_cache(config.path, device)
+    return open_teacher(config, device)
+
+
+def open_source(answers: Answers, device: torch.device) -> Source:
+    """Make a teacher answer for batches, as a cache does."""
+    return answers if isinstance(answers, CachedPosteriors) else PosteriorSource(answers, device)
+
+
+def make_ready(
+    source: Source, material: Material, recipe: Recipe, on_stage: Callable[[str, int, int], None]
+) -> None:
+    """Have the teacher listen to what fits in memory; of a cache, see that it is of this audio.
+
+    Raises:
+        CacheError: it is of other audio.
+    """
+    speeds = recipe.data.speed
+    if isinstance(source, CachedPosteriors):
+        training = audio_list(
+            material.training,
+            material.clips,
+            recipe.seed,
+            lambda done, total: on_stage("Comparing audio with the cache", done, total),
+        )
+        source.check_covers(training, audio_list(material.held_out, 0, recipe.seed), speeds)
+    elif isinstance(source, PosteriorSource):
+        seconds = sum(u.duration for u in material.training)
+        if source.memory_mb(seconds, len(speeds)) <= recipe.training.teacher_memory_mb:
+            source.label(
+                material.training,
+                speeds,
+                recipe.data.batch_seconds,
+                lambda done, total: on_stage("Listening to the teacher", done, total),
+            )
 
 
 class PosteriorSource:
     """Teacher posteriors of batches; remembers those of utterances that `label` was shown."""
+
+    top_k = None
 
     def __init__(self, teacher: Teacher, device: torch.device) -> None:
         self.teacher, self.device = teacher, device
@@ -84,7 +160,7 @@ class PosteriorSource:
 class AlignedSource:
     """The same at the student's frame shift, as long as both have frames."""
 
-    def __init__(self, source: PosteriorSource, alignment: Alignment, student: CtcStudent) -> None:
+    def __init__(self, source: Source, alignment: Alignment, student: CtcStudent) -> None:
         self.source, self.alignment, self.student = source, alignment, student
 
     def __call__(self, batch: Batch) -> AlignedPosteriors:

@@ -1,7 +1,7 @@
 """Before the first step: read the audio lists, hold some out, and settle the vocabulary."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
@@ -31,12 +31,14 @@ class Material:
         held_out: utterances to validate on.
         labels: target ids of the training utterances, when λ < 1.
         references: texts of the held-out utterances, when the user named some or λ < 1.
+        clips: how many of the last training utterances are noise made here.
     """
 
     training: list[Utterance]
     held_out: list[Utterance]
     labels: dict[str, list[int]] | None
     references: dict[str, str] | None
+    clips: int = 0
 
 
 def gather(
@@ -83,7 +85,9 @@ def gather(
         raise AudioError(
             f"{data.audio}: too few usable files to train and to validate; at least two are needed"
         )
+    held_out, references = _own_ids(held_out, references, {u.id for u in training})
     labels = None if texts is None else {u.id: tokenizer.encode(texts[u.id]) for u in training}
+    clips = 0
     if data.noise_share:
         noise = write_noise(
             run.folder / "data" / "noise", round(data.noise_share * len(training)), recipe.seed
@@ -91,7 +95,17 @@ def gather(
         training = [*training, *noise]
         if labels is not None:
             labels |= {clip.id: [] for clip in noise}
-    return Material(training, held_out, labels, references)
+        clips = len(noise)
+    return Material(training, held_out, labels, references, clips)
+
+
+def _own_ids(
+    held_out: list[Utterance], references: dict[str, str] | None, taken: set[str]
+) -> tuple[list[Utterance], dict[str, str] | None]:
+    """Rename held-out utterances that share an id with a training one: answers are remembered by id."""
+    names = {u.id: f"held out/{u.id}" if u.id in taken else u.id for u in held_out}
+    renamed = None if references is None else {names.get(id_, id_): text for id_, text in references.items()}
+    return [replace(u, id=names[u.id]) for u in held_out], renamed
 
 
 def _usable(found: list[Utterance], bad: list[BadFile], data: DataConfig, run: Run) -> list[Utterance]:

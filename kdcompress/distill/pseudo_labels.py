@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from kdcompress.audio.utterance import Utterance
 from kdcompress.distill.data import by_duration, decode
-from kdcompress.distill.posteriors import PosteriorSource
+from kdcompress.distill.posteriors import Source
 from kdcompress.students.layers import valid_frames
 from kdcompress.teachers.teacher import Posteriors
 from kdcompress.text.tokenizer import Tokenizer
@@ -107,7 +107,7 @@ class Labeller:
 
 def transcribe(
     utterances: Sequence[Utterance],
-    source: PosteriorSource,
+    source: Source,
     min_confidence: float,
     batch_seconds: float,
     on_progress: Callable[[int, int], None] | None = None,

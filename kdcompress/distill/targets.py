@@ -65,6 +65,7 @@ def frame_targets(
     epoch: int = 0,
     keys_B: Tensor | None = None,
     log_prior_V: Tensor | None = None,
+    top_k: int | None = None,
 ) -> FrameTargets:
     """Select a teacher's frames by its untempered argmax.
 
@@ -75,6 +76,8 @@ def frame_targets(
         epoch: passes over the data so far, for schedules.
         keys_B: of `selection.draw_keys`, for random selection.
         log_prior_V: log of the teacher's mean posterior, for a selection that corrects by it.
+        top_k: keep the blank and the K - 1 best other tokens of a frame, and the mass of the rest; None keeps
+            all tokens.
 
     Raises:
         ValueError: the selection lacks what it needs.
@@ -89,7 +92,11 @@ def frame_targets(
         selection, labels, lengths_B, frame_shift, epoch=epoch, nonblank_BT=nonblank, keys_B=keys_B
     )
     row, frame = selected.nonzero(as_tuple=True)
-    return FrameTargets(row, frame, log_probs_BTV[row, frame], occupancy, valid)
+    log_probs = log_probs_BTV[row, frame]
+    if top_k is None or top_k >= log_probs.shape[1]:
+        return FrameTargets(row, frame, log_probs, occupancy, valid)
+    tokens, log_probs, rest = best_and_rest(log_probs, blank, top_k)
+    return FrameTargets(row, frame, log_probs, occupancy, valid, tokens, rest)
 
 
 def _corrected(log_probs_BTV: Tensor, selection: Selection, log_prior_V: Tensor | None) -> Tensor:
@@ -99,6 +106,19 @@ def _corrected(log_probs_BTV: Tensor, selection: Selection, log_prior_V: Tensor 
     if log_prior_V is None:
         raise ValueError("a selection that corrects by the prior needs one; see kdcompress.distill.prior")
     return log_probs_BTV - selection.prior.weight * log_prior_V.to(log_probs_BTV)
+
+
+def best_and_rest(log_probs_NV: Tensor, blank: int, top_k: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the blank and the K - 1 best other tokens of each frame.
+
+    Returns:
+        Token ids int64 [N, K], their log-probabilities [N, K], and the log mass of all others [N].
+    """
+    ranked = log_probs_NV.clone()
+    ranked[:, blank] = torch.inf
+    tokens = ranked.topk(top_k, dim=-1).indices
+    outside = log_probs_NV.scatter(1, tokens, -torch.inf)
+    return tokens, log_probs_NV.gather(1, tokens), outside.logsumexp(dim=-1)
 
 
 def blank_occupancy(log_probs_MV: Tensor, blank: int) -> Tensor:

@@ -7,7 +7,7 @@ from kdcompress.audio.manifest import read_texts, read_utterances
 from kdcompress.config.recipe import Recipe
 from kdcompress.config.vocabulary import SentencePiece
 from kdcompress.distill.checkpoint import write_atomically
-from kdcompress.distill.posteriors import PosteriorSource
+from kdcompress.distill.posteriors import Source
 from kdcompress.distill.prepare import settle_vocabulary
 from kdcompress.distill.pseudo_labels import transcribe
 from kdcompress.errors import ConfigError, VocabularyError
@@ -19,7 +19,7 @@ FILE_NAME = "tokenizer.model"
 
 def settle_tokenizer(
     recipe: Recipe,
-    source: PosteriorSource | None,
+    source: Source | None,
     run: Path | None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Tokenizer:
@@ -59,7 +59,7 @@ def keep_tokenizer(tokenizer: Tokenizer, run: Path) -> None:
 
 
 def _texts(
-    recipe: Recipe, source: PosteriorSource | None, on_progress: Callable[[int, int], None] | None
+    recipe: Recipe, source: Source | None, on_progress: Callable[[int, int], None] | None
 ) -> list[str]:
     data = recipe.data
     if data.audio is None:

@@ -12,7 +12,7 @@ from kdcompress.distill.alignment import Alignment
 from kdcompress.distill.collisions import Collisions, collisions
 from kdcompress.distill.data import Batch, by_duration, decode
 from kdcompress.distill.divergences import kl_divergence
-from kdcompress.distill.posteriors import PosteriorSource
+from kdcompress.distill.posteriors import Source
 from kdcompress.students.layers import valid_frames
 from kdcompress.students.student import CtcStudent
 from kdcompress.teachers.teacher import Posteriors
@@ -58,7 +58,7 @@ class Validation:
         self,
         utterances: Sequence[Utterance],
         vocabulary: Vocabulary,
-        source: PosteriorSource | None,
+        source: Source | None,
         references: Mapping[str, str] | None,
         batch_seconds: float,
         alignment: Alignment | None,

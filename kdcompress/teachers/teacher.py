@@ -13,6 +13,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from kdcompress.config.teacher import (
+    CachedTeacher,
     CheckpointTeacher,
     EnsembleTeacher,
     HuggingFaceTeacher,
@@ -120,6 +121,8 @@ def resolve_teacher(text: str) -> TeacherConfig:
     # best and last are what a run says about its checkpoints; student.json is in each of these.
     if any((folder / name).exists() for name in ("best", "last", "student.json")):
         return CheckpointTeacher(path=folder)
+    if (folder / "cache.json").is_file():
+        return CachedTeacher(path=folder)
     # A bundle before a Hugging Face directory: its config.json is onnx-asr's.
     if (folder / "bundle.json").is_file() or (folder.is_file() and folder.suffix == ".onnx"):
         return OnnxTeacher(path=folder)
@@ -175,3 +178,8 @@ def open_teacher(config: TeacherConfig, device: torch.device | str = "cpu") -> T
             from kdcompress.teachers.ensemble import open_ensemble
 
             return open_ensemble(config, device)
+        case CachedTeacher():
+            raise TeacherError(
+                f"{config.path} is a cache: it answers for the audio that it was made from only; name the "
+                "teacher itself"
+            )

@@ -1,5 +1,6 @@
 """A small world: noisy tones as speech, a random tiny teacher, a recipe of a few steps."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -72,3 +73,14 @@ def recipe(audio_folder: Path, teacher_folder: Path) -> Callable[..., Recipe]:
         return Recipe.model_validate(data)
 
     return make
+
+
+@pytest.fixture
+def copied(teacher_folder: Path, audio_folder: Path, tmp_path: Path) -> dict[str, Any]:
+    """Return changes that let a recipe use copies of the teacher and of the audio, to be spoiled."""
+    shutil.copytree(teacher_folder, tmp_path / "teacher")
+    shutil.copytree(audio_folder, tmp_path / "audio")
+    return {
+        "teacher": {"kind": "checkpoint", "path": str(tmp_path / "teacher")},
+        "data__audio": str(tmp_path / "audio"),
+    }

@@ -1,0 +1,65 @@
+"""`kdcompress cache`: run the teacher once, and keep what it says."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+
+def cache(
+    recipe: Annotated[
+        str | None, typer.Argument(help="A recipe file, or the name of one (see: kdcompress recipes list).")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="Directory of the cache.")] = Path("cache/teacher"),
+    teacher: Annotated[
+        str | None,
+        typer.Option("--teacher", help="A run, a hub id (org/model), or a local Hugging Face directory."),
+    ] = None,
+    audio: Annotated[
+        Path | None, typer.Option("--audio", help="Folder of audio (searched recursively) or JSONL manifest.")
+    ] = None,
+    frames: Annotated[
+        Literal["all", "selected"],
+        typer.Option(
+            "--frames", help="Keep all frames, or those of objective.selection only (then n is fixed)."
+        ),
+    ] = "all",
+    top_k: Annotated[
+        int | None,
+        typer.Option(
+            "--top-k", min=2, help="Keep K tokens of a frame and the mass of the rest, not all tokens."
+        ),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override any value of the recipe; repeatable."),
+    ] = None,
+) -> None:
+    """Write down what a teacher says of training and held-out audio, at each of data.speed.
+
+    Training from the cache gives the losses of training beside the teacher, and never loads it. Size and time
+    are told before the work begins. After a kill, the same command goes on with what is missing.
+
+    \b
+    Examples:
+      kdcompress cache --teacher facebook/hubert-large-ls960-ft --audio calls/ --out cache/calls
+      kdcompress cache an4 --teacher runs/an4-teacher --audio an4/audio/train --out cache/an4
+      kdcompress cache --teacher nvidia/parakeet-ctc-0.6b --audio calls/ --top-k 16 --out cache/calls
+      kdcompress distill --cache cache/calls --out runs/calls
+    """
+    from kdcompress.cli.distill import read_recipe
+    from kdcompress.cli.progress import DistillProgress
+    from kdcompress.config.cache import CacheStorage
+    from kdcompress.distill.labelling import write_cache
+
+    asked = read_recipe(recipe, teacher, audio, sets=set_ or [])
+    storage = CacheStorage(frames=frames, top_k=top_k)
+    try:
+        with DistillProgress() as progress:
+            done = write_cache(asked, out, storage, progress)
+    except KeyboardInterrupt:
+        typer.echo("stopped; finished shards are kept: the same command goes on", err=True)
+        raise typer.Exit(130) from None
+    reused = f", {done.reused} of them as they were" if done.reused else ""
+    typer.echo(f"{out}: {done.bytes / 1e6:.1f} MB in {done.shards} shards{reused}")
+    typer.echo(f"next: kdcompress distill --cache {out} --out runs/{out.name}", err=True)
