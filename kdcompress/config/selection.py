@@ -1,8 +1,9 @@
 """On which frames the student is asked to match its teacher: the blank patterns, as data."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 from typing_extensions import Self
 
 from kdcompress.config.base import Frozen
@@ -184,7 +185,20 @@ def _n(start: Width, grow: Growth | None, frame_shift: float, epochs: int) -> in
     return grow.n(start, frame_shift, max(0, epochs))
 
 
+def _kind(selection: Any) -> Any:
+    """Return the kind, symmetric where none is given: `--set objective.selection.ms=40` is enough."""
+    if isinstance(selection, Mapping):
+        return selection.get("kind", "symmetric")
+    return getattr(selection, "kind", None)
+
+
 Selection = Annotated[
-    SelectAll | SelectEliminate | SelectSymmetric | SelectSides | SelectTrim | SelectThreshold | SelectRandom,
-    Field(discriminator="kind"),
+    Annotated[SelectAll, Tag("all")]
+    | Annotated[SelectEliminate, Tag("eliminate")]
+    | Annotated[SelectSymmetric, Tag("symmetric")]
+    | Annotated[SelectSides, Tag("sides")]
+    | Annotated[SelectTrim, Tag("trim")]
+    | Annotated[SelectThreshold, Tag("threshold")]
+    | Annotated[SelectRandom, Tag("random")],
+    Discriminator(_kind),
 ]

@@ -240,3 +240,11 @@ def test_every_value_is_written() -> None:
 def test_a_width_in_milliseconds_is_whole_frames(ms: float, frame_shift: float, n: int) -> None:
     assert SelectSymmetric(ms=ms).n(frame_shift) == n
     assert SelectSymmetric(frames=3).n(frame_shift) == 3
+
+
+def test_a_selection_without_kind_is_symmetric() -> None:
+    assert make_recipe({}, ["objective.selection.ms=40"], "here").objective.selection == SelectSymmetric(
+        ms=40
+    )
+    with pytest.raises(ConfigError, match="selection"):
+        make_recipe({}, ["objective.selection.kind=roll"], "here")
