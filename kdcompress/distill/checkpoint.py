@@ -36,13 +36,13 @@ class LoopState:
         step: optimiser steps done.
         epoch: passes over the data done.
         position: batches of the current epoch done.
-        best_score: what `ValidationFigures.score` was at the best checkpoint.
+        lowest_score: the lowest `ValidationFigures.score` so far [%].
     """
 
     step: int = 0
     epoch: int = 0
     position: int = 0
-    best_score: tuple[float, float] | None = None
+    lowest_score: float | None = None
 
 
 def save_checkpoint(
@@ -105,8 +105,7 @@ def load_checkpoint(
             trained.load_state_dict({key[len(_TRAINED) :]: value for key, value in found.items()})
         _restore_optimizer(optimizer, tensors)
         _restore_random_states(tensors)
-        score = state.pop("best_score")
-        return LoopState(**state, best_score=None if score is None else tuple(score))
+        return LoopState(**state)
     except (OSError, SafetensorError, json.JSONDecodeError, KeyError, TypeError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise RunError(

@@ -167,9 +167,11 @@ def distill(
     def checkpoint() -> None:
         nonlocal best
         figures = validation(averaged.model, device)
-        is_best = state.best_score is None or figures.score < state.best_score
+        is_best = figures.as_good_as(state.lowest_score)
         if is_best:
-            best, state.best_score = figures, figures.score
+            best = figures
+        lowest = state.lowest_score
+        state.lowest_score = figures.score if lowest is None else min(figures.score, lowest)
         observer.validated(state.step, figures, is_best)
         if accelerator.is_main_process:
             run.log({"step": state.step, "validation": figures.to_json(), "best": is_best})

@@ -1,5 +1,6 @@
 """Judge a student on held-out audio without transcripts: does it say what its teacher says?"""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -31,6 +32,7 @@ class ValidationFigures:
         blank_rate: share of the student's frames whose best token is the blank.
         teacher_blank_rate: the same of the teacher.
         wer: against the references [%].
+        units: words, or characters, that agreement is counted over; without a teacher those of the WER.
     """
 
     kl: float | None
@@ -38,13 +40,26 @@ class ValidationFigures:
     blank_rate: float
     teacher_blank_rate: float | None
     wer: float | None
+    units: int = 0
 
     @property
-    def score(self) -> tuple[float, float]:
-        """What chooses the best checkpoint, lower first: agreement, then KL; without a teacher the WER."""
+    def score(self) -> float:
+        """What chooses the best checkpoint [%], lower is better: agreement; without a teacher the WER."""
         if self.agreement is not None:
-            return (self.agreement, self.kl or 0.0)
-        return (self.wer if self.wer is not None else 100.0, 0.0)
+            return self.agreement
+        return self.wer if self.wer is not None else 100.0
+
+    def as_good_as(self, lowest: float | None) -> bool:
+        """Tell whether the score is within one standard error of the lowest so far; then the later is better.
+
+        Held-out audio is short, the lowest of many noisy scores is low by luck, often in the middle of a run,
+        and since then the learning rate has only gone down (the rule of one standard error of Breiman et al.
+        1984, with the end of the schedule in the place of the smaller model).
+        """
+        if lowest is None:
+            return True
+        rate = min(1.0, lowest / 100)
+        return self.score <= lowest + 100 * math.sqrt(rate * (1 - rate) / max(1, self.units))
 
     def to_json(self) -> dict[str, float]:
         """Return the figures that there are, rounded for metrics.jsonl."""
@@ -111,6 +126,7 @@ class Validation:
             blank_rate=blanks / max(1, frames),
             teacher_blank_rate=teacher_blanks / teacher_frames if teacher_frames else None,
             wer=self._wer(texts),
+            units=self._units(),
         )
 
     def collisions(self) -> Collisions:
@@ -133,6 +149,12 @@ class Validation:
         rate = jiwer.cer if self.vocabulary.word_boundary is None else jiwer.wer
         return _rate(rate, self.teacher_texts, texts)
 
+    def _units(self) -> int:
+        if self.teacher_texts:
+            count = len if self.vocabulary.word_boundary is None else _words
+            return sum(map(count, self.teacher_texts))
+        return sum(_words(normalize(text, "basic")) for text in (self.references or {}).values())
+
     def _wer(self, texts: Sequence[str]) -> float | None:
         if self.references is None:
             return None
@@ -150,6 +172,10 @@ def _texts(log_probs: Tensor, lengths: Tensor, vocabulary: Vocabulary) -> list[s
         greedy(rows[index, :length], vocabulary).text(vocabulary)
         for index, length in enumerate(lengths.tolist())
     ]
+
+
+def _words(text: str) -> int:
+    return len(text.split())
 
 
 def _rate(measure: object, references: Sequence[str], texts: Sequence[str]) -> float:

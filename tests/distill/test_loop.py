@@ -358,3 +358,21 @@ def test_noise_has_an_empty_transcript(audio_folder: Path, recipe: Make, tmp_pat
     assert set(material.labels) == {u.id for u in material.training}
     assert material.labels["noise-0000"] == []
     assert sum(not labels for labels in material.labels.values()) == len(material.training) / 2
+
+
+def test_the_best_checkpoint_is_the_last_that_chance_may_explain() -> None:
+    """Among scores within one standard error of the lowest the later wins; a clear rise does not."""
+
+    def figures(wer: float, units: int = 400) -> ValidationFigures:
+        return ValidationFigures(None, None, 0.5, None, wer, units)
+
+    assert figures(50.0).as_good_as(None)
+    assert figures(21.9).as_good_as(20.0)  # sqrt(0.2 · 0.8 / 400) is 2 %
+    assert not figures(22.1).as_good_as(20.0)
+    assert not figures(21.9, units=40_000).as_good_as(20.0)
+    assert figures(0.0).as_good_as(0.0)
+    assert not figures(0.1).as_good_as(0.0)
+    assert figures(150.0).as_good_as(160.0)
+    assert not figures(170.0).as_good_as(160.0)
+    both = ValidationFigures(0.1, 30.0, 0.5, 0.5, 10.0, 100)
+    assert both.score == 30.0  # with a teacher it is the agreement, whatever the references say
