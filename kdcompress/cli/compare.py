@@ -70,7 +70,7 @@ def compare(
     if json_file is not None:
         json_file.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     if plot is not None:
-        from kdcompress.cli.plots import plot_comparison
+        from kdcompress.distill.comparison_plot import plot_comparison
 
         plot_comparison(summary, plot)
     for name, row in summary["rows"].items():

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from kdcompress.cli.app import app
 from kdcompress.config.comparison import Comparison, load_comparison
 from kdcompress.config.recipe import Recipe, dump_recipe
 from kdcompress.distill.comparison import Cell, Materials, cells, compare, summarize
@@ -95,6 +97,18 @@ def test_a_comparison_is_trained_in_shards_scored_and_summed_up(
     found = summary["rows"]["eliminate"]
     expected = found["wer"]["value"] - summary["rows"]["all"]["wer"]["value"]
     assert found["against_baseline"]["value"] == pytest.approx(expected)
+
+    # The command finds all of it done, prints a line per row, and writes what was asked for.
+    arguments = ["compare", str(tmp_path / "c.yaml"), "--teacher", materials.teacher, "--out", str(out)]
+    arguments += ["--audio", str(materials.audio), "--transcribed", str(materials.transcribed)]
+    arguments += ["--test", str(materials.test), "--silence", str(materials.silence)]
+    files = tmp_path / "summary.json", tmp_path / "plot.svg"
+    done = CliRunner().invoke(app, [*arguments, "--json", str(files[0]), "--plot", str(files[1])])
+    assert done.exit_code == 0, done.output
+    assert [line.split()[0] for line in done.stdout.splitlines()] == list(ROWS)
+    assert json.loads(files[0].read_text())["rows"] == json.loads(json.dumps(summary["rows"]))
+    assert "</svg>" in files[1].read_text()
+    assert CliRunner().invoke(app, [*arguments, "--shard", "2/2"]).exit_code == 2
 
     changed = comparison.model_copy(update={"common": ("training.steps=3", "student.frame_shift_ms=40")})
     with pytest.raises(ConfigError, match="other settings"):

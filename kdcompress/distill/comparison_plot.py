@@ -1,4 +1,4 @@
-"""Plots for people who would rather look than read (matplotlib, without a display)."""
+"""Draw a comparison, for people who would rather look than read (matplotlib, without a display)."""
 
 from pathlib import Path
 from typing import Any
