@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from kdcompress.distill.divergences import Measure, forward_kl, kl_divergence, paired
+from kdcompress.distill.gathered import forward_kl_at
 from kdcompress.distill.targets import FrameTargets, blank_occupancy
 from kdcompress.students.layers import valid_frames
 
@@ -30,6 +31,9 @@ def frame_kd(
     student_log_BTV: Tensor, targets: FrameTargets, temperature: float, measure: Measure = forward_kl
 ) -> LossSum:
     """A divergence over the selected frames, times τ² (Hinton et al. 2015, arXiv 1503.02531)."""
+    if measure is forward_kl and targets.tokens is None and temperature == 1:
+        total = forward_kl_at(student_log_BTV, targets.row, targets.frame, targets.log_probs)
+        return LossSum(total, len(targets.row))
     teacher, student, tokens = paired(student_log_BTV, targets, temperature)
     return LossSum(temperature**2 * measure(teacher, student, tokens), len(targets.row))
 

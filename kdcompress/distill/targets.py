@@ -9,6 +9,8 @@ from kdcompress.config.selection import SelectAll, Selection
 from kdcompress.distill.selection import label_frames, select_frames
 from kdcompress.students.layers import valid_frames
 
+_FRAMES = 4096  # at a time, where all at once would copy the whole batch
+
 
 @dataclass(frozen=True)
 class FrameTargets:
@@ -126,6 +128,9 @@ def blank_occupancy(log_probs_MV: Tensor, blank: int) -> Tensor:
 
     The mass is summed from its parts, since 1 - p(blank) loses all digits where the blank is certain.
     """
-    others = log_probs_MV.clone()
-    others[:, blank] = -torch.inf
-    return torch.stack((log_probs_MV[:, blank], others.logsumexp(dim=-1)), dim=-1)
+    others = []
+    for part in log_probs_MV.split(_FRAMES):  # not all at once: a copy of it all would be large
+        rest = part.clone()
+        rest[:, blank] = -torch.inf
+        others.append(rest.logsumexp(dim=-1))
+    return torch.stack((log_probs_MV[:, blank], torch.cat(others)), dim=-1)
