@@ -44,8 +44,11 @@ for first in range(0, len(entries), args.batch):
             frames = round(entry["duration"] * rate) if "duration" in entry else -1
             samples = file.read(frames, dtype="float32", always_2d=True).mean(axis=1)
         stream = recognizer.create_stream()
-        # sherpa-onnx centres its frames 5 ms later than NeMo: so much silence puts them where they belong.
-        stream.accept_waveform(rate, np.concatenate([np.zeros(rate // 200, np.float32), samples]))
+        # sherpa-onnx centres its frames 5 ms later than NeMo: so much silence puts them where they belong. It
+        # counts a begun hop as a frame, which NeMo does not: up to 10 ms off the end make the same number.
+        hop = rate // 100
+        samples = samples[: max(0, len(samples) // hop * hop - 1)]
+        stream.accept_waveform(rate, np.concatenate([np.zeros(hop // 2, np.float32), samples]))
         streams.append(stream)
     recognizer.decode_streams(streams)
     for (_, entry), stream in zip(group, streams, strict=True):
