@@ -87,8 +87,6 @@ def distill(
             teacher.check_serves(objective_config.selection, shift / 1000)
     set_seed(recipe.seed)
     student = CtcStudent(shape, len(vocabulary))
-    if config.start_from is not None:
-        start_from(config.start_from, student, vocabulary)
     if not resume:
         run = Run.create(out, recipe) if accelerator.is_main_process else Run(out)
     if accelerator.is_main_process:
@@ -98,6 +96,8 @@ def distill(
     material = gather(
         recipe, tokenizer, run, lambda done, total: observer.stage("Reading audio", done, total)
     )
+    if config.start_from is not None:
+        start_from(config.start_from, student, vocabulary, material.training)
     cuts = run.folder / "data" / "train.jsonl"
     if accelerator.is_main_process:
         cuts.parent.mkdir(exist_ok=True)

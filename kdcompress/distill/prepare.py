@@ -1,6 +1,6 @@
 """Before the first step: read the audio lists, hold some out, and settle the vocabulary."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from kdcompress.config.data import DataConfig
 from kdcompress.config.recipe import Recipe
 from kdcompress.config.vocabulary import Characters
 from kdcompress.distill.data import hold_out
+from kdcompress.distill.narrowing import narrow
 from kdcompress.distill.noise import write_noise
 from kdcompress.distill.run import Run
 from kdcompress.errors import AudioError, ConfigError, VocabularyError
@@ -147,16 +148,22 @@ def settle_vocabulary(recipe: Recipe, teacher: Vocabulary | None) -> Vocabulary:
     return teacher
 
 
-def start_from(path: Path, student: CtcStudent, vocabulary: Vocabulary) -> None:
+def start_from(
+    path: Path, student: CtcStudent, vocabulary: Vocabulary, utterances: Sequence[Utterance] = ()
+) -> None:
     """Give a student the weights of a trained one; of a deeper one, those of some of its layers.
 
     Where the deeper one was trained with an exit at the student's depth, those below it: they work with the
     head as they are. Else evenly spaced ones, the first and the last among them (as distil-whisper chooses,
-    arXiv 2311.00430): the front and the head keep the company they were trained in.
+    arXiv 2311.00430): the front and the head keep the company they were trained in. Of wider feed-forward
+    modules, the units that matter on the audio (see `narrowing`).
+
+    Args:
+        utterances: to choose units by, where the feed-forward modules are to be narrower.
 
     Raises:
         RunError: there is no student at `path`.
-        ConfigError: it is shallower, or differs in more than depth and dropout.
+        ConfigError: it is shallower or narrower, or differs in more than that and dropout.
         VocabularyError: its units are others.
     """
     found = load_student(path)
@@ -166,13 +173,16 @@ def start_from(path: Path, student: CtcStudent, vocabulary: Vocabulary) -> None:
             "they are not the same; start from a student of the same teacher"
         )
     config, theirs = student.config, found.model.config
-    if theirs.layers < config.layers or config != theirs.model_copy(
-        update={"dropout": config.dropout, "layers": config.layers, "exits": config.exits}
-    ):
+    free = {name: getattr(config, name) for name in ("dropout", "layers", "exits", "feed_forward")}
+    smaller = config.layers <= theirs.layers and config.feed_forward <= theirs.feed_forward
+    if not smaller or config != theirs.model_copy(update=free):
         raise ConfigError(
             f"training.start_from {path} has another shape (width {theirs.width}, {theirs.layers} layers, "
-            f"{theirs.frame_shift_ms} ms): only `layers` may be fewer, `dropout` and `exits` other than there"
+            f"{theirs.frame_shift_ms} ms): only `layers` and `feed_forward` may be smaller, `dropout` and "
+            "`exits` other than there"
         )
+    if config.feed_forward < theirs.feed_forward:
+        narrow(found.model, int(config.width * config.feed_forward), utterances)
     blocks = list(found.model.encoder.blocks)
     step = (theirs.layers - 1) / max(1, config.layers - 1)
     if config.layers in theirs.exits:
