@@ -96,7 +96,8 @@ def distill(
     material = gather(
         recipe, tokenizer, run, lambda done, total: observer.stage("Reading audio", done, total)
     )
-    if config.start_from is not None:
+    resuming = resume and (run.folder / "last").is_file()
+    if config.start_from is not None and not resuming:
         start_from(config.start_from, student, vocabulary, material.training)
     cuts = run.folder / "data" / "train.jsonl"
     if accelerator.is_main_process:
@@ -146,7 +147,7 @@ def distill(
     state = LoopState()
     # Everything random before this line may differ between a fresh and a resumed run; nothing after it may.
     set_seed(recipe.seed)
-    if resume and (run.folder / "last").is_file():
+    if resuming:
         state = load_checkpoint(run.folder, averaged.model, optimizer, student)
         run.forget_after(state.step)
         observer.say(f"resuming from step {state.step}")

@@ -45,7 +45,6 @@ class BatchTargets:
 class Objective:
     """L = λ·(KD + occupancy + pseudo-label CTC) + (1 − λ)·CTC + consistency; see `ObjectiveConfig`.
 
-
     Each term has its weight there and is divided by its own count over the whole step.
 
     Attributes:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -301,6 +302,16 @@ def test_a_student_can_start_from_another(recipe: Make, whole: Path, tmp_path: P
     assert notes.steps[0]["loss"] < 0.7 * fresh.steps[0]["loss"]
     with pytest.raises(ConfigError, match="another shape"):
         distill(recipe(training__start_from=str(whole), student__layers=2), tmp_path / "other", Notes())
+
+
+def test_resuming_needs_no_start(recipe: Make, whole: Path, tmp_path: Path) -> None:
+    """The checkpoint has the weights by then; the run that they began with may be gone."""
+    run_whole(recipe, whole)
+    shutil.copytree(whole, tmp_path / "start")
+    asked = recipe(training__start_from=str(tmp_path / "start"), training__steps=2)
+    distill(asked, tmp_path / "run", Notes())
+    shutil.rmtree(tmp_path / "start")
+    assert distill(None, tmp_path / "run", Notes(), resume=True).finished
 
 
 @pytest.mark.parametrize(("exits", "taken"), [((), (0, 3, 6)), ((3,), (0, 1, 2)), ((2, 4), (0, 3, 6))])
