@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from accelerate import PartialState
 
 from kdcompress import __version__
 from kdcompress.audio.manifest import read_references, read_utterances
@@ -22,6 +23,7 @@ from kdcompress.config.recipe import Recipe, make_recipe, merge, read_layers
 from kdcompress.distill.checkpoint import write_atomically
 from kdcompress.distill.loop import distill
 from kdcompress.distill.observer import Observer
+from kdcompress.distill.posteriors import PosteriorSource
 from kdcompress.distill.run import environment
 from kdcompress.distill.scoring import Heard, hear, score_student
 from kdcompress.errors import ConfigError
@@ -116,14 +118,22 @@ def compare(
     index, of = shard
     mine = cells(comparison, materials, out)[index::of]
     scoring: _Scoring | None = None
+    heard: PosteriorSource | None = None
+    seed = None
     for number, cell in enumerate(mine):
         if _scored(cell):
             continue
         if on_cell is not None:
             on_cell(cell, number, len(mine))
+        if cell.recipe.objective.kd_weight > 0 and (heard is None or seed != cell.seed):
+            # The rows of a seed train on the same audio: its teacher listens once for all of them.
+            device = PartialState().device
+            teacher = open_teacher(resolve_teacher(materials.teacher), device)
+            heard, seed = PosteriorSource(teacher, device), cell.seed
         begun = (cell.folder / "recipe.yaml").is_file()
+        answers = heard if cell.recipe.objective.kd_weight > 0 else None
         # Given again on resumption: a run of other settings must not pass for this one.
-        if not distill(cell.recipe, cell.folder, observer, resume=begun).finished:
+        if not distill(cell.recipe, cell.folder, observer, resume=begun, teacher=answers).finished:
             return False
         if scoring is None:
             scoring = _Scoring(materials)

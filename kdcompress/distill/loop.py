@@ -44,7 +44,7 @@ def distill(
 
     Args:
         recipe: None goes on with the run's own.
-        teacher: any object with the Teacher protocol, instead of the recipe's.
+        teacher: any object with the Teacher protocol, or a source of its answers, instead of the recipe's.
 
     Raises:
         KdcompressError: bad input, a bad teacher, or numbers that are not; see `kdcompress.errors`.

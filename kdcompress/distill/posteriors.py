@@ -4,7 +4,7 @@ House letters: B batch, T frames, V vocabulary.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, Union
 
 import torch
 from torch import Tensor
@@ -22,8 +22,8 @@ from kdcompress.teachers.teacher import Posteriors, Teacher, open_teacher
 from kdcompress.text.vocabulary import Vocabulary
 
 Progress = Callable[[int, int], None]
-Answers: TypeAlias = Teacher | CachedPosteriors
-"""Who says what the student is to say: a teacher, or a cache of one's answers."""
+Answers: TypeAlias = Union[Teacher, CachedPosteriors, "PosteriorSource"]
+"""Who says what the student is to say: a teacher, or what is kept of one's answers."""
 
 
 class Source(Protocol):
@@ -61,7 +61,8 @@ def open_answers(config: TeacherConfig, device: torch.device) -> Answers:
 
 def open_source(answers: Answers, device: torch.device) -> Source:
     """Make a teacher answer for batches, as a cache does."""
-    return answers if isinstance(answers, CachedPosteriors) else PosteriorSource(answers, device)
+    kept = isinstance(answers, CachedPosteriors | PosteriorSource)
+    return answers if kept else PosteriorSource(answers, device)  # type: ignore[return-value,arg-type]
 
 
 def make_ready(
@@ -93,7 +94,10 @@ def make_ready(
 
 
 class PosteriorSource:
-    """Teacher posteriors of batches; remembers those of utterances that `label` was shown."""
+    """Teacher posteriors of batches; remembers those of utterances that `label` was shown.
+
+    Several runs on the same audio with the same seed may share one: the seed makes the clips of noise.
+    """
 
     top_k = None
 
@@ -110,6 +114,11 @@ class PosteriorSource:
     def frame_shift(self) -> float:
         """The time between two of their frames [s]."""
         return self.teacher.frame_shift
+
+    @property
+    def fingerprint(self) -> str:
+        """That of the teacher."""
+        return self.teacher.fingerprint
 
     def memory_mb(self, seconds: float, speeds: int) -> float:
         """Return what remembering so much audio at so many speeds takes [MB]."""
@@ -131,12 +140,9 @@ class PosteriorSource:
         done = 0
         for group in by_duration(utterances, batch_seconds):
             for speed in speeds:
-                batch = decode(group, [speed] * len(group))
-                if batch.ids:
-                    answer = self._ask(batch)
-                    for row, id_ in enumerate(batch.ids):
-                        log_probs = answer.log_probs[row, : int(answer.lengths[row])]
-                        self._remembered[id_, speed] = log_probs.cpu().clone()
+                # All of a group or none: an answer's last bits depend on the batch it was given in.
+                if any((utterance.id, speed) not in self._remembered for utterance in group):
+                    self._remember(decode(group, [speed] * len(group)))
                 done += len(group)
                 if on_progress is not None:
                     on_progress(done, total)
@@ -152,6 +158,13 @@ class PosteriorSource:
         for index, row in enumerate(rows):
             log_probs[index, : len(row)] = row
         return Posteriors(log_probs.to(self.device), lengths.to(self.device), self.teacher.frame_shift)
+
+    def _remember(self, batch: Batch) -> None:
+        if not batch.ids:
+            return
+        answer = self._ask(batch)
+        for row, key in enumerate(zip(batch.ids, batch.speeds, strict=True)):
+            self._remembered[key] = answer.log_probs[row, : int(answer.lengths[row])].cpu().clone()
 
     def _ask(self, batch: Batch) -> Posteriors:
         return self.teacher.posteriors(batch.waveforms.to(self.device), batch.lengths.to(self.device))
