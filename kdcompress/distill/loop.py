@@ -98,7 +98,13 @@ def distill(
     )
     resuming = resume and (run.folder / "last").is_file()
     if config.start_from is not None and not resuming:
-        start_from(config.start_from, student, vocabulary, material.training)
+        start_from(
+            config.start_from,
+            student,
+            vocabulary,
+            material.training,
+            lambda done, total: observer.stage("Narrowing the layers to start from", done, total),
+        )
     cuts = run.folder / "data" / "train.jsonl"
     if accelerator.is_main_process:
         cuts.parent.mkdir(exist_ok=True)

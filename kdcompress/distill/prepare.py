@@ -149,14 +149,18 @@ def settle_vocabulary(recipe: Recipe, teacher: Vocabulary | None) -> Vocabulary:
 
 
 def start_from(
-    path: Path, student: CtcStudent, vocabulary: Vocabulary, utterances: Sequence[Utterance] = ()
+    path: Path,
+    student: CtcStudent,
+    vocabulary: Vocabulary,
+    utterances: Sequence[Utterance] = (),
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Give a student the weights of a trained one; of a deeper one, those of some of its layers.
 
     Where the deeper one was trained with an exit at the student's depth, those below it: they work with the
     head as they are. Else evenly spaced ones, the first and the last among them (as distil-whisper chooses,
     arXiv 2311.00430): the front and the head keep the company they were trained in. Of wider feed-forward
-    modules, the units that matter on the audio (see `narrowing`).
+    modules, the units that say most on the audio, refitted (see `narrowing`).
 
     Args:
         utterances: to choose units by, where the feed-forward modules are to be narrower.
@@ -182,7 +186,7 @@ def start_from(
             "`exits` other than there"
         )
     if config.feed_forward < theirs.feed_forward:
-        narrow(found.model, int(config.width * config.feed_forward), utterances)
+        narrow(found.model, int(config.width * config.feed_forward), utterances, on_progress)
     blocks = list(found.model.encoder.blocks)
     step = (theirs.layers - 1) / max(1, config.layers - 1)
     if config.layers in theirs.exits:

@@ -12,6 +12,9 @@ from kdcompress.students.layers import (
     valid_frames,
 )
 
+HALF_STEP = 0.5
+"""The share of a feed-forward module's output that is added: there are two of them in a block."""
+
 
 class ConformerBlock(nn.Module):
     """Half feed-forward, attention, convolution, half feed-forward, norm."""
@@ -26,10 +29,10 @@ class ConformerBlock(nn.Module):
         self.norm = nn.LayerNorm(config.width)
 
     def forward(self, x_BTD: Tensor, valid_BT: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        x = x_BTD + 0.5 * self.first(x_BTD)
+        x = x_BTD + HALF_STEP * self.first(x_BTD)
         x = x + self.attention(x, valid_BT[:, None, None, :], cos, sin)
         x = x + self.convolution(x, valid_BT[:, :, None])
-        x = x + 0.5 * self.second(x)
+        x = x + HALF_STEP * self.second(x)
         return self.norm(x)
 
 
