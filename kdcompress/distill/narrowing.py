@@ -1,9 +1,9 @@
-"""Narrow a trained student's feed-forward modules: keep the inner units that say most, and refit the rest.
+"""Narrow a student's feed-forward modules to the inner units that say most, refitted; or widen them.
 
-Module after module, from the front to the back: units are chosen one at a time, each the one that explains
-most of what the module should add (orthogonal least squares, Chen, Billings & Luo 1989), and the outer matrix
-is then solved for in closed form. What a module should add is what brings the narrowed student's stream back
-to where the wide one's is at this place, so that a module also mends what those before it have lost
+To narrow: module after module, from the front to the back: units are chosen one at a time, each the one that
+explains most of what the module should add (orthogonal least squares, Chen, Billings & Luo 1989), and the outer
+matrix is then solved for in closed form. What a module should add is what brings the narrowed student's stream
+back to where the wide one's is at this place, so that a module also mends what those before it have lost
 (reconstruction as by He et al. 2017, arXiv 1707.06168). Nothing is trained and no transcript is read.
 
 House letters: T frames, N frames of all utterances, I inner units, D width.
@@ -69,6 +69,26 @@ def narrow(
         streams, wide_streams = _through(student, block, streams)[1], wide_out
         if on_progress is not None:
             on_progress(index + 1, len(encoder.blocks))
+
+
+@torch.no_grad()
+def widen(student: CtcStudent, inner: int) -> None:
+    """Give every feed-forward module up to `inner` units, in place; new ones are heard only once trained.
+
+    Their inner weights are drawn as for a new student and their outer ones are zero, so that the output stays
+    what it was (in the spirit of Net2Net, Chen et al. 2016, arXiv 1511.05641).
+    """
+    for module in student.modules():
+        if isinstance(module, FeedForward):
+            widen, shrink = module[_WIDEN], module[_SHRINK]
+            assert isinstance(widen, nn.Linear)
+            assert isinstance(shrink, nn.Linear)
+            units = widen.out_features
+            first, second = nn.Linear(widen.in_features, inner), nn.Linear(inner, shrink.out_features)
+            first.weight[:units], first.bias[:units] = widen.weight, widen.bias
+            second.weight[:, :units], second.weight[:, units:] = shrink.weight, 0
+            second.bias.copy_(shrink.bias)
+            module[_WIDEN], module[_SHRINK] = first, second
 
 
 def _through(student: CtcStudent, block: ConformerBlock, streams: Streams) -> tuple[Streams, Streams]:

@@ -12,7 +12,7 @@ from kdcompress.config.data import DataConfig
 from kdcompress.config.recipe import Recipe
 from kdcompress.config.vocabulary import Characters
 from kdcompress.distill.data import hold_out
-from kdcompress.distill.narrowing import narrow
+from kdcompress.distill.narrowing import narrow, widen
 from kdcompress.distill.noise import write_noise
 from kdcompress.distill.run import Run
 from kdcompress.errors import AudioError, ConfigError, VocabularyError
@@ -160,14 +160,15 @@ def start_from(
     Where the deeper one was trained with an exit at the student's depth, those below it: they work with the
     head as they are. Else evenly spaced ones, the first and the last among them (as distil-whisper chooses,
     arXiv 2311.00430): the front and the head keep the company they were trained in. Of wider feed-forward
-    modules, the units that say most on the audio, refitted (see `narrowing`).
+    modules, the units that say most on the audio, refitted; narrower ones get units that are silent at first
+    (see `narrowing`).
 
     Args:
         utterances: to choose units by, where the feed-forward modules are to be narrower.
 
     Raises:
         RunError: there is no student at `path`.
-        ConfigError: it is shallower or narrower, or differs in more than that and dropout.
+        ConfigError: it is shallower, or differs in more than that, feed_forward, dropout and exits.
         VocabularyError: its units are others.
     """
     found = load_student(path)
@@ -178,15 +179,17 @@ def start_from(
         )
     config, theirs = student.config, found.model.config
     free = {name: getattr(config, name) for name in ("dropout", "layers", "exits", "feed_forward")}
-    smaller = config.layers <= theirs.layers and config.feed_forward <= theirs.feed_forward
-    if not smaller or config != theirs.model_copy(update=free):
+    if config.layers > theirs.layers or config != theirs.model_copy(update=free):
         raise ConfigError(
             f"training.start_from {path} has another shape (width {theirs.width}, {theirs.layers} layers, "
-            f"{theirs.frame_shift_ms} ms): only `layers` and `feed_forward` may be smaller, `dropout` and "
-            "`exits` other than there"
+            f"{theirs.frame_shift_ms} ms): only `feed_forward`, `dropout` and `exits` may be other than "
+            "there, and `layers` smaller"
         )
+    inner = int(config.width * config.feed_forward)
     if config.feed_forward < theirs.feed_forward:
-        narrow(found.model, int(config.width * config.feed_forward), utterances, on_progress)
+        narrow(found.model, inner, utterances, on_progress)
+    elif config.feed_forward > theirs.feed_forward:
+        widen(found.model, inner)
     blocks = list(found.model.encoder.blocks)
     step = (theirs.layers - 1) / max(1, config.layers - 1)
     if config.layers in theirs.exits:

@@ -59,6 +59,19 @@ def test_a_student_starts_from_a_wider_one(audio_folder: Path, tmp_path: Path) -
         )
     with pytest.raises(AudioError, match="choose feed-forward units"):
         start_from(tmp_path, student, vocabulary)
-    wider = CtcStudent(StudentConfig(**SHAPE, feed_forward=3.0), 5)
+    deeper = CtcStudent(StudentConfig(**SHAPE | {"layers": 3}, feed_forward=2.0), 5)
     with pytest.raises(ConfigError, match="another shape"):
-        start_from(tmp_path, wider, vocabulary, utterances)
+        start_from(tmp_path, deeper, vocabulary, utterances)
+
+
+def test_a_student_starts_from_a_narrower_one_without_a_change(tmp_path: Path) -> None:
+    vocabulary = Vocabulary(("<blk>", "|", "a", "b", "c"), 0, "|")
+    save_student(tmp_path, wide(idle=0), vocabulary, {})
+    student = CtcStudent(StudentConfig(**SHAPE, feed_forward=3.0), 5).eval()
+    start_from(tmp_path, student, vocabulary)
+    waveform, length = torch.randn(1, 8000), torch.tensor([8000])
+    said = student(waveform, length)[0]
+    torch.testing.assert_close(said, wide(idle=0)(waveform, length)[0], atol=1e-5, rtol=0)
+    said[..., 1].sum().backward()
+    new = student.encoder.blocks[0].first[3].weight.grad[:, 32:]
+    assert new.abs().sum() > 0  # silent, but trained from the first step on
