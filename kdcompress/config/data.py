@@ -33,11 +33,12 @@ class DataConfig(Frozen):
         min_seconds: shorter utterances are skipped and counted [s].
         max_seconds: longer utterances are skipped and counted [s].
         max_bad_share: of unusable files (unreadable, empty); more end the run.
-        speed: factors drawn per utterance and epoch; the teacher hears what the student hears.
+        speed: factors drawn per batch and epoch; the teacher hears what the student hears.
         noise_share: clips of noise and silence, made here, to train on for each utterance; with transcripts
             theirs is empty, else the teacher hears them like all else.
         buckets: duration buckets of the sampler.
         workers: loader processes.
+        memory_mb: of decoded audio to keep from the first epoch on [MB]; with loader processes none is kept.
         validation: what to hold out.
     """
 
@@ -48,6 +49,7 @@ class DataConfig(Frozen):
     max_bad_share: float = Field(0.05, ge=0, le=1)
     speed: tuple[Annotated[float, Field(ge=0.5, le=2.0)], ...] = (1.0,)
     noise_share: float = Field(0.0, ge=0, le=1)
-    buckets: int = Field(8, ge=1)
+    buckets: int = Field(30, ge=1)
     workers: int = Field(0, ge=0)
+    memory_mb: float = Field(512.0, ge=0)
     validation: ValidationConfig = ValidationConfig()

@@ -105,6 +105,8 @@ class Batches:
         """
         self.cuts, self.count, self.config, self.seed, self.labels = cuts, count, config, seed, labels
         self.rank, self.world_size = rank, world_size
+        # A loader process has a copy of its own, which ends with the epoch.
+        self.memory = Memory(0 if config.workers else config.memory_mb)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yield an epoch's batches from position `start` on; skipped ones are not decoded."""
@@ -155,13 +157,33 @@ class _Decoding(Dataset[Batch]):
     def __init__(self, batches: Batches, epoch: int) -> None:
         self.speed, self.labels = batches.config.speed, batches.labels
         self.epoch, self.draw = epoch, f"{batches.seed}/{epoch}"
+        self.memory = batches.memory
 
     def __getitem__(self, cuts: CutSet) -> Batch:
         utterances = [
             Utterance(cut.id, Path(cut.recording.sources[0].source), cut.start, cut.duration) for cut in cuts
         ]
-        speeds = [self.speed[_draw(f"{self.draw}/{u.id}") % len(self.speed)] for u in utterances]
-        return decode(utterances, speeds, self.labels, self.epoch)
+        # One for the batch: rows of like duration stay so, and little of the batch is padding.
+        speed = self.speed[_draw(f"{self.draw}/{utterances[0].id}") % len(self.speed)]
+        return decode(utterances, [speed] * len(utterances), self.labels, self.epoch, self.memory)
+
+
+class Memory:
+    """Decoded audio by utterance. What came first stays: all comes again once an epoch, in another order."""
+
+    def __init__(self, megabytes: float) -> None:
+        self.room = megabytes * 1e6
+        self.waveforms: dict[str, np.ndarray] = {}
+
+    def read(self, utterance: Utterance) -> np.ndarray:
+        """Return its audio, as `read_audio` does."""
+        known = self.waveforms.get(utterance.id)
+        if known is None:
+            known = read_audio(utterance.audio, utterance.start, utterance.duration)
+            if known.nbytes <= self.room:
+                self.room -= known.nbytes
+                self.waveforms[utterance.id] = known
+        return known
 
 
 def decode(
@@ -169,14 +191,16 @@ def decode(
     speeds: Sequence[float] | None = None,
     labels: Mapping[str, Sequence[int]] | None = None,
     epoch: int = 0,
+    memory: Memory | None = None,
 ) -> Batch:
     """Read a batch of audio; files that cannot be decoded are listed in `bad` and left out."""
+    memory = memory or Memory(0)
     rows: list[np.ndarray] = []
     kept: list[tuple[str, float]] = []
     bad: list[BadFile] = []
     for utterance, speed in zip(utterances, speeds or [1.0] * len(utterances), strict=True):
         try:
-            waveform = read_audio(utterance.audio, utterance.start, utterance.duration)
+            waveform = memory.read(utterance)
         except AudioError as error:
             bad.append(BadFile(utterance.audio, str(error)))
             continue

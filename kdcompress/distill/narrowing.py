@@ -1,10 +1,10 @@
 """Narrow a student's feed-forward modules to the inner units that say most, refitted; or widen them.
 
-To narrow: module after module, from the front to the back: units are chosen one at a time, each the one that
-explains most of what the module should add (orthogonal least squares, Chen, Billings & Luo 1989), and the outer
-matrix is then solved for in closed form. What a module should add is what brings the narrowed student's stream
-back to where the wide one's is at this place, so that a module also mends what those before it have lost
-(reconstruction as by He et al. 2017, arXiv 1707.06168). Nothing is trained and no transcript is read.
+To narrow: module after module, from the front to the back: units are chosen one at a time, each the one
+that explains most of what the module should add (orthogonal least squares, Chen, Billings & Luo 1989), and
+the outer matrix is then solved for in closed form. What a module should add is what brings the narrowed
+student's stream back to where the wide one's is at this place, so that a module also mends what those before
+it have lost (reconstruction as by He et al. 2017, arXiv 1707.06168). Nothing is trained, no transcript read.
 
 House letters: T frames, N frames of all utterances, I inner units, D width.
 """

@@ -90,3 +90,30 @@ def test_groups_by_duration_fit_their_budget(durations: list[float]) -> None:
     groups: list[list[Utterance]] = by_duration(utterances, 30.0)
     assert sorted(u.id for g in groups for u in g) == sorted(u.id for u in utterances)
     assert all(len(g) * max(u.duration for u in g) <= 30.0 or len(g) == 1 for g in groups)
+
+
+def test_audio_kept_in_memory_is_the_audio_of_the_files(audio_folder: Path, tmp_path: Path) -> None:
+    kept = batches(audio_folder, tmp_path, speed=[0.9, 1.0], memory_mb=0.2)
+    read = batches(audio_folder, tmp_path, speed=[0.9, 1.0], memory_mb=0)
+    for epoch in range(3):
+        for one, other in zip(kept.epoch(epoch), read.epoch(epoch), strict=True):
+            assert torch.equal(one.waveforms, other.waveforms)
+    assert 0 < len(kept.memory.waveforms) < 20  # no more than there is room for
+    assert sum(waveform.nbytes for waveform in kept.memory.waveforms.values()) <= 0.2e6
+    assert not read.memory.waveforms
+
+
+def test_little_of_a_batch_is_padding_even_at_several_speeds(tmp_path: Path) -> None:
+    """Speech of 1 to 10 s; played at ten speeds within one batch, a tenth of it would be padding."""
+    utterances = []
+    for index in range(300):
+        path = tmp_path / f"{index}.wav"
+        soundfile.write(path, np.zeros(1600 * (10 + index * 37 % 90), dtype=np.int16), 16_000)
+        utterances.append(Utterance(f"{index}", path, 0.0, 0.1 * (10 + index * 37 % 90)))
+    write_cuts(utterances, tmp_path / "cuts.jsonl")
+    config = DataConfig(batch_seconds=30, speed=tuple(0.85 + 0.03 * step for step in range(10)))
+    samples = padded = 0
+    for batch in Batches(tmp_path / "cuts.jsonl", 300, config, seed=0).epoch(0):
+        samples += int(batch.lengths.sum())
+        padded += batch.waveforms.numel()
+    assert 1 - samples / padded < 0.05
