@@ -1,10 +1,11 @@
-"""Two rewrites of exported graphs that change no result and save 8 to 20 % of the time on a CPU.
+"""Rewrites of exported graphs that change no result: 8 to 20 % less time on a CPU, some bytes less.
 
 Only standard operators are left in: a file with onnxruntime's own fused ones would load nowhere else. What
 onnxruntime can fuse by itself when it loads the graph (SiLU, bias and int8 MatMul, LayerNorm) is left to it.
 """
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -15,6 +16,7 @@ def simplify(model: onnx.ModelProto) -> None:
     """Rewrite the graph in place."""
     drop_softmax_guards(model.graph)
     fold_scales(model.graph)
+    fold_norms(model.graph)
 
 
 def drop_softmax_guards(graph: onnx.GraphProto) -> int:
@@ -78,6 +80,68 @@ def fold_scales(graph: onnx.GraphProto) -> int:
         dropped.append(node)
     _replace(graph, dropped, renamed)
     return len(dropped)
+
+
+def fold_norms(graph: onnx.GraphProto) -> int:
+    """Multiply the gain of a LayerNorm into the linear layers that alone read it; return how many.
+
+    Its bias goes into theirs. With int8 weights the two vectors of each norm are a fiftieth of a small file,
+    and a gain that stays in front of the product would widen the range of the quantized activations.
+    """
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    outputs = {value.name for value in graph.output}
+    folded = 0
+    for norm in [node for node in graph.node if node.op_type == "LayerNormalization"]:
+        products = readers.get(norm.output[0], [])
+        adds = [_bias_after(product, readers, weights) for product in products]
+        shift = norm.input[2] if len(norm.input) > 2 else ""
+        read = {name for node in (norm, *products) for name in node.output}
+        if not products or None in adds or read & outputs or norm.input[1] not in weights:
+            continue
+        if shift and shift not in weights:
+            continue
+        gain = numpy_helper.to_array(weights[norm.input[1]])
+        for product, add in zip(products, adds, strict=True):
+            assert add is not None
+            matrix, bias = (numpy_helper.to_array(weights[part.input[1]]) for part in (product, add))
+            moved = numpy_helper.to_array(weights[shift]).astype(np.float64) @ matrix if shift else 0
+            for part, value in ((product, gain[:, None] * matrix), (add, (bias + moved).astype(bias.dtype))):
+                old = weights[part.input[1]]
+                # A shared tensor stays for the others that read it.
+                name = (
+                    old.name if len(readers[old.name]) == 1 else f"{old.name}.normed{len(graph.initializer)}"
+                )
+                graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+                if name == old.name:
+                    graph.initializer.remove(old)
+                part.input[1] = name
+        ones = f"ones{len(gain)}"
+        if ones not in weights:
+            weights[ones] = numpy_helper.from_array(np.ones_like(gain), ones)
+            graph.initializer.append(weights[ones])
+        del norm.input[1:]
+        norm.input.append(ones)
+        folded += 1
+    _replace(graph, [], {})
+    return folded
+
+
+def _bias_after(
+    product: onnx.NodeProto,
+    readers: Mapping[str, Sequence[onnx.NodeProto]],
+    weights: Mapping[str, onnx.TensorProto],
+) -> onnx.NodeProto | None:
+    """Return the node that adds a constant to a product with constant weights, if it alone reads it."""
+    if product.op_type != "MatMul" or product.input[1] not in weights:
+        return None
+    after = readers.get(product.output[0], ())
+    if len(after) != 1 or after[0].op_type != "Add" or after[0].input[1] not in weights:
+        return None
+    return after[0]
 
 
 def _replace(graph: onnx.GraphProto, dropped: list[onnx.NodeProto], renamed: dict[str, str]) -> None:

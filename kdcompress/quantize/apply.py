@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
+from onnx import numpy_helper
 
 from kdcompress.config.deploy import QuantizePreset
 from kdcompress.errors import ConfigError, ExportError
@@ -103,6 +104,19 @@ def _quantize_dynamic(model: onnx.ModelProto, how: Preset, nodes: Plan, out: Pat
             extra_options={"MatMulConstBOnly": True},
         )
         quantized = onnx.load(str(result))
+    del quantized.graph.value_info[:]  # shapes that every loader infers anew
+    _drop_zero_points(quantized.graph)
     onnx.helper.set_model_props(quantized, properties)
     onnx.checker.check_model(quantized)
     onnx.save(quantized, str(out))
+
+
+def _drop_zero_points(graph: onnx.GraphProto) -> None:
+    """Leave out zero points of weights that are zero: absent means the same, and they are a byte a column."""
+    zero = {t.name for t in graph.initializer if not numpy_helper.to_array(t).any()}
+    for node in graph.node:
+        if node.op_type == "MatMulInteger" and len(node.input) == 4 and node.input[3] in zero:
+            del node.input[3]
+    read = {name for node in graph.node for name in node.input}
+    for tensor in [tensor for tensor in graph.initializer if tensor.name not in read]:
+        graph.initializer.remove(tensor)

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+import soundfile
 import torch
 from hypothesis import given
 from hypothesis import strategies as st

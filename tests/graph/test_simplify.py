@@ -7,7 +7,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from kdcompress.graph.simplify import drop_softmax_guards, fold_scales
+from kdcompress.graph.simplify import drop_softmax_guards, fold_norms, fold_scales
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -107,5 +107,62 @@ def test_a_layer_that_is_read_unscaled_elsewhere_and_an_output_stay(outputs: lis
     made = model(halved, outputs, **WEIGHTS)
     before = run(made)
     assert fold_scales(made.graph) == 0
+    for new, old in zip(run(made), before, strict=True):
+        np.testing.assert_array_equal(new, old)
+
+
+def normed(*more: onnx.NodeProto) -> list[onnx.NodeProto]:
+    return [
+        helper.make_node("LayerNormalization", ["x", "gain", "shift"], ["n"], axis=-1),
+        helper.make_node("MatMul", ["n", "w"], ["product"]),
+        helper.make_node("Add", ["product", "b"], ["y"]),
+        *more,
+    ]
+
+
+NORM = {**WEIGHTS, "gain": [0.5, 2, -3], "shift": [1, -1, 0.25]}
+
+
+def test_a_norm_gives_its_gain_and_bias_to_the_layers_that_read_it() -> None:
+    second = [
+        helper.make_node("MatMul", ["n", "w"], ["other"]),
+        helper.make_node("Add", ["other", "b"], ["z"]),
+    ]
+    made = model(normed(*second), ["y", "z"], **NORM)
+    before = run(made)
+    assert fold_norms(made.graph) == 1
+    names = {tensor.name for tensor in made.graph.initializer}
+    assert not names & {"gain", "shift", "w", "b"}
+    for new, old in zip(run(made), before, strict=True):
+        np.testing.assert_allclose(new, old, rtol=1e-5, atol=1e-6)
+
+
+def test_norms_of_one_width_share_their_ones() -> None:
+    again = [
+        helper.make_node("LayerNormalization", ["x", "gain"], ["m"], axis=-1),
+        helper.make_node("MatMul", ["m", "w"], ["other"]),
+        helper.make_node("Add", ["other", "b"], ["z"]),
+    ]
+    made = model(normed(*again), ["y", "z"], **NORM)
+    before = run(made)
+    assert fold_norms(made.graph) == 2
+    assert sum(tensor.name.startswith("ones") for tensor in made.graph.initializer) == 1
+    for new, old in zip(run(made), before, strict=True):
+        np.testing.assert_allclose(new, old, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("more", "outputs"),
+    [
+        ([helper.make_node("Sigmoid", ["n"], ["s"])], ["y", "s"]),  # read by more than products
+        ([], ["y", "n"]),
+        ([], ["y", "product"]),
+        ([helper.make_node("Sigmoid", ["product"], ["s"])], ["y", "s"]),  # a product without its bias
+    ],
+)
+def test_a_norm_that_is_read_elsewhere_stays(more: list[onnx.NodeProto], outputs: list[str]) -> None:
+    made = model(normed(*more), outputs, **NORM)
+    before = run(made)
+    fold_norms(made.graph)
     for new, old in zip(run(made), before, strict=True):
         np.testing.assert_array_equal(new, old)
