@@ -3,8 +3,8 @@
     python tests/benchmarks/benchmark_cache.py
 
 Trains on some of the demo's audio a student of a tenth of its teacher's size, the teacher being of 10 million
-random weights: epochs with every batch shown to the teacher and from a cache, in turn. Then the bytes per hour
-of audio of three ways of storing, each beside what was foreseen before the teacher had heard it all.
+random weights: epochs with every batch shown to the teacher and from a cache, in turn. Then the bytes per
+hour of audio of three ways of storing, each beside what was foreseen before the teacher had heard it all.
 """
 
 import argparse
