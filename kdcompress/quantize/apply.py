@@ -13,6 +13,7 @@ from onnx import numpy_helper
 from kdcompress.config.deploy import QuantizePreset
 from kdcompress.errors import ConfigError, ExportError
 from kdcompress.quantize.plan import PRESETS, Plan, Preset, plan
+from kdcompress.quantize.store import store_halves
 
 # What a node with int8 or smaller weights is called, whichever tool made it.
 _INTEGER_OPS = (
@@ -106,6 +107,7 @@ def _quantize_dynamic(model: onnx.ModelProto, how: Preset, nodes: Plan, out: Pat
         quantized = onnx.load(str(result))
     del quantized.graph.value_info[:]  # shapes that every loader infers anew
     _drop_zero_points(quantized.graph)
+    store_halves(quantized.graph)
     onnx.helper.set_model_props(quantized, properties)
     onnx.checker.check_model(quantized)
     onnx.save(quantized, str(out))
