@@ -193,3 +193,21 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path)
         export_run(tiny_checkpoint, folder)
 
     return made_once(tmp_path_factory, "tiny-bundle", make)
+
+
+@pytest.fixture(scope="session")
+def waveform_bundle(
+    tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path, tiny_bundle: Path
+) -> Path:
+    """Return the bundle of `tiny_checkpoint` in the profile `waveform`; read only."""
+    import onnx
+
+    from kdcompress.graph import write
+
+    def make(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            # What is in front of the student is put there afterwards; tracing it again would take seconds.
+            patch.setattr(write, "trace", lambda *_: onnx.load(str(tiny_bundle / "model.onnx")))
+            write.export_run(tiny_checkpoint, folder, "waveform")
+
+    return made_once(tmp_path_factory, "waveform-bundle", make)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kdcompress.config.deploy import QUANTIZE_PRESETS, Profile, QuantizePreset
+from kdcompress.config.deploy import QUANTIZE_PRESETS, QuantizePreset
 
 if TYPE_CHECKING:
     from kdcompress.runtime.bundle import Bundle
@@ -18,7 +18,13 @@ def export(
         Path, typer.Argument(metavar="RUN", help="A run directory (its best checkpoint) or one checkpoint.")
     ],
     out: Annotated[Path, typer.Option(metavar="BUNDLE", help="The directory to write.")],
-    profile: Annotated[Profile, typer.Option(help="Layout of the graph and the files.")] = "portable",
+    profile: Annotated[
+        str,
+        typer.Option(
+            metavar="[portable|waveform|kaldi|FILE]",
+            help="Layout of the graph and the files: a file of export/profiles by name, or your own.",
+        ),
+    ] = "portable",
     quantize: Annotated[
         list[str] | None,
         typer.Option(
@@ -37,9 +43,10 @@ def export(
 ) -> None:
     """Write a student as an ONNX bundle.
 
-    The directory loads unmodified in kdcompress, sherpa-onnx and onnx-asr. The fp32 graph is compared with
-    the trained model, alone and in padded batches, and not written if it differs; quantized graphs are
-    compared with the fp32 one, and the table says how far they are.
+    The directory loads unmodified in kdcompress and in the runtimes of its profile: sherpa-onnx and onnx-asr
+    (portable); transformers/optimum, sherpa-onnx and onnxruntime with numpy alone (waveform). The fp32 graph
+    is compared with the trained model, alone and in padded batches, and not written if it differs; quantized
+    graphs are compared with the fp32 one, and the table says how far they are.
 
     \b
     Examples:
@@ -51,6 +58,7 @@ def export(
     from kdcompress.graph.write import export_run
 
     presets = _presets(quantize)
+    _check_profile(profile)
     with progress_bars() as bars:
         task = bars.add_task("", total=None)
         bundle = export_run(
@@ -76,6 +84,16 @@ def _presets(names: list[str] | None) -> tuple[QuantizePreset, ...]:
                 f"{name!r} is not one of {', '.join((*QUANTIZE_PRESETS, _NONE))}", param_hint="--quantize"
             )
     return tuple(preset for preset in QUANTIZE_PRESETS if preset in names)
+
+
+def _check_profile(name: str) -> None:
+    from kdcompress.errors import ConfigError
+    from kdcompress.resources import profile_path
+
+    try:
+        profile_path(name)
+    except ConfigError as error:
+        raise typer.BadParameter(str(error), param_hint="--profile") from error
 
 
 def _render(bundle: "Bundle") -> None:

@@ -67,6 +67,44 @@ def test_files_by_name(runtime: str, tiny_bundle: Path, recordings: Path) -> Non
     assert consume(runtime, tiny_bundle, recordings.parent / "0.wav") == [TEXTS[0]]
 
 
+@pytest.mark.parametrize("precision", [[], ["--precision", "int8"]])
+@pytest.mark.parametrize("batch", [1, 4])
+def test_features_need_no_library(
+    tiny_bundle: Path, recordings: Path, precision: list[str], batch: int
+) -> None:
+    wishes = (tiny_bundle, *precision, "--manifest", recordings, "--batch", batch)
+    assert consume("onnxruntime_features", *wishes) == list(TEXTS)
+
+
+@pytest.mark.parametrize("program", ["onnxruntime", "sherpa_onnx", "transformers"])
+@pytest.mark.parametrize("precision", [[], ["--precision", "int8"]])
+@pytest.mark.parametrize("batch", [1, 4])
+def test_waveforms_are_enough(
+    program: str, waveform_bundle: Path, recordings: Path, precision: list[str], batch: int
+) -> None:
+    module = {"transformers": "optimum.onnxruntime"}.get(program, program)
+    if not installed(module):
+        pytest.skip(f"{module} is not installed in this environment")
+    found = consume(program, waveform_bundle, *precision, "--manifest", recordings, "--batch", batch)
+    assert found == list(TEXTS)
+
+
+def test_the_tokenizer_of_transformers_prints_what_the_vocabulary_means(waveform_bundle: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(waveform_bundle)
+    ids = [2, 1, 1, 2, 1, 0, 0, 3, 2, 2, 4]  # "aa bc": repeats count once unless a blank is between them
+    assert tokenizer.decode(ids).replace("▁", " ") == "aa bc"  # transformers 5 leaves it to the caller
+    config = transformers.AutoConfig.from_pretrained(waveform_bundle)
+    assert (config.inputs_to_logits_ratio, config.vocab_size, config.pad_token_id) == (640, 6, 2)
+
+
+def installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # its parent is missing
+        return False
+
+
 @pytest.mark.parametrize("variant", ["fp32", "int8-dynamic"])
 def test_our_own_runtime_agrees(tiny_bundle: Path, recordings: Path, variant: str) -> None:
     recognizer = Recognizer(tiny_bundle, variant, threads=1)
