@@ -1,7 +1,7 @@
 """Transcribe with features of our own: python onnxruntime_features_transcribe.py BUNDLE FILE…
 
-For bundles of the profile `portable`, with onnxruntime and numpy alone: all that a runtime in another language
-has to do. Prints one JSON object per file.
+For bundles of the profile `portable`, with onnxruntime and numpy alone: all that a runtime in another
+language has to do. Prints one JSON object per file.
 """
 
 import argparse

@@ -32,6 +32,7 @@ profile = json.loads((args.bundle / "bundle.json").read_text(encoding="utf-8"))[
 opens = {
     "portable": sherpa_onnx.OfflineRecognizer.from_nemo_ctc,
     "waveform": sherpa_onnx.OfflineRecognizer.from_omnilingual_asr_ctc,
+    "kaldi": sherpa_onnx.OfflineRecognizer.from_zipformer_ctc,
 }[profile]
 # A wrong file name or graph ends the process here; sherpa-onnx raises no exception.
 recognizer = opens(

@@ -81,7 +81,7 @@ def export_run(
     report("loading the student", 0, steps)
     student = load_student(run)
     tokens = token_lines(student.vocabulary)
-    check_frontend(chosen, profile, "logmel")
+    check_frontend(chosen, profile, student.model.config.frontend)
     plain = _bundle(Path(profile).stem, chosen, student)
     features = features_of(audio, features_for(plain))
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from kdcompress.audio.utterance import SAMPLE_RATE
 from kdcompress.errors import BundleError
+from kdcompress.frontend.fbank_numpy import fbank
 from kdcompress.frontend.logmel_numpy import BANDS, Normalize, log_mel
 from kdcompress.runtime.bundle import Bundle
 from kdcompress.runtime.layout import hops
@@ -31,12 +32,14 @@ def features_for(bundle: Bundle) -> Features:
     normalize = _normalization(bundle)
     if bundle.input == "features" and wanted == ("logmel", BANDS, SAMPLE_RATE):
         return lambda waveform: log_mel(waveform, normalize=normalize)
+    if bundle.input == "features" and (*wanted, normalize) == ("kaldi", BANDS, SAMPLE_RATE, "none"):
+        return fbank
     if bundle.input == "waveform" and bundle.sample_rate == SAMPLE_RATE:
         return hops
     raise BundleError(
         f"{bundle.directory} wants {bundle.input}: {frontend.mel_bins} bands of {frontend.kind} at "
-        f"{bundle.sample_rate} Hz; this version computes {BANDS} bands of logmel at {SAMPLE_RATE} Hz: "
-        "update kdcompress"
+        f"{bundle.sample_rate} Hz; this version computes {BANDS} bands of logmel or kaldi at "
+        f"{SAMPLE_RATE} Hz: update kdcompress"
     )
 
 

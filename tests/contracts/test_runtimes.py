@@ -89,6 +89,20 @@ def test_waveforms_are_enough(
     assert found == list(TEXTS)
 
 
+@pytest.mark.parametrize("precision", [[], ["--precision", "int8"]])
+@pytest.mark.parametrize("batch", [1, 4])
+def test_kaldis_features_are_what_the_student_heard(
+    request: pytest.FixtureRequest, recordings: Path, precision: list[str], batch: int
+) -> None:
+    pytest.importorskip("sherpa_onnx")
+    bundle: Path = request.getfixturevalue("kaldi_bundle")  # trained for this test alone
+    wishes = (*precision, "--manifest", recordings, "--batch", batch)
+    assert consume("sherpa_onnx", bundle, *wishes) == list(TEXTS)
+    variant = "int8-dynamic" if precision else "fp32"
+    ours = Recognizer(bundle, variant, threads=1)
+    assert [ours.transcribe(recordings.parent / f"{i}.wav").text for i in range(3)] == list(TEXTS[:3])
+
+
 def test_the_tokenizer_of_transformers_prints_what_the_vocabulary_means(waveform_bundle: Path) -> None:
     transformers = pytest.importorskip("transformers")
     tokenizer = transformers.AutoTokenizer.from_pretrained(waveform_bundle)
