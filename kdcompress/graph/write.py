@@ -25,7 +25,7 @@ from kdcompress.graph.contracts import (
 )
 from kdcompress.graph.huggingface_files import huggingface_files
 from kdcompress.graph.listen import features_of
-from kdcompress.graph.parity import check_parity, compare
+from kdcompress.graph.parity import THOROUGH, check_parity, compare
 from kdcompress.graph.selftest import write_selftest
 from kdcompress.graph.trace import trace
 from kdcompress.graph.waveform import with_frontend
@@ -50,6 +50,7 @@ def export_run(
     *,
     audio: Path | None = None,
     overwrite: bool = False,
+    thorough: bool = False,
     on_progress: Progress | None = None,
 ) -> Bundle:
     """Trace, check, quantize and describe a student, and write it all as one directory.
@@ -62,6 +63,7 @@ def export_run(
         audio: folder or manifest to measure the quantized graphs on; transcripts are not read. None measures
             on rendered sound, which tells a broken graph from a whole one but little about accuracy.
         overwrite: replace a bundle that is there.
+        thorough: compare 0.1 s and a minute of sound with torch, too.
         on_progress: told of each step.
 
     Raises:
@@ -110,6 +112,8 @@ def export_run(
         fp32 = Session(folder / "model.onnx")
         parity[FP32] = {"against": "torch", "on": "rendered sound"}
         parity[FP32] |= check_parity(student.model, fp32, blank).to_json()
+        if thorough:
+            check_parity(student.model, fp32, blank, THOROUGH)
         variants = {FP32: _variant(FP32, folder / "model.onnx", census(folder / "model.onnx"))}
 
         for done, name in enumerate(presets, 3):
