@@ -17,7 +17,7 @@ class Consumer(Frozen):
 
     Attributes:
         runtime: its name.
-        module: what Python imports; whether that is installed decides whether a check can be made.
+        package: the distribution that must be installed.
         program: the smallest program for it, in export/consumers; it imports nothing of kdcompress.
         features: `same` when it computes what we compute (or the graph computes it), `own` when it has a
             definition of its own, so that a transcript may differ now and then.
@@ -27,7 +27,7 @@ class Consumer(Frozen):
     """
 
     runtime: str
-    module: str
+    package: str
     program: str
     features: Literal["same", "own"]
     only_normalized: bool = False

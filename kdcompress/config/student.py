@@ -70,7 +70,7 @@ class StudentConfig(Frozen):
             raise ValueError(f"kernel {self.kernel} must be odd")
         if self.frontend == "kaldi" and self.normalize != "none":
             raise ValueError(
-                f"frontend kaldi goes with normalize none, found {self.normalize}: its runtimes do not normalise"
+                f"frontend kaldi goes with normalize none, found {self.normalize}: Kaldi does not normalise"
             )
         if any(exit_ >= self.layers for exit_ in self.exits):
             raise ValueError(f"exits {self.exits} must lie before the last of {self.layers} layers")

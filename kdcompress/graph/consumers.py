@@ -1,6 +1,6 @@
 """What other people's runtimes make of a bundle: each in its own process, since some end it on errors."""
 
-import importlib.util
+import importlib.metadata
 import json
 import subprocess
 import sys
@@ -15,7 +15,7 @@ from kdcompress.resources import consumer_path
 from kdcompress.runtime.bundle import Bundle, Variant
 
 _TIMEOUT = 600  # [s] per runtime and variant
-_PROBE = "import importlib.util, sys; sys.exit(importlib.util.find_spec(sys.argv[1]) is None)"
+_PROBE = "import importlib.metadata, sys; print(importlib.metadata.version(sys.argv[1]))"
 
 SAME_LIMIT = 0.02
 """Share of characters that may differ where both sides compute the same features: rounding tips a frame."""
@@ -30,12 +30,12 @@ class Heard:
     Attributes:
         texts: in the order of the recordings; None where it could not be run.
         failure: why not.
-        missing: it is not installed, which is no failure.
+        version: of the package; None where it is not installed, which is no failure.
     """
 
     texts: tuple[str, ...] | None = None
     failure: str = ""
-    missing: bool = False
+    version: str | None = None
 
 
 def listen(
@@ -48,8 +48,9 @@ def listen(
     """
     python = str(pythons.get(consumer.runtime, sys.executable))
     try:
-        if not _installed(consumer.module, python):
-            return Heard(failure="not installed", missing=True)
+        version = _version(consumer.package, python)
+        if version is None:
+            return Heard(failure=f"{consumer.package} is not installed")
         program = consumer_path(consumer.program)
         command = [
             python,
@@ -63,16 +64,14 @@ def listen(
         done = subprocess.run(
             list(map(str, command)), capture_output=True, text=True, timeout=_TIMEOUT, check=False
         )
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+            return Heard(failure=f"exit code {done.returncode}: {last[:200]}", version=version)
+        return Heard(tuple(str(json.loads(x)["text"]) for x in done.stdout.splitlines()), version=version)
     except (OSError, subprocess.TimeoutExpired) as error:
-        return Heard(failure=" ".join(str(error).split()))
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        return Heard(failure=f"exit code {done.returncode}: {last[:200]}")
-    try:
-        texts = tuple(str(json.loads(line)["text"]) for line in done.stdout.splitlines())
+        return Heard(failure=" ".join(str(error).split()), version="unknown")
     except (ValueError, KeyError, TypeError):
-        return Heard(failure=f"it printed no transcripts: {done.stdout[:100]!r}")
-    return Heard(texts)
+        return Heard(failure=f"it printed no transcripts: {done.stdout[:100]!r}", version=version)
 
 
 def character_difference(ours: Sequence[str], theirs: Sequence[str]) -> float:
@@ -88,11 +87,12 @@ def _precision(variant: Variant) -> list[str]:
     return ["--precision", parts[1]] if len(parts) > 2 else []
 
 
-def _installed(module: str, python: str) -> bool:
+def _version(package: str, python: str) -> str | None:
     if python != sys.executable:
-        done = subprocess.run([python, "-I", "-c", _PROBE, module], capture_output=True, check=False)
-        return done.returncode == 0
+        command = [python, "-I", "-c", _PROBE, package]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return None if done.returncode else done.stdout.strip()
     try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # its parent is missing
-        return False
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -12,9 +12,10 @@ import numpy.typing as npt
 import torch
 
 from kdcompress.errors import ExportError, NumericsError
+from kdcompress.frontend.logmel_numpy import HOP
 from kdcompress.graph.sound import synthetic_waveform
 from kdcompress.graph.trace import TRACED_FRAMES
-from kdcompress.runtime.layout import HOP, hops
+from kdcompress.runtime.layout import hops
 from kdcompress.runtime.session import Session
 from kdcompress.students.student import CtcStudent
 from kdcompress.text.decode import collapse

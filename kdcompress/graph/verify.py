@@ -50,6 +50,7 @@ class Check:
         passed: None where it could not be looked at; `detail` says why.
         same: of a runtime, the share of recordings with our transcript.
         difference: of a runtime, the edits per character of ours.
+        version: of a runtime.
     """
 
     what: str
@@ -58,6 +59,7 @@ class Check:
     detail: str
     same: float | None = None
     difference: float | None = None
+    version: str | None = None
 
 
 @dataclass(frozen=True)
@@ -210,7 +212,8 @@ def _runtime(
         return Check(name, variant.name, None, "cannot serve students with `normalize: none`")
     heard = listen(consumer, bundle, variant, manifest, pythons)
     if heard.texts is None:
-        return Check(name, variant.name, None if heard.missing else False, heard.failure)
+        passed = None if heard.version is None else False
+        return Check(name, variant.name, passed, heard.failure, version=heard.version)
     if len(heard.texts) != len(ours):
         return Check(name, variant.name, False, f"{len(heard.texts)} transcripts of {len(ours)} recordings")
     same = sum(x == y for x, y in zip(ours, heard.texts, strict=True))
@@ -218,7 +221,7 @@ def _runtime(
     limit = SAME_LIMIT if consumer.features == "same" else OWN_LIMIT
     detail = f"{same} of {len(ours)} transcripts as ours, {difference:.2%} of the characters differ"
     passed = difference <= limit or not judged
-    return Check(name, variant.name, passed, detail, same / len(ours), difference)
+    return Check(name, variant.name, passed, detail, same / len(ours), difference, heard.version)
 
 
 def _recordings(audio: Path | None) -> tuple[list[FloatArray], str]:
