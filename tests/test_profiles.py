@@ -1,4 +1,4 @@
-"""Every shipped profile can be read, names programs that exist, and is described; the matrix is up to date."""
+"""Every shipped profile can be read, names programs that exist, and is described; so is what became of it."""
 
 import subprocess
 import sys
