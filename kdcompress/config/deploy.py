@@ -2,8 +2,6 @@
 
 from typing import Literal
 
-Profile = Literal["portable"]
 QuantizePreset = Literal["int8-dynamic"]
 
-PROFILES: tuple[Profile, ...] = ("portable",)
 QUANTIZE_PRESETS: tuple[QuantizePreset, ...] = ("int8-dynamic",)

@@ -64,6 +64,7 @@ class Bundle:
         frontend: which features.
         provenance: where the student came from; free-form.
         parity: per variant, how far its graph was from the original model; free-form.
+        verification: what `kdcompress export --verify` found, where it has been asked; free-form.
         written_by: program and version.
         directory: where the files are; not part of the file.
     """
@@ -78,6 +79,7 @@ class Bundle:
     frontend: Frontend = Frontend()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     parity: Mapping[str, Any] = field(default_factory=dict)
+    verification: Mapping[str, Any] = field(default_factory=dict)
     written_by: str = f"kdcompress {__version__}"
     directory: Path = Path()
 
@@ -131,6 +133,7 @@ class Bundle:
             },
             "provenance": dict(self.provenance),
             "parity": dict(self.parity),
+            **({"verification": dict(self.verification)} if self.verification else {}),
         }
 
     @classmethod
@@ -174,6 +177,7 @@ class Bundle:
                 ),
                 provenance=dict(data.get("provenance", {})),
                 parity=dict(data.get("parity", {})),
+                verification=dict(data.get("verification", {})),
                 written_by=str(data.get("written_by", "unknown")),
                 directory=directory,
             )

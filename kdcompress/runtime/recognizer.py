@@ -15,8 +15,8 @@ import soxr
 from kdcompress.audio.decode import read_audio
 from kdcompress.audio.utterance import SAMPLE_RATE
 from kdcompress.errors import AudioError, BundleError
-from kdcompress.frontend.logmel_numpy import BANDS, Normalize, log_mel
 from kdcompress.runtime.bundle import Bundle, open_bundle
+from kdcompress.runtime.frontend import features_for
 from kdcompress.runtime.session import Provider, Session
 from kdcompress.runtime.transcript import Timings, Transcript
 from kdcompress.text.decode import greedy
@@ -36,10 +36,11 @@ class Recognizer:
     Attributes:
         bundle: what it was made from.
         variant: the one that was chosen.
+        features: computes what the graph is fed, of a waveform [S] at 16 kHz.
         session: the loaded graph.
 
     Raises:
-        BundleError: the bundle is unusable, or has no such variant, or wants other features than log-mel.
+        BundleError: the bundle is unusable, or has no such variant, or has a front end unknown here.
         ConfigError: the provider is not available, or threads is below 1.
     """
 
@@ -60,8 +61,13 @@ class Recognizer:
         """
         self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
         self.variant = self.bundle.variant(variant)
-        self._normalize = _normalization(self.bundle)
+        self.features = features_for(self.bundle)
         self.session = Session(self.bundle.path(self.variant), provider, threads)
+        if self.session.layout.takes_waveforms != (self.bundle.input == "waveform"):
+            raise BundleError(
+                f"{self.bundle.directory} says that its graphs take {self.bundle.input}, and "
+                f"{self.variant.file} does not: export the run again or update kdcompress"
+            )
 
     def __repr__(self) -> str:
         return f"Recognizer({str(self.bundle.directory)!r}, {self.variant.name}, {self.session.provider})"
@@ -102,7 +108,7 @@ class Recognizer:
             begin = time.perf_counter()
             waveforms.append(self._waveform(audio, sample_rate))
             read = time.perf_counter()
-            features.append(log_mel(waveforms[-1], normalize=self._normalize))
+            features.append(self.features(waveforms[-1]))
             reading.append(read - begin)
             computing.append(time.perf_counter() - read)
 
@@ -153,26 +159,11 @@ def pad(features: Sequence[FloatArray]) -> tuple[FloatArray, npt.NDArray[np.int6
     lengths = np.array([len(f) for f in features], np.int64)
     if len(features) == 1:
         return features[0][None], lengths
-    padded = np.zeros((len(features), int(lengths.max(initial=0)), BANDS), np.float32)
+    width = features[0].shape[1] if features else 0
+    padded = np.zeros((len(features), int(lengths.max(initial=0)), width), np.float32)
     for row, values in zip(padded, features, strict=True):
         row[: len(values)] = values
     return padded, lengths
-
-
-def _normalization(bundle: Bundle) -> Normalize:
-    frontend = bundle.frontend
-    wanted = (bundle.input, frontend.kind, frontend.mel_bins, bundle.sample_rate)
-    if wanted != ("features", "logmel", BANDS, SAMPLE_RATE):
-        raise BundleError(
-            f"{bundle.directory} wants {bundle.input}: {frontend.mel_bins} bands of {frontend.kind} at "
-            f"{bundle.sample_rate} Hz; this version computes {BANDS} bands of logmel at {SAMPLE_RATE} Hz: "
-            "update kdcompress"
-        )
-    if frontend.normalize == "per_feature":
-        return "per_feature"
-    if frontend.normalize == "none":
-        return "none"
-    raise BundleError(f"{bundle.directory} wants the normalisation {frontend.normalize!r}: update kdcompress")
 
 
 def _to_mono(samples: Samples, sample_rate: int) -> FloatArray:
