@@ -15,6 +15,7 @@ import numpy.typing as npt
 import onnxruntime
 
 from kdcompress.errors import BundleError, ConfigError
+from kdcompress.runtime.graph_file import check_graph
 
 Provider: TypeAlias = Literal["cpu", "cuda"]
 FloatArray: TypeAlias = npt.NDArray[np.float32]
@@ -89,6 +90,7 @@ class Session(GraphSession):
     """
 
     def __init__(self, graph: Path, provider: Provider = "cpu", threads: int | None = None) -> None:
+        check_graph(graph)
         super().__init__(graph, provider, threads)
         inputs = tuple(i.name for i in self.session.get_inputs())
         outputs = tuple(o.name for o in self.session.get_outputs())
