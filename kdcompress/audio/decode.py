@@ -139,7 +139,9 @@ def read_blocks(path: Path, seconds: float = 10.0) -> Iterator[npt.NDArray[np.fl
             mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
             if not np.isfinite(mono).all():
                 bad = int(np.flatnonzero(~np.isfinite(mono))[0])
-                raise AudioError(f"{path} holds a sample that is not a number, at {(read + bad) / rate:.3f} s")
+                raise AudioError(
+                    f"{path} holds a sample that is not a number, at {(read + bad) / rate:.3f} s"
+                )
             read += len(samples)
             ended = len(samples) < size
             if ended and file.frames - read > slack:
