@@ -50,7 +50,9 @@ def transcribe(
         Path | None, typer.Option(metavar="FILE", help="The words of a binary model, one a line.")
     ] = None,
     lm_weight: Annotated[float, typer.Option(help="Of the language model's log-probability.")] = 0.5,
-    word_bonus: Annotated[float, typer.Option(help="For each word [nats].")] = 0.0,
+    word_bonus: Annotated[
+        float | None, typer.Option(help="For each word [nats]; 1 with a language model unless given.")
+    ] = None,
     hotword: Annotated[
         list[str] | None,
         typer.Option(metavar="TEXT", help="A word or phrase to listen for; repeat for more."),
@@ -62,8 +64,8 @@ def transcribe(
     Prints the text of one file, or path, tab and text of each of several. With --format jsonl (or --json)
     each line is an object with audio_filepath, duration, text, words and tokens (times in seconds): a file of
     such lines is a manifest. With json all of them are one array; srt and vtt are subtitles of one file. A
-    file that cannot be used is an error line on standard error; the others are still transcribed, and the exit
-    code is 1.
+    file that cannot be used is an error line on standard error; the others are still transcribed, and the
+    exit code is 1.
 
     \b
     Examples:
@@ -134,7 +136,7 @@ def _decoder(
     lm: Path | None,
     lm_words: Path | None,
     lm_weight: float,
-    word_bonus: float,
+    word_bonus: float | None,
     hotwords: tuple[str, ...],
     hotword_weight: float,
 ) -> "Decoder":

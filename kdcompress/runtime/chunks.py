@@ -27,6 +27,7 @@ LONGEST = 600.0  # [s] attention's memory grows with the square: at 40 ms a fram
 
 _LEVEL_FRAME = SAMPLE_RATE // 100
 _CONTRAST = 18.0  # [dB] between silence and speech; with less there is music, noise, or one of the two only
+_STEP = 6.0  # [dB]
 _INAUDIBLE = -80.0  # [dB] of full scale
 _IMPOSSIBLE = -100.0  # [nats] in frames that the graph is not asked about; finite for beam search
 
@@ -160,7 +161,10 @@ def _silences(window: FloatArray, shortest: float) -> list[tuple[int, int]]:
     power = np.square(window[: frames * _LEVEL_FRAME].reshape(frames, _LEVEL_FRAME)).mean(axis=1)
     level = 10 * np.log10(power + 1e-10)
     quiet, loud = np.quantile(level, [0.05, 0.95])
-    threshold = max(quiet + (loud - quiet) / 3, _INAUDIBLE) if loud - quiet >= _CONTRAST else _INAUDIBLE
+    threshold = _INAUDIBLE
+    if loud - quiet >= _CONTRAST:
+        # In steps, so that audio further on seldom moves what is cut here.
+        threshold = max((quiet + (loud - quiet) / 3) // _STEP * _STEP, threshold)
     silent = np.concatenate([[False], level < threshold, [False]])
     edges = np.flatnonzero(silent[1:] != silent[:-1]).reshape(-1, 2) * _LEVEL_FRAME
     long = round(shortest * SAMPLE_RATE)

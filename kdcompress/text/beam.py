@@ -39,11 +39,13 @@ class BeamSearch:
     Attributes:
         beam: prefixes kept after each frame.
         token_beam: best tokens of a frame that may extend a prefix.
+        threshold: prefixes that score so much less than the best are dropped [nats].
         lm: a KenLM model of words, an ARPA file or KenLM's binary; its words must be spelled as the student
             spells them. None takes none.
         lm_words: the words of a binary model, one a line; an ARPA file lists its own.
         lm_weight: of the language model's log-probability.
-        word_bonus: for each word [nats]; makes up for the words that a language model costs.
+        word_bonus: for each word [nats]; makes up for what words cost in a language model. None takes 1 with
+            a language model, else 0.
         hotwords: words or phrases that are likelier than the student thinks.
         hotword_weight: for each one that is said, whole words only [nats].
 
@@ -53,18 +55,20 @@ class BeamSearch:
     """
 
     beam: int = 16
-    token_beam: int = 16
+    token_beam: int = 8
+    threshold: float = 15.0
     lm: Path | None = None
     lm_words: Path | None = None
     lm_weight: float = 0.5
-    word_bonus: float = 0.0
+    word_bonus: float | None = None
     hotwords: tuple[str, ...] = ()
     hotword_weight: float = 5.0
 
     def __post_init__(self) -> None:
-        if self.beam < 1 or self.token_beam < 1:
+        if self.beam < 1 or self.token_beam < 1 or not self.threshold > 0:
             raise ConfigError(
-                f"beams keep 1 or more, found {self.beam} prefixes and {self.token_beam} tokens"
+                f"a beam keeps 1 prefix and 1 token or more, and its threshold is above 0: found "
+                f"{self.beam}, {self.token_beam} and {self.threshold:g}"
             )
         if self.lm is None and self.lm_words is not None:
             raise ConfigError(f"{self.lm_words} lists words of a language model, and none is given")
@@ -86,7 +90,7 @@ class BeamSearch:
             vocabulary,
             lm_scores,
             self.lm_weight,
-            self.word_bonus,
+            float(self.lm is not None) if self.word_bonus is None else self.word_bonus,
             self.hotwords,
             self.hotword_weight,
             spelled=() if words is None else words.words,
@@ -113,7 +117,7 @@ class BeamSearch:
         options = text.LexiconFreeDecoderOptions(
             beam_size=self.beam,
             beam_size_token=min(self.token_beam, len(vocabulary)),
-            beam_threshold=100.0,
+            beam_threshold=self.threshold,
             lm_weight=1.0,
             sil_score=0.0,
             log_add=True,

@@ -113,7 +113,7 @@ def test_the_likeliest_labelling_is_found(seed: int, frames: int, blank: int) ->
     vocabulary = Vocabulary(LETTERS.tokens, blank, "|")
     log_probs = posteriors(seed, frames)
     reference = naive(log_probs.astype(np.float64), blank)
-    found = BeamSearch(beam=WIDE)([log_probs], vocabulary)
+    found = BeamSearch(WIDE, 4, 1e4)([log_probs], vocabulary)
     assert reference[found.ids] >= max(reference.values()) - 1e-4
     path = np.full(frames, blank)
     for token, start, end in zip(found.ids, found.starts, found.ends, strict=True):
@@ -129,7 +129,7 @@ def test_the_best_score_with_words_is_found(arpa: Path, seed: int, frames: int, 
     from kdcompress.text.beam import BeamSearch
 
     hotwords = ("ba", "a b") if hot else ()
-    search = BeamSearch(WIDE, 4, arpa, None, 0.8, 0.6, hotwords, 2.5)
+    search = BeamSearch(WIDE, 4, 1e4, arpa, None, 0.8, 0.6, hotwords, 2.5)
     log_probs = posteriors(seed, frames)
 
     def total(prefix: tuple[int, ...], log_prob: float) -> float:
@@ -203,7 +203,7 @@ def test_nonsense_is_refused(arpa: Path, tmp_path: Path) -> None:
     # −∞ is a probability like any other.
     hard = np.where(np.eye(4)[[2, 0, 3]] > 0, 0, -np.inf).astype(np.float32)
     assert BeamSearch()([hard], LETTERS).ids == (2, 3)
-    with pytest.raises(ConfigError, match="keep 1 or more, found 0"):
+    with pytest.raises(ConfigError, match=r"keeps 1 prefix .* found 0, 8 and 15"):
         BeamSearch(beam=0)
     with pytest.raises(ConfigError, match="none is given"):
         BeamSearch(lm_words=arpa)
