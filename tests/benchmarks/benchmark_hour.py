@@ -81,7 +81,8 @@ def build(arguments: argparse.Namespace, folder: Path) -> tuple[list[Path], Path
                     silence = round(arguments.silence * RATE)
                     silence += -(len(waveform) + silence) % GRID
                     noise = rng.normal(0, arguments.noise, silence).astype(np.float32)
-                    for samples in (waveform, noise):
+                    # Parts begin and end within a silence.
+                    for samples in (noise[: silence // 2], waveform, noise[silence // 2 :]):
                         part.write(samples)
                         whole.write(samples)
     return parts, hour, said
