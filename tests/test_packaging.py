@@ -71,7 +71,8 @@ def imported(*rooms: str) -> set[str]:
     names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     names |= {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}
     packages = {name.partition(".")[0] for name in names} - sys.stdlib_module_names - {"kdcompress"}
-    return {{"yaml": "pyyaml"}.get(name, name).replace("_", "-") for name in packages}
+    known = {"yaml": "pyyaml", "flashlight": "flashlight-text"}
+    return {known.get(name, name).replace("_", "-") for name in packages}
 
 
 def required(metadata: Message, *extras: str) -> set[str]:
@@ -82,8 +83,10 @@ def required(metadata: Message, *extras: str) -> set[str]:
 
 def test_what_is_imported_is_asked_for(metadata: Message) -> None:
     base = required(metadata)
-    assert imported("config", "audio", "text", "runtime", "quantize", "bench", "cli") <= base
-    assert imported(".") <= base | required(metadata, "train")
+    assert imported("config", "audio", "text", "runtime", "quantize", "bench", "cli") <= base | required(
+        metadata, "lm"
+    )
+    assert imported(".") <= base | required(metadata, "train") | required(metadata, "lm")
 
 
 def test_what_is_asked_for_is_imported(metadata: Message) -> None:

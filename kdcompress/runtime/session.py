@@ -15,6 +15,7 @@ import numpy.typing as npt
 import onnxruntime
 
 from kdcompress.errors import BundleError, ConfigError
+from kdcompress.runtime.graph_file import check_graph
 from kdcompress.runtime.layout import layout_of
 
 Provider: TypeAlias = Literal["cpu", "cuda"]
@@ -91,6 +92,7 @@ class Session(GraphSession):
     """
 
     def __init__(self, graph: Path, provider: Provider = "cpu", threads: int | None = None) -> None:
+        check_graph(graph)
         super().__init__(graph, provider, threads)
         self._metadata = self.session.get_modelmeta().custom_metadata_map
         inputs = [i.name for i in self.session.get_inputs()]
