@@ -95,7 +95,8 @@ def test_a_checkpoint_its_bundle_and_its_bare_graph_are_one(
     assert (
         bare.vocabulary.text([0, 1, 2, 3, 5, 0, 4]) == bundle.vocabulary.text([0, 1, 2, 3, 5, 0, 4]) == "ab c"
     )
-    assert checkpoint.parameters <= bare.parameters <= 1.1 * checkpoint.parameters
+    # Counted in the graph, which has constants of its own, and norms whose gains went into the layers behind.
+    assert 0.95 * checkpoint.parameters <= bare.parameters <= 1.1 * checkpoint.parameters
 
 
 @pytest.mark.parametrize("name", ["wav2vec2-layer", "wav2vec2-group"])
