@@ -3,7 +3,29 @@
 from typing import Literal
 
 Profile = Literal["portable"]
-QuantizePreset = Literal["int8-dynamic"]
+QuantizePreset = Literal[
+    "int8-dynamic", "int8-reduced", "int8-static", "int8-weights", "int4-weights", "fp16", "auto"
+]
+Hardware = Literal["cpu-vnni", "cpu-avx2", "arm64", "gpu"]
+Calibration = Literal["minmax", "percentile", "entropy"]
+Preference = Literal["size", "speed"]
 
 PROFILES: tuple[Profile, ...] = ("portable",)
-QUANTIZE_PRESETS: tuple[QuantizePreset, ...] = ("int8-dynamic",)
+QUANTIZE_PRESETS: tuple[QuantizePreset, ...] = (
+    "int8-dynamic",
+    "int8-reduced",
+    "int8-static",
+    "int8-weights",
+    "int4-weights",
+    "fp16",
+    "auto",
+)
+# What is fastest there and still small, by measurement (contracts of export/README.md): dynamic int8 wherever
+# bytes are multiplied in hardware; 7-bit weights where pairs of 8-bit products saturate; no CUDA kernels
+# exist for dynamic int8, so half precision there.
+HARDWARE: dict[Hardware, QuantizePreset] = {
+    "cpu-vnni": "int8-dynamic",
+    "cpu-avx2": "int8-reduced",
+    "arm64": "int8-dynamic",
+    "gpu": "fp16",
+}

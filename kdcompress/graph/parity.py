@@ -4,19 +4,18 @@ House letters: T feature frames, F mel bands, T' output frames, V vocabulary.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from kdcompress.errors import ExportError, NumericsError
+from kdcompress.errors import ExportError
 from kdcompress.graph.sound import synthetic_waveform
 from kdcompress.graph.trace import TRACED_FRAMES
+from kdcompress.runtime.compare import Difference, difference
 from kdcompress.runtime.session import Session
 from kdcompress.students.student import CtcStudent
-from kdcompress.text.decode import collapse
 
 FloatArray: TypeAlias = npt.NDArray[np.float32]
 
@@ -28,67 +27,6 @@ PADDING = -23.025850929940457
 # Float sums in another order differ by some 1e-6 of what is summed; log-probabilities reach −40.
 ABSOLUTE_TOLERANCE = 1e-3
 RELATIVE_TOLERANCE = 1e-4
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A candidate's log-probabilities against a reference's, over all frames of some utterances.
-
-    Attributes:
-        utterances: how many.
-        frames: output frames.
-        max_abs: largest difference of two log-probabilities [nats].
-        kl: mean over frames of KL(reference ‖ candidate) [nats].
-        agreement: share of frames with the same best token.
-        same_labels: share of utterances whose greedy labels are equal.
-        blank_rate: share of the candidate's frames whose best token is the blank.
-        reference_blank_rate: the same of the reference.
-    """
-
-    utterances: int
-    frames: int
-    max_abs: float
-    kl: float
-    agreement: float
-    same_labels: float
-    blank_rate: float
-    reference_blank_rate: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain data for bundle.json."""
-        return {name: float(f"{value:.6g}") for name, value in asdict(self).items()}
-
-
-def difference(reference: Sequence[FloatArray], candidate: Sequence[FloatArray], blank: int) -> Difference:
-    """Compare log-probabilities [T', V] of the same utterances.
-
-    Raises:
-        NumericsError: one of them holds NaN or infinity.
-        ExportError: two of them have another shape.
-    """
-    for expected, found in zip(reference, candidate, strict=True):
-        if expected.shape != found.shape:
-            raise ExportError(f"the graph gave log-probabilities {found.shape}, expected {expected.shape}")
-        for whose, values in (("the original", expected), ("the graph", found)):
-            if not np.isfinite(values).all():
-                raise NumericsError(f"{whose} gives NaN or infinity within {len(values)} frames: not usable")
-    old, new = np.concatenate(reference), np.concatenate(candidate)
-    best_old, best_new = old.argmax(axis=1), new.argmax(axis=1)
-    same = [
-        collapse(x.argmax(axis=1).tolist(), blank) == collapse(y.argmax(axis=1).tolist(), blank)
-        for x, y in zip(reference, candidate, strict=True)
-    ]
-    return Difference(
-        utterances=len(reference),
-        frames=len(old),
-        max_abs=float(np.abs(old - new).max()),
-        # Never negative but for rounding.
-        kl=max(0.0, float((np.exp(old) * (old - new)).sum(axis=1, dtype=np.float64).mean())),
-        agreement=float((best_old == best_new).mean()),
-        same_labels=float(np.mean(same)),
-        blank_rate=float((best_new == blank).mean()),
-        reference_blank_rate=float((best_old == blank).mean()),
-    )
 
 
 def check_parity(student: CtcStudent, session: Session, blank: int) -> Difference:
