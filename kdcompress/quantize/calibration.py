@@ -115,7 +115,8 @@ def observe(
         if histograms:
             for name, values in _values(session, names, feeds):
                 known = found[name]
-                known.histogram[:] += np.histogram(values, bins=_BINS, range=(known.low, known.high or 1.0))[0]
+                high = known.high if known.high > known.low else known.low + 1.0
+                known.histogram[:] += np.histogram(values, bins=_BINS, range=(known.low, high))[0]
     return found
 
 

@@ -1,0 +1,66 @@
+"""Half precision throughout, by onnxruntime's converter, with the exceptions that a CTC encoder needs."""
+
+import logging
+
+import onnx
+from onnx import helper
+
+# Half precision ends at 65504 and has 11 bits. Log-probabilities and what they come from stay float, and so do
+# angles: position 2049 is no half-precision number.
+_FLOAT_OPS = ("LogSoftmax", "Sin", "Cos", "Range")
+
+
+def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a graph that computes in half precision; inputs, outputs, lengths, shapes and angles stay.
+
+    Normalisations are half-precision operators that sum in float by themselves (stash_type 1).
+    """
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    properties = {entry.key: entry.value for entry in model.metadata_props}
+    # It tells everybody about every constant that two nodes share.
+    logger = logging.getLogger("onnxruntime.transformers.float16")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        halved: onnx.ModelProto = convert_float_to_float16(
+            model,
+            keep_io_types=True,
+            op_block_list=list(_FLOAT_OPS),
+            node_block_list=_makers_of_angles(model.graph),
+        )
+    finally:
+        logger.setLevel(level)
+    helper.set_model_props(halved, properties)
+    _sort(halved.graph)
+    return halved
+
+
+def _makers_of_angles(graph: onnx.GraphProto) -> list[str]:
+    """Return the nodes that sines and cosines come from."""
+    makers = {output: node for node in graph.node for output in node.output}
+    waiting = [node for node in graph.node if node.op_type in {"Sin", "Cos"}]
+    found: dict[str, None] = {}
+    while waiting:
+        node = waiting.pop()
+        if node.name not in found:
+            found[node.name] = None
+            waiting += [makers[name] for name in node.input if name in makers]
+    return list(found)
+
+
+def _sort(graph: onnx.GraphProto) -> None:
+    """Put each node behind those that it reads: the converter appends its casts at the end."""
+    nodes = {node.name: node for node in graph.node}
+    makers = {output: node.name for node in graph.node for output in node.output}
+    order: dict[str, onnx.NodeProto] = {}
+    waiting = [(name, False) for name in reversed(nodes)]
+    while waiting:
+        name, ready = waiting.pop()
+        if ready:
+            order[name] = nodes[name]
+        elif name not in order:
+            waiting.append((name, True))
+            waiting += [(makers[source], False) for source in nodes[name].input if source in makers]
+    del graph.node[:]
+    graph.node.extend(order.values())
