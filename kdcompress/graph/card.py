@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kdcompress.graph.contracts import serves_onnx_asr
-from kdcompress.runtime.bundle import INT8_DYNAMIC, Bundle
+from kdcompress.runtime.bundle import FP32, Bundle
 
 _KDCOMPRESS = """\
 ## kdcompress
@@ -58,11 +58,13 @@ Cannot run this student: it was trained with `normalize: none`, and onnx-asr alw
 
 def model_card(bundle: Bundle, name: str) -> str:
     """Return README.md of a bundle whose directory is called `name`."""
-    quantized = INT8_DYNAMIC in bundle.variants
+    chosen = bundle.variant()
+    # onnx-asr puts it between `model` and `.onnx`.
+    suffix = chosen.file.removeprefix("model.").removesuffix(".onnx")
     fields = {
         "name": name,
-        "file": bundle.variant().file,
-        "quantization": ', quantization="int8"' if quantized else "",
+        "file": chosen.file,
+        "quantization": "" if chosen.name == FP32 else f', quantization="{suffix}"',
     }
     onnx_asr = _ONNX_ASR if serves_onnx_asr(bundle.frontend.normalize) else _NO_ONNX_ASR
     runtimes = [part.format(**fields) for part in (_KDCOMPRESS, _SHERPA, onnx_asr)]
@@ -82,16 +84,30 @@ def _about(bundle: Bundle) -> str:
 
 def _variants(bundle: Bundle) -> str:
     rows = [
-        "| variant | file | MB | compared with | KL per frame | same best token | largest difference |",
-        "|---|---|---|---|---|---|---|",
+        "| variant | file | MB | compared with | KL per frame | same best token | words changed "
+        "| largest difference |",
+        "|---|---|---|---|---|---|---|---|",
     ]
+    notes: list[str] = []
     for variant in bundle.variants.values():
         figures: Mapping[str, Any] = bundle.parity[variant.name]
+        words = figures.get("disagreement")
         rows.append(
             f"| {variant.name} | `{variant.file}` | {variant.bytes / 1e6:.2f} | {figures['against']}, "
-            f"{figures['on']} | {figures['kl']:.2g} | {figures['agreement']:.2%} | {figures['max_abs']:.2g} |"
+            f"{figures['on']} | {figures['kl']:.2g} | {figures['agreement']:.2%} | "
+            f"{f'{words:.2%}' if words is not None else ''} | {figures['max_abs']:.2g} |"
         )
-    return "\n".join(rows) + "\n"
+        if domains := figures.get("domains"):
+            notes.append(
+                f"`{variant.file}` has operators of {', '.join(domains)}, which onnxruntime alone has: it "
+                "loads there and in what is built on it (sherpa-onnx, onnx-asr), nowhere else.\n"
+            )
+        if bias := figures.get("blank_bias"):
+            notes.append(
+                f"`{variant.file}`: {bias['value']:+.4g} was added to the blank's logit; its blank rate was "
+                f"{bias['before']['blank_rate']:.2%} before.\n"
+            )
+    return "\n".join([*rows, "", *notes])
 
 
 def _training(bundle: Bundle) -> str:

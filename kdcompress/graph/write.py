@@ -4,10 +4,12 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
 import onnx
 
 from kdcompress.config.deploy import PROFILES, Profile, QuantizePreset
@@ -15,13 +17,12 @@ from kdcompress.errors import ConfigError, ExportError
 from kdcompress.graph.card import model_card
 from kdcompress.graph.contracts import CONTRACTS, metadata, onnx_asr_config, serves_onnx_asr, token_lines
 from kdcompress.graph.listen import features_of
-from kdcompress.graph.parity import check_parity, compare
+from kdcompress.graph.parity import check_parity
 from kdcompress.graph.selftest import write_selftest
 from kdcompress.graph.trace import trace
-from kdcompress.quantize.apply import OpCensus, census
-from kdcompress.quantize.apply import quantize as quantize_graph
 from kdcompress.quantize.plan import PRESETS
-from kdcompress.runtime.bundle import FILE_NAME, FP32, Bundle, Frontend, Variant, file_sha256
+from kdcompress.quantize.variants import Audio, Options, write_variants
+from kdcompress.runtime.bundle import FILE_NAME, FP32, Bundle, Frontend
 from kdcompress.runtime.session import Session
 from kdcompress.students.weights import LoadedStudent, load_student
 
@@ -35,6 +36,7 @@ def export_run(
     profile: Profile = "portable",
     quantize: Sequence[QuantizePreset] = ("int8-dynamic",),
     *,
+    options: Options | None = None,
     audio: Path | None = None,
     overwrite: bool = False,
     on_progress: Progress | None = None,
@@ -45,8 +47,10 @@ def export_run(
         run: a run directory (its best checkpoint is taken) or one checkpoint directory.
         out: the bundle directory; it appears when it is complete.
         quantize: presets, each one more graph beside the fp32 one.
-        audio: folder or manifest to measure the quantized graphs on; transcripts are not read. None measures
-            on rendered sound, which tells a broken graph from a whole one but little about accuracy.
+        options: of quantization: calibration, the budget of `auto`, the blank's bias.
+        audio: folder or manifest to measure the quantized graphs on, and to calibrate and search with;
+            transcripts are not read. None measures on rendered sound, which tells a broken graph from a whole
+            one but little about accuracy.
         overwrite: replace a bundle that is there.
         on_progress: told of each step.
 
@@ -68,6 +72,8 @@ def export_run(
     report("loading the student", 0, steps)
     student = load_student(run)
     tokens = token_lines(student.vocabulary)
+    how = replace(options or Options(), teacher_shift=_teacher_shift(student))
+    how.check(presets, audio=audio is not None)
     features = features_of(audio, student.model.config.normalize)
 
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -86,23 +92,27 @@ def export_run(
 
         report("comparing it with torch", 2, steps)
         blank = student.vocabulary.blank
-        parity: dict[str, Any] = {}
         fp32 = Session(folder / "model.onnx")
-        parity[FP32] = {"against": "torch", "on": "rendered sound"}
-        parity[FP32] |= check_parity(student.model, fp32, blank).to_json()
-        variants = {FP32: _variant(FP32, folder / "model.onnx", census(folder / "model.onnx"))}
+        checked = check_parity(student.model, fp32, blank).to_json()
 
-        for done, name in enumerate(presets, 3):
-            report(f"quantizing: {name}", done, steps)
-            path = folder / f"model.{PRESETS[name].suffix}.onnx"
-            counted = quantize_graph(folder / "model.onnx", name, path)
-            found = compare(fp32, Session(path), features.arrays, blank)
-            parity[name] = {
-                "against": FP32,
-                "on": features.source,
-                "kept": list(counted.kept),
-            } | found.to_json()
-            variants[name] = _variant(name, path, counted)
+        listening = Audio(
+            [
+                dict(zip(contract.inputs, (array.T[None].copy(), np.array([len(array)])), strict=True))
+                for array in features.arrays
+            ],
+            features.source,
+        )
+        made = write_variants(
+            folder / "model.onnx",
+            presets,
+            listening,
+            student.vocabulary,
+            how,
+            on_step=lambda step, done, _: report(step, 3 + done, steps),
+            on_search=report,
+        )
+        about = {"against": "torch", "on": "rendered sound", **checked}
+        parity = {**made.parity, FP32: about | made.parity[FP32]}
 
         report("writing the bundle", steps - 1, steps)
         bundle = Bundle(
@@ -110,9 +120,9 @@ def export_run(
             vocabulary=student.vocabulary,
             frame_shift=student.model.frame_shift,
             subsampling_factor=student.model.factor,
-            variants=variants,
+            variants=made.variants,
             frontend=Frontend(normalize=student.model.config.normalize),
-            provenance=_provenance(run, student),
+            provenance=_provenance(run, student) | ({"auto": made.search} if made.search else {}),
             parity=parity,
             directory=folder,
         )
@@ -168,8 +178,13 @@ def _provenance(run: Path, student: LoadedStudent) -> dict[str, Any]:
     }
 
 
-def _variant(name: str, path: Path, counted: OpCensus) -> Variant:
-    return Variant(name, path.name, file_sha256(path), path.stat().st_size, counted.ops)
+def _teacher_shift(student: LoadedStudent) -> float | None:
+    """Return how much more often than the student the teacher said blank when the checkpoint was validated."""
+    figures = student.record.get("figures")
+    if not isinstance(figures, dict):
+        return None
+    rates = [figures.get(key) for key in ("teacher_blank_rate", "blank_rate")]
+    return rates[0] - rates[1] if all(isinstance(rate, float) for rate in rates) else None
 
 
 def _write(path: Path, text: str) -> None:

@@ -117,9 +117,7 @@ def write_checked(model: onnx.ModelProto, nodes: Plan, out: Path, name: str) -> 
     try:
         onnx.save(model, str(partial))
         counted = census(partial)
-        found, what = (
-            (counted.half, "half-precision") if name == "fp16" else (counted.quantized, "integer")
-        )
+        found, what = (counted.half, "half-precision") if name == "fp16" else (counted.quantized, "integer")
         if found != len(nodes.quantized):
             raise ExportError(
                 f"{name} of {out.name}: {found} nodes have {what} weights where {len(nodes.quantized)} were "
@@ -151,9 +149,7 @@ def _applied(
         make_static(model.graph, {name: seen[name].range(calibration) for name in seen}, nodes.quantized)
         return model
     if how.method == "dynamic":
-        make_dynamic(
-            model.graph, nodes.quantized, per_channel=how.per_channel, reduce_range=how.reduce_range
-        )
+        make_dynamic(model.graph, nodes.quantized, per_channel=how.per_channel, reduce_range=how.reduce_range)
         return model
     raise ConfigError(f"{how.name} is a search for the best of the others, which listens to audio")
 

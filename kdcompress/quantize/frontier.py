@@ -39,7 +39,11 @@ def frontier(outcomes: Sequence[Outcome]) -> list[Outcome]:
 
 
 def describe(
-    found: Search, bench: Workbench, *, passes: int = _PASSES, on_pass: Callable[[int, int], None] | None = None
+    found: Search,
+    bench: Workbench,
+    *,
+    passes: int = _PASSES,
+    on_pass: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Return a search as plain data, with the times of its frontier.
 

@@ -184,7 +184,9 @@ def make_static(
 def affine(low: float, high: float) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
     """Return scale and zero point that map a range, widened to hold zero, onto 0 … 255."""
     low, high = min(low, 0.0), max(high, 0.0)
-    scale = (high - low) / 255 or 1.0
+    scale = (high - low) / 255
+    if scale < np.finfo(np.float32).tiny:  # always zero, or as good as
+        scale = 1.0
     return np.array(scale, np.float32), np.array(round(-low / scale), np.uint8)
 
 

@@ -216,9 +216,7 @@ def _fewest_kept(bench: Workbench, found: Search, base: Assignment, judge: _Judg
     return best
 
 
-def _most_blocks(
-    bench: Workbench, found: Search, best: Outcome, judge: _Judge, tell: "_Teller"
-) -> None:
+def _most_blocks(bench: Workbench, found: Search, best: Outcome, judge: _Judge, tell: "_Teller") -> None:
     """Give the layers that bear it 4-bit weights: as many as the budget allows."""
     start = best.assignment
     costs = bench.alone(start.int8, start, lambda node: tell(f"int4 in {node} alone"), bits=4)

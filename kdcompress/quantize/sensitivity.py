@@ -102,9 +102,7 @@ class Workbench:
         if wish.half:
             small = {*wish.int8, *wish.int4}
             store_half(model.graph, {node.input[1] for node in model.graph.node if node.name in small})
-        make_dynamic(
-            model.graph, wish.int8, per_channel=wish.per_channel, reduce_range=wish.reduce_range
-        )
+        make_dynamic(model.graph, wish.int8, per_channel=wish.per_channel, reduce_range=wish.reduce_range)
         if wish.int4:
             make_blocks(model, wish.int4, _FOUR_BITS.bits, lambda rows: block_size(rows, _FOUR_BITS))
         drop_unread(model.graph)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -50,7 +51,7 @@ class Options:
         """See that what was wished for can be had.
 
         Raises:
-            ConfigError: something listens to audio and there is none, or the teacher's blank rate is not known.
+            ConfigError: something listens and there is no audio, or the teacher's blank rate is not known.
         """
         listeners = [name for name in presets if name in _LISTENERS]
         listeners += [f"--blank-bias {self.blank_bias}"] if self.blank_bias in ("auto", "teacher") else []
@@ -95,16 +96,27 @@ def write_variants(
     vocabulary: Vocabulary,
     options: Options,
     on_step: Progress,
+    on_search: Progress,
 ) -> Variants:
     """Write quantized graphs beside a float one, which may get another bias of its blank.
+
+    Args:
+        fp32: the float graph.
+        presets: what to make of it.
+        audio: what graphs are calibrated, searched and measured on.
+        vocabulary: the output units.
+        options: how.
+        on_step: told of each preset.
+        on_search: told of each measurement of `auto`.
 
     Raises:
         ConfigError: a preset needs what is not there.
         ExportError: the graph cannot be quantized, or the result is not what was planned.
         NumericsError: a quantized graph gives NaN or infinity.
     """
-    reference = _answers(fp32, audio, options)
     made = Variants({}, {FP32: {}})
+    # Nothing to compare: nobody need listen.
+    reference = _answers(fp32, audio, options) if presets or options.blank_bias != "none" else []
     if isinstance(options.blank_bias, float) or options.blank_bias == "teacher":
         value, about = _bias_of_float(reference, vocabulary, options)
         before = reference
@@ -118,11 +130,9 @@ def write_variants(
         on_step(f"quantizing: {name}", done, len(presets))
         path = fp32.with_name(f"model.{PRESETS[name].suffix}.onnx")
         if name == "auto":
-            counted, made.search = _search(fp32, path, audio, vocabulary, options, on_step)
+            counted, made.search = _search(fp32, path, audio, vocabulary, options, on_search)
         else:
-            counted = quantize(
-                fp32, name, path, feeds=audio.feeds, calibration=options.calibration
-            )
+            counted = quantize(fp32, name, path, feeds=audio.feeds, calibration=options.calibration)
         if counted is None:
             continue
         answers = _answers(path, audio, options)
@@ -152,7 +162,7 @@ def write_variants(
 
 
 def _search(
-    fp32: Path, out: Path, audio: Audio, vocabulary: Vocabulary, options: Options, on_step: Progress
+    fp32: Path, out: Path, audio: Audio, vocabulary: Vocabulary, options: Options, on_search: Progress
 ) -> tuple[OpCensus | None, dict[str, Any]]:
     found, bench = search(
         onnx.load(str(fp32)),
@@ -160,15 +170,14 @@ def _search(
         vocabulary,
         options.budget,
         threads=options.threads,
-        on_progress=lambda what, done, total: on_step(f"auto: {what}", done, total),
+        on_progress=lambda what, done, total: on_search(f"auto: {what}", done, total),
     )
     told = describe(
-        found, bench, on_pass=lambda done, total: on_step("auto: timing the frontier", done, total)
+        found, bench, on_pass=lambda done, total: on_search("auto: timing the frontier", done, total)
     )
-    try:
+    # Without matplotlib (of the train extra) the figures are in bundle.json all the same.
+    with suppress(ImportError):
         plot_search(told, out.with_name(SEARCH_PLOT))
-    except ImportError:
-        pass  # the figures are in bundle.json; matplotlib comes with the train extra
     if found.chosen is None:
         return None, told
     wish = found.chosen.assignment
