@@ -20,9 +20,8 @@ QUANTIZE_PRESETS: tuple[QuantizePreset, ...] = (
     "fp16",
     "auto",
 )
-# What is fastest there and still small, by measurement (contracts of export/README.md): dynamic int8 wherever
-# bytes are multiplied in hardware; 7-bit weights where pairs of 8-bit products saturate; no CUDA kernels
-# exist for dynamic int8, so half precision there.
+# What is fastest there and still small: dynamic int8 wherever bytes are multiplied in hardware, 7-bit weights
+# where pairs of 8-bit products saturate, half precision where dynamic int8 has no kernels.
 HARDWARE: dict[Hardware, QuantizePreset] = {
     "cpu-vnni": "int8-dynamic",
     "cpu-avx2": "int8-reduced",

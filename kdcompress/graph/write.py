@@ -18,6 +18,7 @@ from kdcompress.graph.card import model_card
 from kdcompress.graph.contracts import CONTRACTS, metadata, onnx_asr_config, serves_onnx_asr, token_lines
 from kdcompress.graph.listen import features_of
 from kdcompress.graph.parity import check_parity
+from kdcompress.graph.search_plot import plot_search
 from kdcompress.graph.selftest import write_selftest
 from kdcompress.graph.trace import trace
 from kdcompress.quantize.plan import PRESETS
@@ -111,6 +112,8 @@ def export_run(
             on_step=lambda step, done, _: report(step, 3 + done, steps),
             on_search=report,
         )
+        if made.search:
+            plot_search(made.search, folder / "auto.png")
         about = {"against": "torch", "on": "rendered sound", **checked}
         parity = {**made.parity, FP32: about | made.parity[FP32]}
 
@@ -179,7 +182,7 @@ def _provenance(run: Path, student: LoadedStudent) -> dict[str, Any]:
 
 
 def _teacher_shift(student: LoadedStudent) -> float | None:
-    """Return how much more often than the student the teacher said blank when the checkpoint was validated."""
+    """Return by how much the teacher's blank rate was above the student's in validation."""
     figures = student.record.get("figures")
     if not isinstance(figures, dict):
         return None

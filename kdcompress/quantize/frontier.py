@@ -1,9 +1,8 @@
-"""Bytes, time and KL of what a search tried: timed fairly, and drawn (matplotlib, without a display)."""
+"""Bytes, time and KL of what a search tried: the best of each, fairly timed."""
 
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -105,33 +104,3 @@ def _some(feeds: Sequence[Feed]) -> list[Feed]:
         if values >= _SECONDS * _FRAMES_PER_SECOND * 80:
             break
     return some
-
-
-def plot_search(search: dict[str, Any], path: Path) -> None:
-    """Draw bytes against KL of everything that was tried, with the budget and the choice."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.5, 4.5), layout="constrained")
-    axes = figure.add_subplot()
-    floor = min((entry["kl"] for entry in search["tried"] if entry["kl"] > 0), default=1e-6) / 2
-    for entry in search["tried"]:
-        time_ = entry.get("time")
-        colour = "tab:blue" if entry["within_budget"] else "tab:red"
-        kl = max(entry["kl"], floor)
-        axes.plot(entry["bytes"] / 1e6, kl, "o" if time_ else ".", color=colour, markersize=7 if time_ else 5)
-        if entry["name"] == search["chosen"]:
-            axes.plot(entry["bytes"] / 1e6, kl, "o", color="black", markersize=14, fillstyle="none")
-        label = entry["name"] if not time_ else f"{entry['name']}: {time_['median']:.2f} of the time"
-        axes.annotate(
-            label, (entry["bytes"] / 1e6, kl), fontsize=6, xytext=(5, 2), textcoords="offset points"
-        )
-    budget = search["budget"]["max_kl"]
-    if budget > 0:
-        axes.axhline(budget, color="tab:red", linewidth=1, linestyle="--")
-    axes.set_yscale("log")
-    axes.margins(x=0.25)
-    axes.grid(alpha=0.3)
-    axes.set_xlabel(f"MB (fp32: {search['fp32_bytes'] / 1e6:.2f})")
-    axes.set_ylabel("KL to fp32 [nats per frame]; dashed: budget")
-    axes.set_title("Mixtures of precisions; red: over budget, ringed: chosen", fontsize=10)
-    figure.savefig(path, dpi=150)

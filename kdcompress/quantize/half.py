@@ -5,8 +5,8 @@ import logging
 import onnx
 from onnx import helper
 
-# Half precision ends at 65504 and has 11 bits. Log-probabilities and what they come from stay float, and so do
-# angles: position 2049 is no half-precision number.
+# Half precision ends at 65504 and has 11 bits. Log-probabilities stay float, and so do angles: there is no
+# position 2049 in half precision.
 _FLOAT_OPS = ("LogSoftmax", "Sin", "Cos", "Range")
 
 

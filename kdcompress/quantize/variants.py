@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -13,7 +12,7 @@ from kdcompress.config.deploy import Calibration, QuantizePreset
 from kdcompress.errors import ConfigError
 from kdcompress.quantize.apply import OpCensus, census, quantize, write_checked
 from kdcompress.quantize.blank_bias import blank_rate, fit_blank_bias, fold_blank_bias
-from kdcompress.quantize.frontier import describe, plot_search
+from kdcompress.quantize.frontier import describe
 from kdcompress.quantize.plan import PRESETS, Plan
 from kdcompress.quantize.search import Budget, search
 from kdcompress.runtime.bundle import FP32, Variant, file_sha256
@@ -25,7 +24,6 @@ Progress: TypeAlias = Callable[[str, int, int], None]
 BlankBias: TypeAlias = float | Literal["none", "auto", "teacher"]
 """What is added to the blank's logit [nats]; `auto` repairs quantized graphs, `teacher` the float one too."""
 
-SEARCH_PLOT = "auto.png"
 _LISTENERS = frozenset({"int8-static", "auto"})
 
 
@@ -175,9 +173,6 @@ def _search(
     told = describe(
         found, bench, on_pass=lambda done, total: on_search("auto: timing the frontier", done, total)
     )
-    # Without matplotlib (of the train extra) the figures are in bundle.json all the same.
-    with suppress(ImportError):
-        plot_search(told, out.with_name(SEARCH_PLOT))
     if found.chosen is None:
         return None, told
     wish = found.chosen.assignment

@@ -116,7 +116,7 @@ def test_auto_without_a_way_leaves_fp32(write: Write, tmp_path: Path) -> None:
     assert list(made.variants) == ["fp32"]
     assert made.search is not None
     assert made.search["chosen"] is None
-    assert {path.name for path in tmp_path.iterdir()} == {"model.onnx", "auto.png"}
+    assert {path.name for path in tmp_path.iterdir()} == {"model.onnx"}
 
 
 def test_auto_writes_what_it_chose(write: Write) -> None:
