@@ -20,7 +20,7 @@ def transcribe(
         bool, typer.Option("--json", help="One JSON object per file, with times of words and tokens.")
     ] = False,
     variant: Annotated[
-        str | None, typer.Option(help="fp32, int8-dynamic, …; int8-dynamic where the bundle has it.")
+        str | None, typer.Option(help="fp32, int8-dynamic, …; auto or int8-dynamic where the bundle has it.")
     ] = None,
     provider: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where the model runs.")] = "cpu",
     threads: Annotated[

@@ -29,8 +29,9 @@ def presets_of(names: list[str] | None) -> tuple[QuantizePreset, ...]:
 
 def blank_bias_of(text: str) -> "BlankBias":
     """Return what `--blank-bias` says."""
-    if text == "none" or text == "auto" or text == "teacher":
-        return text
+    match text:
+        case "none" | "auto" | "teacher":
+            return text
     try:
         value = float(text)
     except ValueError:
@@ -62,7 +63,7 @@ def render_variants(bundle: "Bundle") -> None:
             f"{variant.bytes / 1e6:.2f}",
             f"{figures['kl']:.2g}",
             f"{figures['agreement']:.2%}",
-            f"{figures['disagreement']:.2%}" if "disagreement" in figures else "",
+            f"{figures['disagreement']:.2%}" if figures.get("words") else "",
             str(figures.get("deletions", "")),
             str(figures.get("insertions", "")),
             f"{figures['blank_rate']:.1%}",

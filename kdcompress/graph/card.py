@@ -91,7 +91,7 @@ def _variants(bundle: Bundle) -> str:
     notes: list[str] = []
     for variant in bundle.variants.values():
         figures: Mapping[str, Any] = bundle.parity[variant.name]
-        words = figures.get("disagreement")
+        words = figures["disagreement"] if figures.get("words") else None
         rows.append(
             f"| {variant.name} | `{variant.file}` | {variant.bytes / 1e6:.2f} | {figures['against']}, "
             f"{figures['on']} | {figures['kl']:.2g} | {figures['agreement']:.2%} | "

@@ -186,8 +186,8 @@ def _teacher_shift(student: LoadedStudent) -> float | None:
     figures = student.record.get("figures")
     if not isinstance(figures, dict):
         return None
-    rates = [figures.get(key) for key in ("teacher_blank_rate", "blank_rate")]
-    return rates[0] - rates[1] if all(isinstance(rate, float) for rate in rates) else None
+    teacher, own = (figures.get(key) for key in ("teacher_blank_rate", "blank_rate"))
+    return teacher - own if isinstance(teacher, float) and isinstance(own, float) else None
 
 
 def _write(path: Path, text: str) -> None:

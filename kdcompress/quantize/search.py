@@ -22,6 +22,7 @@ from kdcompress.text.vocabulary import Vocabulary
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Called before each measurement with what is measured, how many are done and about how many there are."""
 
+_OUTLYING = 10.0  # times the median cost: such a layer is tried smoothed, and the costliest quarter anyway
 _WORTH_SMOOTHING = 0.7  # of the cost of a layer that is left after smoothing what it reads
 
 
@@ -30,12 +31,12 @@ class Budget:
     """How far a quantized graph may be from the float one, and what to save within that.
 
     The defaults come from what they mean for the word error rate. Disagreement is the word error rate against
-    the float graph's own transcripts, and the true rate cannot move by more; since changed words are mostly
-    those that were wrong or doubtful already, it moves by a small part of it, and by chance in either
-    direction: 1 % of words changed is about 0.1 point. It is counted in words, of which a few minutes of
-    speech have a few hundred, so one word weighs a third of a percent and a tighter limit would be decided
-    by chance. KL sees every frame and is the finer judge: int8 files of healthy students are at 0.0001 to
-    0.0003 nats a frame, 4-bit ones, which change several words in a hundred, at 0.001 to 0.01.
+    the float graph's own transcripts, and the true rate cannot move by more; since the words that change are
+    mostly those that were wrong or doubtful already, and change in either direction, it moves by a small part
+    of it. It is counted in words, of which a few minutes of speech have a few hundred: one word weighs a third
+    of a percent, so that a tighter limit than 1 % would be decided by chance. KL sees every frame and is the
+    finer judge: int8 files of healthy students are at 0.0001 to 0.0003 nats a frame, 4-bit ones, which change
+    several words in a hundred, at 0.001 to 0.01.
 
     Attributes:
         max_kl: mean over frames of KL(fp32 ‖ quantized) [nats].
@@ -167,8 +168,10 @@ def _smoothed(
     bench: Workbench, found: Search, base: Assignment, judge: _Judge, tell: "_Teller"
 ) -> Assignment:
     """Add the smoothing that helps the layers which cost the most, if it helps the whole graph."""
-    count = -(-len(found.costs) // 4)
-    worst = sorted(found.costs, key=lambda node: -found.costs[node])[:count]
+    ranked = sorted(found.costs, key=lambda node: (-found.costs[node], node))
+    outlying = _OUTLYING * found.costs[ranked[len(ranked) // 2]]
+    count = max(-(-len(ranked) // 4), sum(cost > outlying for cost in found.costs.values()))
+    worst = ranked[:count]
     sources = {node.name: node.input[0] for node in bench.model.graph.node if node.name in set(worst)}
     seen = observe(bench.model, sorted(set(sources.values())), bench.feeds)
     bench.channels.update({name: activation.channels for name, activation in seen.items()})
@@ -202,8 +205,9 @@ def _fewest_kept(bench: Workbench, found: Search, base: Assignment, judge: _Judg
 
     low, high, best = -1, 0, kept(0)
     while not found.budget.allows(best):
-        low, high = high, max(1, 2 * high)
-        if high >= len(ranked):
+        # One layer at least is quantized, or nothing was saved by it.
+        low, high = high, min(max(1, 2 * high), len(ranked) - 1)
+        if low == high:
             return None
         best = kept(high)
     while high - low > 1:

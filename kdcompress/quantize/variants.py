@@ -51,7 +51,7 @@ class Options:
         Raises:
             ConfigError: something listens and there is no audio, or the teacher's blank rate is not known.
         """
-        listeners = [name for name in presets if name in _LISTENERS]
+        listeners: list[str] = [name for name in presets if name in _LISTENERS]
         listeners += [f"--blank-bias {self.blank_bias}"] if self.blank_bias in ("auto", "teacher") else []
         if listeners and not audio:
             raise ConfigError(f"{listeners[0]} listens to audio, transcripts are not read: give --audio")

@@ -1,3 +1,4 @@
+import inspect
 import signal
 import subprocess
 import sys
@@ -152,3 +153,13 @@ def test_what_listens_wants_audio(run: Run, tiny_checkpoint: Path, tmp_path: Pat
     assert code == 2
     assert "much" in err
     assert not (tmp_path / "mine").exists()
+
+
+def test_the_budget_of_the_command_is_that_of_the_library() -> None:
+    from kdcompress.cli.export import export
+    from kdcompress.quantize.search import Budget
+    from kdcompress.quantize.variants import Options
+
+    defaults = {name: parameter.default for name, parameter in inspect.signature(export).parameters.items()}
+    assert Budget() == Budget(*(defaults[key] for key in ("max_kl", "max_disagreement", "prefer")))
+    assert (Options().calibration, Options().blank_bias) == (defaults["calibration"], defaults["blank_bias"])
