@@ -33,9 +33,9 @@ class Budget:
     The defaults come from what they mean for the word error rate. Disagreement is the word error rate against
     the float graph's own transcripts, and the true rate cannot move by more; since the words that change are
     mostly those that were wrong or doubtful already, and change in either direction, it moves by a small part
-    of it. It is counted in words, of which a few minutes of speech have a few hundred: one word weighs a third
-    of a percent, so that a tighter limit than 1 % would be decided by chance. KL sees every frame and is the
-    finer judge: int8 files of healthy students are at 0.0001 to 0.0003 nats a frame, 4-bit ones, which change
+    of it. It is counted in words, of which a few minutes of speech have a few hundred: one word weighs a
+    third of a percent, so that a limit tighter than 1 % would be decided by chance. KL sees every frame and is
+    the finer judge: int8 files of healthy students are at 0.0001 to 0.0003 nats a frame, 4-bit ones, which change
     several words in a hundred, at 0.001 to 0.01.
 
     Attributes:
