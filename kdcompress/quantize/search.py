@@ -30,13 +30,13 @@ _WORTH_SMOOTHING = 0.7  # of the cost of a layer that is left after smoothing wh
 class Budget:
     """How far a quantized graph may be from the float one, and what to save within that.
 
-    The defaults come from what they mean for the word error rate. Disagreement is the word error rate against
-    the float graph's own transcripts, and the true rate cannot move by more; since the words that change are
-    mostly those that were wrong or doubtful already, and change in either direction, it moves by a small part
-    of it. It is counted in words, of which a few minutes of speech have a few hundred: one word weighs a
-    third of a percent, so that a limit tighter than 1 % would be decided by chance. KL sees every frame and is
-    the finer judge: int8 files of healthy students are at 0.0001 to 0.0003 nats a frame, 4-bit ones, which change
-    several words in a hundred, at 0.001 to 0.01.
+    The defaults come from what they mean for the word error rate. Disagreement is the word error rate
+    against the float graph's own transcripts, and the true rate cannot move by more; since the words that
+    change are mostly those that were wrong or doubtful already, and change in either direction, it moves by
+    a small part of it. It is counted in words, of which a few minutes of speech have a few hundred: one
+    word weighs a third of a percent, so that a limit tighter than 1 % would be decided by chance. KL sees
+    every frame and is the finer judge: int8 files of healthy students are at 0.0001 to 0.0003 nats a frame,
+    4-bit ones, which change several words in a hundred, at 0.001 to 0.01.
 
     Attributes:
         max_kl: mean over frames of KL(fp32 ‖ quantized) [nats].
