@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from kdcompress.quantize.frontier import describe, frontier
 from kdcompress.quantize.search import Budget, Search, search
 from kdcompress.quantize.sensitivity import Assignment, Workbench
 from kdcompress.runtime.bundle import open_bundle
-from kdcompress.runtime.compare import Feed
+from kdcompress.runtime.compare import Feed, TextDifference
 from kdcompress.text.vocabulary import Vocabulary
 
 from .conftest import plant_outlier
@@ -130,6 +131,17 @@ def test_the_frontier_is_what_no_other_beats(
     times = {entry["name"]: entry.get("time") for entry in told["tried"]}
     assert times["worse"] is None
     assert times["all"]["low"] <= times["all"]["median"] <= times["all"]["high"]
+
+
+def test_the_budget_counts_frames_and_words(
+    model: onnx.ModelProto, speech: list[Feed], vocabulary: Vocabulary
+) -> None:
+    outcome = Workbench(model, speech, vocabulary, 1).judge("float", Assignment())
+    changed = replace(outcome, text=TextDifference(100, 0, 1, 1))
+    assert Budget(1.0, 0.02).allows(changed)
+    assert not Budget(1.0, 0.019).allows(changed)
+    assert not Budget(outcome.kl / 2, 1.0).allows(outcome)
+    assert Budget(outcome.kl, 0.0).allows(outcome)
 
 
 def test_silence_is_refused(model: onnx.ModelProto, vocabulary: Vocabulary) -> None:
