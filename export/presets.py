@@ -105,7 +105,9 @@ def _exported(arguments: argparse.Namespace, tell: Any) -> "Bundle":
         arguments.bundle,
         quantize=arguments.preset or QUANTIZE_PRESETS,
         options=Options(
-            budget=Budget(prefer=arguments.prefer), blank_bias=arguments.blank_bias, threads=None
+            budget=Budget(arguments.max_kl, arguments.max_disagreement, arguments.prefer),
+            blank_bias=arguments.blank_bias,
+            threads=None,
         ),
         audio=arguments.audio,
         overwrite=True,
@@ -246,6 +248,8 @@ def main() -> None:
     measuring.add_argument("--out", type=Path, required=True, help="the JSON file to write")
     measuring.add_argument("--preset", action="append", help="only this one; repeatable")
     measuring.add_argument("--prefer", choices=("speed", "size"), default="speed", help="of auto")
+    measuring.add_argument("--max-kl", type=float, default=0.001, help="of auto")
+    measuring.add_argument("--max-disagreement", type=float, default=0.01, help="of auto")
     measuring.add_argument("--blank-bias", choices=("none", "auto", "teacher"), default="none")
     measuring.add_argument("--limit", type=int, help="only the first N utterances")
     measuring.add_argument("--repeats", type=int, default=5, help="timed passes")

@@ -40,7 +40,8 @@ class Budget:
 
     Attributes:
         max_kl: mean over frames of KL(fp32 ‖ quantized) [nats].
-        max_disagreement: word error rate against the fp32 graph's transcripts.
+        max_disagreement: word error rate against the fp32 graph's transcripts. One word is always allowed,
+            unless this is 0: with less than a hundred words 1 % would mean none at all.
         prefer: `speed` takes the graph with the most weights in integer products, and of those the closest
             one; `size` the one of fewest bytes, which may hold 4-bit weights and so need onnxruntime.
     """
@@ -56,7 +57,9 @@ class Budget:
 
     def allows(self, outcome: Outcome) -> bool:
         """Tell whether an outcome keeps to the budget."""
-        return outcome.kl <= self.max_kl and outcome.text.disagreement <= self.max_disagreement
+        text = outcome.text
+        allowed = max(1.0, self.max_disagreement * text.words) if self.max_disagreement else 0.0
+        return outcome.kl <= self.max_kl and text.errors <= allowed
 
     def order(self, outcome: Outcome) -> tuple[float, float, str]:
         """Return what the best outcome has the least of."""

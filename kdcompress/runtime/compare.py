@@ -63,13 +63,18 @@ class TextDifference:
     insertions: int
 
     @property
+    def errors(self) -> int:
+        """Edits that turn one into the other."""
+        return self.substitutions + self.deletions + self.insertions
+
+    @property
     def disagreement(self) -> float:
         """Word error rate against the reference model.
 
         No word error rate against the truth can differ by more, relative to the same number of words: the
         edit distance obeys the triangle inequality.
         """
-        return (self.substitutions + self.deletions + self.insertions) / max(self.words, 1)
+        return self.errors / max(self.words, 1)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data for bundle.json."""

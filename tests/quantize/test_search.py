@@ -140,6 +140,10 @@ def test_the_budget_counts_frames_and_words(
     changed = replace(outcome, text=TextDifference(100, 0, 1, 1))
     assert Budget(1.0, 0.02).allows(changed)
     assert not Budget(1.0, 0.019).allows(changed)
+    # One word of fifty is more than 1 %, but there is nothing between it and none.
+    assert Budget(1.0, 0.01).allows(replace(outcome, text=TextDifference(50, 1, 0, 0)))
+    assert not Budget(1.0, 0.01).allows(replace(outcome, text=TextDifference(50, 1, 1, 0)))
+    assert not Budget(1.0, 0.0).allows(replace(outcome, text=TextDifference(50, 1, 0, 0)))
     assert not Budget(outcome.kl / 2, 1.0).allows(outcome)
     assert Budget(outcome.kl, 0.0).allows(outcome)
 
