@@ -1,7 +1,7 @@
 """Measure what each quantization preset makes of a student, and write the tables of export/README.md.
 
     python export/presets.py measure runs/mine --manifest test.jsonl --audio dev/ --bundle bundles/mine \\
-        --out export/results/mine.json
+        --out export/results/presets/mine.json
     python export/presets.py render              rewrite what stands between the markers of the README
     python export/presets.py render --check      exit 1 if the README is not what the results say
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from kdcompress.runtime.compare import FloatArray
 
 HERE = Path(__file__).resolve().parent
-README, RESULTS = HERE / "README.md", HERE / "results"
+README, RESULTS = HERE / "README.md", HERE / "results" / "presets"
 BEGIN, END = "<!-- presets: written by export/presets.py -->", "<!-- end of presets -->"
 HEADINGS = (
     "preset", "MB", "of fp32", "time / fp32 (min–max)", "KL per frame", "same token %", "words changed %",

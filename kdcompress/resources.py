@@ -55,3 +55,28 @@ def recipe_name(path: Path) -> str:
     except ValueError:
         return str(path)
     return parts[0] if len(parts) == 2 and parts[0] == parts[1] else "/".join(parts)
+
+
+def profile_path(name: str) -> Path:
+    """Return the file of an export profile given by path (`my/profile.yaml`) or by name (`portable`).
+
+    Raises:
+        ConfigError: there is no such profile; lists those that exist.
+    """
+    given = Path(name)
+    if given.suffix in {".yaml", ".yml"}:
+        return given
+    known = profile_files()
+    if name not in known:
+        raise ConfigError(f"no profile {name!r} and no such file; there are {', '.join(known)}")
+    return known[name]
+
+
+def profile_files() -> dict[str, Path]:
+    """Return every shipped export profile by name."""
+    return {path.stem: path for path in sorted((resource_dir("export") / "profiles").glob("*.yaml"))}
+
+
+def consumer_path(program: str) -> Path:
+    """Return where the smallest program for a runtime is."""
+    return resource_dir("export") / "consumers" / program

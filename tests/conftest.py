@@ -134,11 +134,8 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
     return place
 
 
-@pytest.fixture(scope="session")
-def tiny_checkpoint(
-    tmp_path_factory: pytest.TempPathFactory, say: Callable[[str], npt.NDArray[np.float32]]
-) -> Path:
-    """Return the checkpoint of a student of 30 k parameters that has learned the tones of TONES; read only.
+def learn_tones(folder: Path, say: Callable[[str], npt.NDArray[np.float32]], **knobs: str) -> None:
+    """Train a student of 30 k parameters on the tones of TONES and write its checkpoint.
 
     Its blank is in the middle of the vocabulary, and it has a token that prints nothing.
     """
@@ -152,35 +149,39 @@ def tiny_checkpoint(
 
     vocabulary = Vocabulary(("|", "a", "<pad>", "b", "c", "</s>"), 2, "|", frozenset({5}))
     spoken = np.array([0, 1, 3, 4])
+    generator = np.random.default_rng(0)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        small = {"width": 32, "layers": 1, "heads": 2, "feed_forward": 2, "kernel": 5, "stem_channels": 4}
+        config = StudentConfig.model_validate({**small, "frame_shift_ms": 40, "dropout": 0, **knobs})
+        student = CtcStudent(config, len(vocabulary))
+        optimizer = torch.optim.AdamW(student.parameters(), lr=6e-3)
+        for _ in range(90):
+            ids = generator.choice(spoken, (6, generator.integers(2, 5)))
+            sounds = np.stack([say("".join(vocabulary.tokens[i] for i in row)) for row in ids])
+            sounds *= generator.uniform(0.3, 2.0, (len(ids), 1))
+            noise = generator.standard_normal(sounds.shape)
+            sounds += 10 ** generator.uniform(-5, -2.5, (len(ids), 1)) * noise
+            waveforms = torch.from_numpy(sounds.astype(np.float32))
+            log_probs, _ = student(waveforms, torch.full((len(ids),), waveforms.shape[1]))
+            # 0.2 s are five frames: each tone starts ten frames after the last, the first at frame 5.
+            targets = torch.full(log_probs.shape[:2], vocabulary.blank)
+            for position, column in enumerate(torch.from_numpy(ids).T):
+                targets[:, 10 * position + 6 : 10 * position + 9] = column[:, None]
+            loss = functional.nll_loss(log_probs.flatten(0, 1), targets.flatten())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    record = {"step": 90, "teacher": None, "figures": {"loss": loss.item()}}
+    save_student(folder, student, vocabulary, record)
 
-    def make(folder: Path) -> None:
-        generator = np.random.default_rng(0)
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            small = {"width": 32, "layers": 1, "heads": 2, "feed_forward": 2, "kernel": 5, "stem_channels": 4}
-            config = StudentConfig(**small, frame_shift_ms=40, dropout=0)
-            student = CtcStudent(config, len(vocabulary))
-            optimizer = torch.optim.AdamW(student.parameters(), lr=6e-3)
-            for _ in range(90):
-                ids = generator.choice(spoken, (6, generator.integers(2, 5)))
-                sounds = np.stack([say("".join(vocabulary.tokens[i] for i in row)) for row in ids])
-                sounds *= generator.uniform(0.3, 2.0, (len(ids), 1))
-                noise = generator.standard_normal(sounds.shape)
-                sounds += 10 ** generator.uniform(-5, -2.5, (len(ids), 1)) * noise
-                waveforms = torch.from_numpy(sounds.astype(np.float32))
-                log_probs, _ = student(waveforms, torch.full((len(ids),), waveforms.shape[1]))
-                # 0.2 s are five frames: each tone starts ten frames after the last, the first at frame 5.
-                targets = torch.full(log_probs.shape[:2], vocabulary.blank)
-                for position, column in enumerate(torch.from_numpy(ids).T):
-                    targets[:, 10 * position + 6 : 10 * position + 9] = column[:, None]
-                loss = functional.nll_loss(log_probs.flatten(0, 1), targets.flatten())
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-        record = {"step": 90, "teacher": None, "figures": {"loss": loss.item()}}
-        save_student(folder, student, vocabulary, record)
 
-    return made_once(tmp_path_factory, "tiny-checkpoint", make)
+@pytest.fixture(scope="session")
+def tiny_checkpoint(
+    tmp_path_factory: pytest.TempPathFactory, say: Callable[[str], npt.NDArray[np.float32]]
+) -> Path:
+    """Return the checkpoint of a student that has learned the tones of TONES; read only."""
+    return made_once(tmp_path_factory, "tiny-checkpoint", lambda folder: learn_tones(folder, say))
 
 
 @pytest.fixture(scope="session")
@@ -193,3 +194,37 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path)
         export_run(tiny_checkpoint, folder)
 
     return made_once(tmp_path_factory, "tiny-bundle", make)
+
+
+@pytest.fixture(scope="session")
+def waveform_bundle(
+    tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path, tiny_bundle: Path
+) -> Path:
+    """Return the bundle of `tiny_checkpoint` in the profile `waveform`; read only."""
+    import onnx
+
+    from kdcompress.graph import write
+
+    def make(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            # What is in front of the student is put there afterwards; tracing it again would take seconds.
+            patch.setattr(write, "trace", lambda *_: onnx.load(str(tiny_bundle / "model.onnx")))
+            write.export_run(tiny_checkpoint, folder, "waveform")
+
+    return made_once(tmp_path_factory, "waveform-bundle", make)
+
+
+@pytest.fixture(scope="session")
+def kaldi_bundle(
+    tmp_path_factory: pytest.TempPathFactory, say: Callable[[str], npt.NDArray[np.float32]]
+) -> Path:
+    """Return the bundle of a student of Kaldi's features in the profile `kaldi`; read only."""
+
+    def make(folder: Path) -> None:
+        from kdcompress.graph.write import export_run
+
+        checkpoint = folder.with_name("kaldi-checkpoint")
+        learn_tones(checkpoint, say, frontend="kaldi")
+        export_run(checkpoint, folder, "kaldi")
+
+    return made_once(tmp_path_factory, "kaldi-bundle", make)

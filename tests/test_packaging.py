@@ -71,7 +71,8 @@ def imported(*rooms: str) -> set[str]:
     names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     names |= {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}
     packages = {name.partition(".")[0] for name in names} - sys.stdlib_module_names - {"kdcompress"}
-    return {{"yaml": "pyyaml"}.get(name, name).replace("_", "-") for name in packages}
+    known = {"yaml": "pyyaml", "flashlight": "flashlight-text"}
+    return {known.get(name, name).replace("_", "-") for name in packages}
 
 
 def required(metadata: Message, *extras: str) -> set[str]:
@@ -82,8 +83,10 @@ def required(metadata: Message, *extras: str) -> set[str]:
 
 def test_what_is_imported_is_asked_for(metadata: Message) -> None:
     base = required(metadata)
-    assert imported("config", "audio", "text", "runtime", "quantize", "bench", "cli") <= base
-    assert imported(".") <= base | required(metadata, "train")
+    assert imported("config", "audio", "text", "runtime", "quantize", "bench", "cli") <= base | required(
+        metadata, "lm"
+    )
+    assert imported(".") <= base | required(metadata, "train") | required(metadata, "lm")
 
 
 def test_what_is_asked_for_is_imported(metadata: Message) -> None:
@@ -107,7 +110,10 @@ def test_wheel_holds_the_package_the_recipes_and_the_demo_but_no_tests(wheel: Pa
     recipes = {path.relative_to(ROOT).as_posix() for path in recipe_files()}
     assert recipes | {"recipes/README.md", "recipes/demo/test.jsonl"} <= shipped
     assert any(name.startswith("recipes/demo/audio/train/") for name in shipped)
-    assert any(name.startswith("export/") for name in shipped)
+    assert {f"export/profiles/{name}.yaml" for name in ("portable", "waveform", "kaldi")} <= shipped
+    assert {
+        f"export/consumers/{path.name}" for path in (ROOT / "export" / "consumers").glob("*.py")
+    } <= shipped
 
 
 def test_wheel_is_small_enough_to_install_everywhere(wheel: Path) -> None:
@@ -119,6 +125,20 @@ def test_installed_command_finds_its_recipes_from_another_folder(installed: Path
     done = without_torch(installed, code, tmp_path)
     assert done.stderr == ""
     assert [line.split()[0] for line in done.stdout.splitlines()] == [recipe_name(p) for p in recipe_files()]
+
+
+def test_installed_profiles_are_found_and_read(installed: Path, tmp_path: Path) -> None:
+    code = (
+        "from kdcompress.graph.contracts import open_profile\n"
+        "from kdcompress.resources import consumer_path, profile_files\n"
+        "import kdcompress.graph.verify  # a bundle is verified where there is no torch\n"
+        "for name in profile_files():\n"
+        "    print(name, *(consumer_path(c.program).is_file() for c in open_profile(name).consumers))\n"
+    )
+    done = without_torch(installed, code, tmp_path)
+    assert done.stderr == ""
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["kaldi", "portable", "waveform"]
+    assert "False" not in done.stdout
 
 
 def test_the_torch_free_half_imports_without_torch(installed: Path, tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ parser.add_argument("files", nargs="*", type=Path)
 parser.add_argument(
     "--manifest", type=Path, help="JSON lines with audio_filepath, and perhaps offset, duration"
 )
-parser.add_argument("--int8", action="store_true", help="model.int8.onnx instead of model.onnx")
+parser.add_argument("--precision", help="int8 for model.int8.onnx; model.onnx unless given")
+parser.add_argument("--int8", action="store_const", const="int8", dest="precision")
 parser.add_argument("--batch", type=int, default=1, help="files of one rate recognised together")
 args = parser.parse_intermixed_args()
 
@@ -25,7 +26,7 @@ if args.manifest:
     lines = args.manifest.read_text(encoding="utf-8").splitlines()
     entries += [(args.manifest.parent, json.loads(line)) for line in lines if line.strip()]
 
-model = onnx_asr.load_model("nemo-conformer-ctc", args.bundle, quantization="int8" if args.int8 else None)
+model = onnx_asr.load_model("nemo-conformer-ctc", args.bundle, quantization=args.precision)
 
 for first in range(0, len(entries), args.batch):
     group = entries[first : first + args.batch]

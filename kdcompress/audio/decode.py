@@ -27,6 +27,10 @@ _TOLERANCE = 0.05
 _WAV_TRIMMED = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE)
 _PIPE_SIZE = 2**31 - 4096
 
+# An MP3 frame borrows bits from those before it, which a seek does not fetch (and soundfile seeks after every
+# read): so many samples are decoded before what is wanted, and dropped.
+_MP3_RUN_UP = 10 * 1152
+
 # libsndfile's stand-in for "the header does not say" is 2^63 - 1; no file holds a tenth of that.
 _UNKNOWN_LENGTH = 2**60
 
@@ -79,9 +83,7 @@ def read_audio(
         stop = round((start + stretch) * rate)
         wanted = max(min(stop, file.frames) - first, 1)
         try:
-            if first:
-                file.seek(first)
-            samples = file.read(wanted, dtype="float32", always_2d=True)
+            samples = _read(file, first, wanted)
         except soundfile.LibsndfileError as error:
             raise AudioError(
                 f"{path} is damaged or cut short ({_reason(error)}): its header promises {length:.3f} s"
@@ -106,6 +108,55 @@ def read_audio(
     return np.ascontiguousarray(mono, dtype=np.float32)
 
 
+def read_blocks(path: Path, seconds: float = 10.0) -> Iterator[npt.NDArray[np.float32]]:
+    """Decode an audio file piece by piece into what `read_audio` gives at once, in memory for one piece.
+
+    Args:
+        path: as for `read_audio`.
+        seconds: that are decoded at a time; a piece is about that long.
+
+    Yields:
+        Pieces of the waveform [S] float32, mono, 16 kHz; none is empty.
+
+    Raises:
+        AudioError: as for `read_audio`, once the reader gets there.
+    """
+    with _opened(path) as file:
+        rate, read = file.samplerate, 0
+        resampler = None
+        if rate != SAMPLE_RATE:
+            resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
+        size = max(round(seconds * rate), 1)
+        slack = _TOLERANCE * rate if file.format == "MP3" else 0
+        while True:
+            try:
+                samples = _read(file, read, size)
+            except soundfile.LibsndfileError as error:
+                raise AudioError(
+                    f"{path} is damaged or cut short ({_reason(error)}): its header promises "
+                    f"{file.frames / rate:.3f} s"
+                ) from error
+            mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
+            if not np.isfinite(mono).all():
+                bad = int(np.flatnonzero(~np.isfinite(mono))[0])
+                raise AudioError(
+                    f"{path} holds a sample that is not a number, at {(read + bad) / rate:.3f} s"
+                )
+            read += len(samples)
+            ended = len(samples) < size
+            if ended and file.frames - read > slack:
+                raise AudioError(
+                    f"{path} is cut short: its header promises {file.frames / rate:.3f} s, "
+                    f"decoding ended at {read / rate:.3f} s"
+                )
+            if resampler is not None:
+                mono = resampler.resample_chunk(np.ascontiguousarray(mono), last=ended)
+            if len(mono):
+                yield np.ascontiguousarray(mono, dtype=np.float32)
+            if ended:
+                return
+
+
 def check_stretch(path: Path, length: float, start: float, duration: float | None) -> float:
     """Return how much of the stretch an audio file of this length has, all [s].
 
@@ -116,6 +167,15 @@ def check_stretch(path: Path, length: float, start: float, duration: float | Non
     if not 0 <= start < min(end, length) or end > length + _TOLERANCE:
         raise AudioError(f"{path} lasts {length:.3f} s: cannot read from {start:.3f} s to {end:.3f} s")
     return min(end, length) - start
+
+
+def _read(file: soundfile.SoundFile, first: int, wanted: int) -> npt.NDArray[np.float32]:
+    """Decode samples [S, channels] from `first` on."""
+    begin = max(first - _MP3_RUN_UP, 0) if file.format == "MP3" else first
+    if file.tell() != begin:
+        file.seek(begin)
+    samples: npt.NDArray[np.float32] = file.read(first - begin + wanted, dtype="float32", always_2d=True)
+    return samples[first - begin :]
 
 
 @contextmanager

@@ -11,7 +11,6 @@ from typing import Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from kdcompress.frontend.logmel_numpy import log_mel
 from kdcompress.runtime.bundle import Bundle, open_bundle
 from kdcompress.runtime.recognizer import Recognizer, pad
 from kdcompress.runtime.session import Provider
@@ -111,8 +110,9 @@ class BundleCandidate:
         """Say which provider ran how many nodes of a one-second run."""
         import onnxruntime
 
-        session = self._loaded().session
-        features, lengths = pad([log_mel(_noise(1.0))])
+        recognizer = self._loaded()
+        session = recognizer.session
+        features, lengths = pad([recognizer.features(_noise(1.0))])
         nodes = session.node_providers(features, lengths)
         notes = []
         if self._provider == "cuda":
@@ -125,6 +125,7 @@ class BundleCandidate:
             provider=self._provider,
             threads=session.threads,
             nodes=nodes,
+            features_in_model=session.layout.takes_waveforms,
             notes=tuple(notes),
         )
 

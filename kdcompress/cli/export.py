@@ -6,15 +6,27 @@ from typing import Annotated
 import typer
 
 from kdcompress.cli.variants import NAMES, blank_bias_of, presets_of, render_variants
-from kdcompress.config.deploy import Calibration, Preference, Profile
+from kdcompress.config.deploy import Calibration, Preference
 
 
 def export(
     run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="A run directory (its best checkpoint) or one checkpoint.")
+        Path,
+        typer.Argument(
+            metavar="RUN",
+            help="A run directory (its best checkpoint) or one checkpoint; with --verify, also a bundle.",
+        ),
     ],
-    out: Annotated[Path, typer.Option(metavar="BUNDLE", help="The directory to write.")],
-    profile: Annotated[Profile, typer.Option(help="Layout of the graph and the files.")] = "portable",
+    out: Annotated[
+        Path | None, typer.Option(metavar="BUNDLE", help="The directory to write; required for a run.")
+    ] = None,
+    profile: Annotated[
+        str,
+        typer.Option(
+            metavar="[portable|waveform|kaldi|FILE]",
+            help="Layout of the graph and the files: a file of export/profiles by name, or your own.",
+        ),
+    ] = "portable",
     quantize: Annotated[
         list[str] | None,
         typer.Option(
@@ -51,28 +63,52 @@ def export(
         ),
     ] = "none",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify",
+            help="Check the bundle afterwards: from 0.1 to 60 s of sound, padded batches, its self-test, and "
+            "the transcripts of every runtime of its profile that is installed.",
+        ),
+    ] = False,
+    python: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="RUNTIME=PATH",
+            help="Let this interpreter run a runtime in --verify, where it cannot be installed beside "
+            "kdcompress; repeatable.",
+        ),
+    ] = None,
 ) -> None:
     """Write a student as an ONNX bundle.
 
-    The directory loads unmodified in kdcompress, sherpa-onnx and onnx-asr. The fp32 graph is compared with
-    the trained model, alone and in padded batches, and not written if it differs; quantized graphs are
-    compared with the fp32 one, and the table says how far they are. auto searches for the mixture of
-    precisions that saves the most within a budget, and draws what it tried (auto.png).
+    The directory loads unmodified in kdcompress and in the runtimes of its profile: sherpa-onnx and onnx-asr
+    (portable); transformers/optimum, sherpa-onnx and onnxruntime with numpy alone (waveform). The fp32 graph
+    is compared with the trained model, alone and in padded batches, and not written if it differs; quantized
+    graphs are compared with the fp32 one, and the table says how far they are. auto searches for the mixture
+    of precisions that saves the most within a budget, and draws what it tried (auto.png).
 
     \b
     Examples:
       kdcompress export runs/mine --out bundles/mine
       kdcompress export runs/mine --out bundles/mine --audio recordings/ --overwrite
       kdcompress export runs/mine --out bundles/mine --quantize auto --blank-bias auto --audio recordings/
-      kdcompress export runs/mine --out bundles/mine --quantize none
+      kdcompress export runs/mine --out bundles/web --profile waveform --quantize none
+      kdcompress export bundles/mine --verify --audio recordings/
     """
     from kdcompress.cli.render import progress_bars
     from kdcompress.graph.write import export_run
     from kdcompress.quantize.search import Budget
     from kdcompress.quantize.variants import Options
 
-    presets = presets_of(quantize)
+    presets, pythons = presets_of(quantize), _pythons(python)
     options = Options(calibration, Budget(max_kl, max_disagreement, prefer), blank_bias_of(blank_bias))
+    _check_profile(profile)
+    if verify and out is None and (run / "bundle.json").is_file():
+        _verify(run, audio, pythons)
+        return
+    if out is None:
+        raise typer.BadParameter("a run is written to a directory: give --out BUNDLE", param_hint="--out")
     with progress_bars() as bars:
         task = bars.add_task("", total=None)
         bundle = export_run(
@@ -83,8 +119,60 @@ def export(
             options=options,
             audio=audio,
             overwrite=overwrite,
+            thorough=verify,
             on_progress=lambda step, done, total: bars.update(
                 task, description=step, completed=done, total=total
             ),
         )
     render_variants(bundle)
+    if verify:
+        _verify(out, audio, pythons)
+
+
+def _pythons(choices: list[str] | None) -> dict[str, Path]:
+    pythons = {}
+    for choice in choices or []:
+        runtime, equals, path = choice.partition("=")
+        if not equals or not Path(path).is_file():
+            raise typer.BadParameter(
+                f"{choice!r} is not RUNTIME=PATH of an interpreter", param_hint="--python"
+            )
+        pythons[runtime] = Path(path)
+    return pythons
+
+
+def _verify(path: Path, audio: Path | None, pythons: dict[str, Path]) -> None:
+    from rich.table import Table
+
+    from kdcompress.cli.render import console, progress_bars
+    from kdcompress.errors import ExportError
+    from kdcompress.graph.verify import verify_bundle
+
+    with progress_bars() as bars:
+        task = bars.add_task("", total=None)
+        _, found = verify_bundle(
+            path,
+            audio,
+            pythons,
+            lambda step, done, total: bars.update(task, description=step, completed=done, total=total),
+        )
+    table = Table(box=None, pad_edge=False, header_style="")
+    for heading in ("check", "variant", "result", f"what was found ({found.audio})"):
+        table.add_column(heading)
+    for check in found.checks:
+        result = {True: "passed", False: "FAILED", None: "skipped"}[check.passed]
+        table.add_row(check.what, check.variant, result, check.detail)
+    console().print(table)
+    if not found.passed:
+        first = next(check for check in found.checks if check.passed is False)
+        raise ExportError(f"{path} fails the check {first.what} of {first.variant}: {first.detail}")
+
+
+def _check_profile(name: str) -> None:
+    from kdcompress.errors import ConfigError
+    from kdcompress.resources import profile_path
+
+    try:
+        profile_path(name)
+    except ConfigError as error:
+        raise typer.BadParameter(str(error), param_hint="--profile") from error

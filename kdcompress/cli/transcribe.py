@@ -1,14 +1,17 @@
 """`kdcompress transcribe`: audio files in, text out."""
 
-import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 if TYPE_CHECKING:
-    from kdcompress.runtime.transcript import Transcript
+    from kdcompress.runtime.recognizer import Decoder
+
+Format = Literal["text", "json", "jsonl", "srt", "vtt"]
+_SUFFIXES: dict[Format, str] = {"text": "txt", "json": "json", "jsonl": "jsonl", "srt": "srt", "vtt": "vtt"}
 
 
 def transcribe(
@@ -16,9 +19,11 @@ def transcribe(
         Path, typer.Argument(metavar="BUNDLE", help="A directory written by kdcompress export.")
     ],
     files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Audio: wav, flac, mp3, ogg, opus.")],
-    as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object per file, with times of words and tokens.")
-    ] = False,
+    format_: Annotated[Format, typer.Option("--format", help="What is printed.")] = "text",
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format jsonl.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write one file per recording there, print nothing.")
+    ] = None,
     variant: Annotated[
         str | None, typer.Option(help="fp32, int8-dynamic, …; auto or int8-dynamic where the bundle has it.")
     ] = None,
@@ -26,45 +31,139 @@ def transcribe(
     threads: Annotated[
         int | None, typer.Option(min=1, help="For the model; all usable cores unless given.")
     ] = None,
+    batch_seconds: Annotated[
+        float,
+        typer.Option(min=0, help="Files of like length in one run, up to so much audio; 0: one by one."),
+    ] = 0.0,
+    chunk_seconds: Annotated[
+        float, typer.Option(help="What is longer goes through the model in chunks of at most this.")
+    ] = 30.0,
+    overlap_seconds: Annotated[float, typer.Option(help="Of chunks that no pause separates.")] = 4.0,
+    pause_seconds: Annotated[float, typer.Option(help="Silence that ends a chunk; 0: overlap always.")] = 0.8,
+    beam: Annotated[
+        int, typer.Option(min=0, help="Prefixes of a beam search; 0: greedy, or 16 where words are weighed.")
+    ] = 0,
+    lm: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A KenLM model of words, ARPA or binary.")
+    ] = None,
+    lm_words: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The words of a binary model, one a line.")
+    ] = None,
+    lm_weight: Annotated[float, typer.Option(help="Of the language model's log-probability.")] = 0.5,
+    word_bonus: Annotated[
+        float | None, typer.Option(help="For each word [nats]; 1 with a language model unless given.")
+    ] = None,
+    hotword: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT", help="A word or phrase to listen for; repeat for more."),
+    ] = None,
+    hotword_weight: Annotated[float, typer.Option(help="For each hotword said [nats].")] = 5.0,
 ) -> None:
-    """Turn audio files into text.
+    """Turn audio files of any length into text.
 
-    Prints the text of one file, or path, tab and text of each of several. With --json each line is an
-    object with audio_filepath, duration, text, words and tokens (times in seconds): a file of such lines is
-    a manifest. A file that cannot be used is an error line on standard error; the others are still
-    transcribed, and the exit code is 1.
+    Prints the text of one file, or path, tab and text of each of several. With --format jsonl (or --json)
+    each line is an object with audio_filepath, duration, text, words and tokens (times in seconds): a file of
+    such lines is a manifest. With json all of them are one array; srt and vtt are subtitles of one file. A
+    file that cannot be used is an error line on standard error; the others are still transcribed, and the
+    exit code is 1.
 
     \b
     Examples:
       kdcompress transcribe bundles/mine call.wav
       kdcompress transcribe bundles/mine recordings/*.flac > texts.tsv
-      kdcompress transcribe bundles/mine call.mp3 --json --variant fp32
+      kdcompress transcribe bundles/mine lecture.mp3 --format vtt > lecture.vtt
+      kdcompress transcribe bundles/mine recordings/*.mp3 --format srt --out subtitles/
+      kdcompress transcribe bundles/mine call.wav --lm words.arpa --hotword 'kd compress'
     """
     from kdcompress.cli.render import progress_bars, show_error
-    from kdcompress.errors import AudioError, NumericsError
+    from kdcompress.runtime.batches import transcribe_files
+    from kdcompress.runtime.chunks import Chunking
+    from kdcompress.runtime.formats import JsonArray, rendered, write_rendered
     from kdcompress.runtime.recognizer import Recognizer
+    from kdcompress.runtime.transcript import Transcript
 
-    recognizer = Recognizer(bundle, variant, provider, threads)
+    chosen = _format(format_, as_json)
+    if out is None and chosen in {"srt", "vtt"} and len(files) > 1:
+        raise typer.BadParameter(f"{chosen} of several files needs --out DIR", param_hint="--format")
+    targets = {} if out is None else _targets(out, files, _SUFFIXES[chosen])
+    decoder = _decoder(beam, lm, lm_words, lm_weight, word_bonus, tuple(hotword or ()), hotword_weight)
+    chunking = Chunking(chunk_seconds, overlap_seconds, pause_seconds)
+    recognizer = Recognizer(bundle, variant, provider, threads, decoder=decoder, chunking=chunking)
     unusable = 0
+    array = JsonArray(sys.stdout)
     with progress_bars() as bars:
-        # On a terminal the lines themselves show how far it is.
-        task = bars.add_task("transcribing", total=len(files), visible=not sys.stdout.isatty())
-        for file in files:
-            try:
-                transcript = recognizer.transcribe(file)
-            except (AudioError, NumericsError) as error:
+        # On a terminal the lines of several files show how far it is.
+        hidden = len(files) > 1 and out is None and sys.stdout.isatty()
+        task = bars.add_task("transcribing", total=sum(_durations(files)), visible=not hidden)
+        for file, outcome in transcribe_files(
+            recognizer, files, batch_seconds, lambda seconds: bars.advance(task, seconds)
+        ):
+            if not isinstance(outcome, Transcript):
                 unusable += 1
-                show_error(str(error) if str(file) in str(error) else f"{file}: {error}")
+                show_error(str(outcome) if str(file) in str(outcome) else f"{file}: {outcome}")
+            elif out is not None:
+                write_rendered(targets[file], rendered(chosen, file, outcome, alone=True))
+            elif chosen == "json":
+                array.add(file, outcome)
             else:
-                sys.stdout.write(_line(file, transcript, as_json=as_json, alone=len(files) == 1))
+                sys.stdout.write(rendered(chosen, file, outcome, alone=len(files) == 1))
                 sys.stdout.flush()  # a reader downstream need not wait for the last file
-            bars.advance(task)
+    if chosen == "json" and out is None:
+        array.close()
     if unusable:
         raise typer.Exit(1)
 
 
-def _line(file: Path, transcript: "Transcript", *, as_json: bool, alone: bool) -> str:
-    if as_json:
-        data = {"audio_filepath": str(file), **transcript.to_json()}
-        return json.dumps(data, ensure_ascii=False) + "\n"
-    return f"{transcript.text}\n" if alone else f"{file}\t{transcript.text}\n"
+def _format(chosen: Format, as_json: bool) -> Format:
+    if as_json and chosen not in {"text", "jsonl"}:
+        raise typer.BadParameter(f"--json is --format jsonl, not {chosen}: give one of them")
+    return "jsonl" if as_json else chosen
+
+
+def _targets(out: Path, files: list[Path], suffix: str) -> dict[Path, Path]:
+    """Return where each file's result goes; names are those of the recordings."""
+    targets = {file: out / f"{file.stem}.{suffix}" for file in files}
+    if len(set(targets.values())) < len(targets):
+        names = [target.name for target in targets.values()]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise typer.BadParameter(f"two recordings would be written to {twice}", param_hint="--out")
+    out.mkdir(parents=True, exist_ok=True)
+    return targets
+
+
+def _decoder(
+    beam: int,
+    lm: Path | None,
+    lm_words: Path | None,
+    lm_weight: float,
+    word_bonus: float | None,
+    hotwords: tuple[str, ...],
+    hotword_weight: float,
+) -> "Decoder":
+    if not beam and lm is None and lm_words is None and not word_bonus and not hotwords:
+        from kdcompress.text.decode import greedy_pieces
+
+        return greedy_pieces
+    from kdcompress.text.beam import BeamSearch
+
+    return BeamSearch(
+        beam=beam or 16,
+        lm=lm,
+        lm_words=lm_words,
+        lm_weight=lm_weight,
+        word_bonus=word_bonus,
+        hotwords=hotwords,
+        hotword_weight=hotword_weight,
+    )
+
+
+def _durations(files: list[Path]) -> Iterator[float]:
+    """Yield how long each file is [s], where there is a bar to show it."""
+    from kdcompress.audio.decode import probe
+    from kdcompress.errors import AudioError
+
+    for file in files if sys.stderr.isatty() else ():
+        try:
+            yield probe(file).duration
+        except AudioError:  # told when its turn comes
+            yield 0.0

@@ -2,7 +2,6 @@
 
 from typing import Literal
 
-Profile = Literal["portable"]
 QuantizePreset = Literal[
     "int8-dynamic", "int8-reduced", "int8-static", "int8-weights", "int4-weights", "fp16", "auto"
 ]
@@ -10,7 +9,6 @@ Hardware = Literal["cpu-vnni", "cpu-avx2", "arm64", "gpu"]
 Calibration = Literal["minmax", "percentile", "entropy"]
 Preference = Literal["size", "speed"]
 
-PROFILES: tuple[Profile, ...] = ("portable",)
 QUANTIZE_PRESETS: tuple[QuantizePreset, ...] = (
     "int8-dynamic",
     "int8-reduced",

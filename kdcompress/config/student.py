@@ -22,6 +22,8 @@ class StudentConfig(Frozen):
         stem_channels: channels of the subsampling convolutions.
         frame_shift_ms: 20, 40 or 80: the output has one frame per so many milliseconds; None takes the
             teacher's, another one must be a multiple or a whole part of it.
+        frontend: `logmel`, NeMo's features, for the export profiles portable and waveform; `kaldi`, Kaldi's
+            fbank, for the profile kaldi. Kaldi's runtimes do not normalise: it implies `normalize: none`.
         normalize: features to zero mean and unit variance per mel band over the utterance, or not at all.
         dropout: in training, after each module.
         exits: numbers of layers after which training applies the head as well (intermediate CTC, Lee and
@@ -36,6 +38,7 @@ class StudentConfig(Frozen):
     kernel: int = Field(15, ge=3)
     stem_channels: int = Field(32, ge=4)
     frame_shift_ms: Literal[20, 40, 80] | None = None
+    frontend: Literal["logmel", "kaldi"] = "logmel"
     normalize: Literal["per_feature", "none"] = "per_feature"
     dropout: float = Field(0.1, ge=0, lt=1)
     exits: tuple[Annotated[int, Field(ge=1)], ...] = ()
@@ -52,12 +55,23 @@ class StudentConfig(Frozen):
             return {**PRESETS[name], **rest}
         return data
 
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_fbank_as_it_is(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("frontend") == "kaldi":
+            return {"normalize": "none", **data}
+        return data
+
     @model_validator(mode="after")
     def _check_shape(self) -> Self:
         if self.width % (2 * self.heads):
             raise ValueError(f"width {self.width} must be a multiple of 2·heads ({2 * self.heads})")
         if self.kernel % 2 == 0:
             raise ValueError(f"kernel {self.kernel} must be odd")
+        if self.frontend == "kaldi" and self.normalize != "none":
+            raise ValueError(
+                f"frontend kaldi goes with normalize none, found {self.normalize}: Kaldi does not normalise"
+            )
         if any(exit_ >= self.layers for exit_ in self.exits):
             raise ValueError(f"exits {self.exits} must lie before the last of {self.layers} layers")
         return self

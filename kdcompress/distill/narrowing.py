@@ -1,10 +1,11 @@
-"""Narrow a student's feed-forward modules to the inner units that say most, refitted; or widen them.
+"""Narrow a student's feed-forward modules to the inner units that say most, and mend the loss; or widen them.
 
 To narrow: module after module, from the front to the back: units are chosen one at a time, each the one
 that explains most of what the module should add (orthogonal least squares, Chen, Billings & Luo 1989), and
 the outer matrix is then solved for in closed form. What a module should add is what brings the narrowed
 student's stream back to where the wide one's is at this place, so that a module also mends what those before
-it have lost (reconstruction as by He et al. 2017, arXiv 1707.06168). Nothing is trained, no transcript read.
+it have lost (reconstruction as by He et al. 2017, arXiv 1707.06168); attention and convolution, which stay as
+wide as they are, have their outer matrices solved for likewise. Nothing is trained, no transcript is read.
 
 House letters: T frames, N frames of all utterances, I inner units, D width.
 """
@@ -25,6 +26,7 @@ from kdcompress.students.student import CtcStudent
 
 SECONDS = 480.0  # of audio to listen to: twice as much changes nothing
 _NORM, _WIDEN, _ACTIVATE, _SHRINK = range(4)  # places in `FeedForward`
+_PULL = 0.1  # of a refitted layer to its old weights, as a share of each input's power
 _IDLE = 1e-9  # a unit whose variance is below this share of the largest says nothing
 
 Streams: TypeAlias = list[Tensor]
@@ -62,11 +64,16 @@ def narrow(
     for index, block in enumerate(encoder.blocks):
         assert isinstance(block, ConformerBlock)
         wide = copy.deepcopy(block)
-        wide_second, wide_out = _through(student, wide, wide_streams)
+        # The wide stream in front of each module is what should come out behind the one before it.
+        places = (wide.attention, wide.convolution, wide.second)
+        _, before_convolution, before_second, wide_out = _through(student, wide, wide_streams, *places)
         _narrow(block.first, inner, streams, _missing(wide.first, streams, wide_streams))
-        second, _ = _through(student, block, streams)
-        _narrow(block.second, inner, second, _missing(wide.second, second, wide_second))
-        streams, wide_streams = _through(student, block, streams)[1], wide_out
+        for module, behind in ((block.attention, before_convolution), (block.convolution, before_second)):
+            own, inside, _ = _through(student, block, streams, module, module.out)
+            _refit(module.out, inside, [y - x for x, y in zip(own, behind, strict=True)])
+        own, _ = _through(student, block, streams, block.second)
+        _narrow(block.second, inner, own, _missing(wide.second, own, before_second))
+        (streams,), wide_streams = _through(student, block, streams), wide_out
         if on_progress is not None:
             on_progress(index + 1, len(encoder.blocks))
 
@@ -91,16 +98,22 @@ def widen(student: CtcStudent, inner: int) -> None:
             module[_WIDEN], module[_SHRINK] = first, second
 
 
-def _through(student: CtcStudent, block: ConformerBlock, streams: Streams) -> tuple[Streams, Streams]:
-    """Return what reaches a block's second feed-forward module, and what leaves the block."""
-    arriving: Streams = []
-    hook = block.second.register_forward_pre_hook(lambda _, inputs: arriving.append(inputs[0]))
+def _through(
+    student: CtcStudent, block: ConformerBlock, streams: Streams, *places: nn.Module
+) -> list[Streams]:
+    """Return what reaches each of some modules of a block, and last what leaves the block."""
+    found: list[Streams] = [[] for _ in places]
+    hooks = [
+        place.register_forward_pre_hook(lambda _, inputs, kept=kept: kept.append(inputs[0]))
+        for place, kept in zip(places, found, strict=True)
+    ]
     leaving = []
     for x in streams:
         valid = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
         leaving.append(block(x, valid, *student.encoder.rotary(x.shape[1])))
-    hook.remove()
-    return arriving, leaving
+    for hook in hooks:
+        hook.remove()
+    return [*found, leaving]
 
 
 def _missing(wide: FeedForward, streams: Streams, wide_streams: Streams) -> Streams:
@@ -112,15 +125,8 @@ def _narrow(module: FeedForward, inner: int, streams: Streams, wanted: Streams) 
     widen, shrink = module[_WIDEN], module[_SHRINK]
     assert isinstance(widen, nn.Linear)
     assert isinstance(shrink, nn.Linear)
-    gram: Tensor | float = 0.0  # [I + 1, I + 1], the last of the constant that the bias multiplies
-    cross: Tensor | float = 0.0  # [I + 1, D]
-    for x, target in zip(streams, wanted, strict=True):
-        units = module[_ACTIVATE](widen(module[_NORM](x)))[0].double()
-        units = torch.cat([units, units.new_ones(len(units), 1)], dim=1)
-        gram = gram + (units.T @ units).cpu()  # solved there: CUDA's least squares want full rank
-        cross = cross + (units.T @ target[0].double()).cpu()
-    assert isinstance(gram, Tensor)
-    assert isinstance(cross, Tensor)
+    units = [module[_ACTIVATE](widen(module[_NORM](x))) for x in streams]
+    gram, cross = _moments(units, wanted)
     kept = _most_telling(gram, cross, inner)
     with_bias = torch.cat([kept, kept.new_tensor([len(gram) - 1])])
     solution = torch.linalg.lstsq(gram[with_bias][:, with_bias], cross[with_bias], driver="gelsd").solution
@@ -130,6 +136,29 @@ def _narrow(module: FeedForward, inner: int, streams: Streams, wanted: Streams) 
     second.weight.copy_(solution[:-1].T)
     second.bias.copy_(solution[-1])
     module[_WIDEN], module[_SHRINK] = first.to(widen.weight.device), second.to(widen.weight.device)
+
+
+def _refit(layer: nn.Linear, inputs: Streams, wanted: Streams) -> None:
+    """Solve for a layer anew: least squares, drawn to what it was where the audio says little."""
+    gram, cross = _moments(inputs, wanted)
+    pull = _PULL * gram.diagonal()
+    pull[-1] = 0.0  # the bias is free
+    old = torch.cat([layer.weight.T, layer.bias[None]]).double().cpu()
+    solution = torch.linalg.solve(gram + pull.diag(), cross + pull[:, None] * old)
+    layer.weight.copy_(solution[:-1].T)
+    layer.bias.copy_(solution[-1])
+
+
+def _moments(inputs: Streams, wanted: Streams) -> tuple[Tensor, Tensor]:
+    """Return XᵀX and XᵀY in float64, with a constant 1 as the last column of X."""
+    size = inputs[0].shape[-1] + 1
+    gram = torch.zeros(size, size, dtype=torch.float64)
+    cross = torch.zeros(size, wanted[0].shape[-1], dtype=torch.float64)
+    for x, y in zip(inputs, wanted, strict=True):
+        frames = torch.cat([x[0], x.new_ones(x.shape[1], 1)], dim=1).double()
+        gram += (frames.T @ frames).cpu()  # solved there: CUDA's least squares want full rank
+        cross += (frames.T @ y[0].double()).cpu()
+    return gram, cross
 
 
 def _most_telling(gram: Tensor, cross: Tensor, count: int) -> Tensor:

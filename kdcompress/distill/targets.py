@@ -86,7 +86,9 @@ def frame_targets(
     """
     log_probs_BTV = log_probs_BTV[:, : int(lengths_B.max())]
     valid = valid_frames(lengths_B, log_probs_BTV.shape[1])
-    occupancy = blank_occupancy(log_probs_BTV[valid], blank)
+    # Row by row: views, where indexing by `valid` would copy the batch.
+    rows = [row[:length] for row, length in zip(log_probs_BTV, lengths_B.tolist(), strict=True)]
+    occupancy = torch.cat([blank_occupancy(row, blank) for row in rows])
     nonblank = log_probs_BTV.new_full(valid.shape, -torch.inf)
     nonblank[valid] = occupancy[:, 1]
     labels = label_frames(_corrected(log_probs_BTV, selection, log_prior_V), lengths_B, blank)
@@ -129,8 +131,7 @@ def blank_occupancy(log_probs_MV: Tensor, blank: int) -> Tensor:
     The mass is summed from its parts, since 1 - p(blank) loses all digits where the blank is certain.
     """
     others = []
-    for part in log_probs_MV.split(_FRAMES):  # not all at once: a copy of it all would be large
-        rest = part.clone()
-        rest[:, blank] = -torch.inf
-        others.append(rest.logsumexp(dim=-1))
+    for part in log_probs_MV.split(_FRAMES):  # not all at once: logsumexp copies what it is given
+        sides = [side.logsumexp(dim=-1) for side in (part[:, :blank], part[:, blank + 1 :]) if side.shape[1]]
+        others.append(sides[0] if len(sides) == 1 else torch.logaddexp(*sides))
     return torch.stack((log_probs_MV[:, blank], torch.cat(others)), dim=-1)

@@ -3,71 +3,42 @@
 from collections.abc import Mapping
 from typing import Any
 
-from kdcompress.graph.contracts import serves_onnx_asr
+from kdcompress.config.profile import ProfileConfig
 from kdcompress.runtime.bundle import FP32, Bundle
 
 _KDCOMPRESS = """\
 ## kdcompress
 
 ```sh
-kdcompress transcribe {name} recording.wav
+kdcompress transcribe <name> recording.wav
 ```
 
 ```python
 from kdcompress.runtime.recognizer import Recognizer
 
-print(Recognizer("{name}").transcribe("recording.wav").text)
+print(Recognizer("<name>").transcribe("recording.wav").text)
 ```
 """
 
-_SHERPA = """\
-## sherpa-onnx (2.0 or later)
 
-```python
-import numpy, sherpa_onnx, soundfile
-
-recognizer = sherpa_onnx.OfflineRecognizer.from_nemo_ctc(
-    model="{name}/{file}", tokens="{name}/tokens.txt"
-)
-stream = recognizer.create_stream()
-samples, rate = soundfile.read("recording.wav", dtype="float32")  # mono
-# 5 ms of silence: sherpa-onnx centres its frames half a step later than this model learned them.
-stream.accept_waveform(rate, numpy.concatenate([numpy.zeros(rate // 200, numpy.float32), samples]))
-recognizer.decode_stream(stream)
-print(stream.result.text)
-```
-"""
-
-_ONNX_ASR = """\
-## onnx-asr
-
-```python
-import onnx_asr
-
-model = onnx_asr.load_model("nemo-conformer-ctc", "{name}"{quantization})
-print(model.recognize("recording.wav"))
-```
-"""
-
-_NO_ONNX_ASR = """\
-## onnx-asr
-
-Cannot run this student: it was trained with `normalize: none`, and onnx-asr always normalises features.
-"""
-
-
-def model_card(bundle: Bundle, name: str) -> str:
+def model_card(bundle: Bundle, profile: ProfileConfig, name: str) -> str:
     """Return README.md of a bundle whose directory is called `name`."""
     chosen = bundle.variant()
     # onnx-asr puts it between `model` and `.onnx`.
     suffix = chosen.file.removeprefix("model.").removesuffix(".onnx")
     fields = {
-        "name": name,
-        "file": chosen.file,
-        "quantization": "" if chosen.name == FP32 else f', quantization="{suffix}"',
+        "<name>": name,
+        "<file>": chosen.file,
+        "<quantization>": "" if chosen.name == FP32 else f', quantization="{suffix}"',
     }
-    onnx_asr = _ONNX_ASR if serves_onnx_asr(bundle.frontend.normalize) else _NO_ONNX_ASR
-    runtimes = [part.format(**fields) for part in (_KDCOMPRESS, _SHERPA, onnx_asr)]
+    normalize = bundle.frontend.normalize
+    texts = [_KDCOMPRESS, *((x.card if x.serves(normalize) else x.refusal) for x in profile.consumers)]
+    runtimes = []
+    for text in texts:
+        for field, value in fields.items():
+            text = text.replace(field, value) if text else None
+        if text:
+            runtimes.append(text)
     return "\n".join([f"# {name}\n", _about(bundle), _variants(bundle), _training(bundle), *runtimes])
 
 

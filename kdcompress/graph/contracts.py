@@ -1,13 +1,17 @@
 """What a runtime demands of the graph and of the files beside it, as data.
 
 The `portable` profile is NVIDIA NeMo's layout of a CTC model, which sherpa-onnx (`from_nemo_ctc`) and
-onnx-asr (`nemo-conformer-ctc`) both load unmodified. `export/README.md` explains it.
+onnx-asr (`nemo-conformer-ctc`) both load unmodified. `export/README.md` explains it and the others.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from kdcompress.config.deploy import Profile
-from kdcompress.errors import ExportError
+from kdcompress.config.profile import LayoutName, ProfileConfig, read_profile
+from kdcompress.errors import ConfigError, ExportError
+from kdcompress.frontend.logmel_numpy import BANDS
+from kdcompress.resources import profile_path
+from kdcompress.runtime.layout import LAYOUTS
 from kdcompress.text.vocabulary import Vocabulary
 
 BLANK = "<blk>"
@@ -26,30 +30,55 @@ class Contract:
         feature_bands: F.
     """
 
-    profile: Profile
-    inputs: tuple[str, str]
-    outputs: tuple[str, str]
-    opset: int
-    feature_bands: int
+    profile: LayoutName
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    opset: int = 20
+    feature_bands: int = BANDS
 
 
-CONTRACTS: dict[Profile, Contract] = {
-    "portable": Contract(
-        profile="portable",
-        inputs=("audio_signal", "length"),
-        outputs=("logprobs", "encoded_lengths"),
-        opset=20,
-        feature_bands=80,
-    )
+def _contract(layout: LayoutName) -> Contract:
+    return Contract(layout, LAYOUTS[layout].inputs, LAYOUTS[layout].outputs)
+
+
+CONTRACTS: Mapping[LayoutName, Contract] = {
+    "portable": _contract("portable"),
+    "waveform": _contract("waveform"),
+    "kaldi": _contract("kaldi"),
 }
 
 
-def metadata(vocabulary: Vocabulary, factor: int, normalize: str, comment: str) -> dict[str, str]:
-    """Return the `metadata_props` that sherpa-onnx reads from a NeMo CTC graph.
+def open_profile(name: str) -> ProfileConfig:
+    """Read a profile by name or path.
+
+    Raises:
+        ConfigError: there is none, or it is malformed.
+    """
+    return read_profile(profile_path(name))
+
+
+def check_frontend(profile: ProfileConfig, name: str, frontend: str) -> None:
+    """See that the profile's runtimes feed what the student learned from.
+
+    Raises:
+        ConfigError: they compute other features.
+    """
+    if frontend != profile.frontend:
+        raise ConfigError(
+            f"profile {name} is for students with `frontend: {profile.frontend}`, and this one was trained "
+            f"with `frontend: {frontend}`: the runtimes would feed it features that it never heard; choose "
+            "another profile or train another student"
+        )
+
+
+def metadata(
+    vocabulary: Vocabulary, factor: int, normalize: str, comment: str, layout: LayoutName = "portable"
+) -> dict[str, str]:
+    """Return the `metadata_props` of a graph; of the layout `portable`, what sherpa-onnx reads from NeMo's.
 
     Like NeMo's own scripts, `vocab_size` does not count the blank.
     """
-    return {
+    properties = {
         "model_type": "EncDecCTCModelBPE",
         "vocab_size": str(len(vocabulary) - 1),
         "subsampling_factor": str(factor),
@@ -59,20 +88,17 @@ def metadata(vocabulary: Vocabulary, factor: int, normalize: str, comment: str) 
         "url": "",
         "comment": comment,
     }
+    nemos = () if layout == "portable" else ("model_type", "vocab_size", "normalize_type")
+    return {name: value for name, value in properties.items() if name not in nemos}
 
 
-def onnx_asr_config(contract: Contract, factor: int) -> dict[str, str | int]:
+def onnx_asr_config(factor: int) -> dict[str, str | int]:
     """Return the content of config.json; onnx-asr's default factor is 8, so it is always said."""
     return {
         "model_type": "nemo-conformer-ctc",
-        "features_size": contract.feature_bands,
+        "features_size": BANDS,
         "subsampling_factor": factor,
     }
-
-
-def serves_onnx_asr(normalize: str) -> bool:
-    """Tell whether onnx-asr can feed the student: its NeMo features are always normalised."""
-    return normalize == "per_feature"
 
 
 def token_lines(vocabulary: Vocabulary) -> list[str]:

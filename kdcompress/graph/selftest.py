@@ -10,7 +10,6 @@ import soundfile
 
 from kdcompress.audio.decode import read_audio
 from kdcompress.audio.utterance import SAMPLE_RATE
-from kdcompress.frontend.logmel_numpy import Normalize, log_mel
 from kdcompress.graph.sound import FloatArray, synthetic_waveform
 from kdcompress.runtime.bundle import FP32, Bundle
 from kdcompress.runtime.recognizer import Recognizer
@@ -26,27 +25,27 @@ _TOLERANCE = {FP32: 1e-3}
 _QUANTIZED_TOLERANCE = 0.1
 
 
-def write_selftest(bundle: Bundle, normalize: Normalize) -> None:
+def write_selftest(bundle: Bundle) -> None:
     """Write selftest.wav and selftest.json into a bundle directory that has its graphs."""
     audio = bundle.directory / AUDIO
     soundfile.write(audio, synthetic_waveform(SECONDS), SAMPLE_RATE, subtype="PCM_16")
-    features = log_mel(read_audio(audio), normalize=normalize)  # of what the file has: rounded to 16 bits
+    waveform = read_audio(audio)  # what the file has: rounded to 16 bits
     record = {
         "schema": 1,
         "audio": AUDIO,
         "about": "feed the audio to a variant: the best token of each output frame should be as listed, and "
         "the mean over the frames of its log-probability within the tolerance",
         "variants": {
-            name: _expected(Recognizer(bundle, name, threads=1), features) for name in bundle.variants
+            name: _expected(Recognizer(bundle, name, threads=1), waveform) for name in bundle.variants
         },
     }
     text = json.dumps(record, ensure_ascii=False) + "\n"
     (bundle.directory / RECORD).write_text(text, encoding="utf-8")
 
 
-def _expected(recognizer: Recognizer, features: FloatArray) -> dict[str, Any]:
+def _expected(recognizer: Recognizer, waveform: FloatArray) -> dict[str, Any]:
     vocabulary = recognizer.bundle.vocabulary
-    log_probs = recognizer.log_probs([features])[0]
+    log_probs = recognizer.log_probs([recognizer.features(waveform)])[0]
     return {
         "text": greedy(log_probs, vocabulary).text(vocabulary),
         "best_tokens": log_probs.argmax(axis=1).tolist(),

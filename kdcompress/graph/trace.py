@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from kdcompress.errors import ExportError
 from kdcompress.graph.contracts import Contract
 from kdcompress.graph.simplify import simplify
+from kdcompress.runtime.layout import LAYOUTS
 from kdcompress.students.student import CtcStudent
 
 # Odd, and no multiple of any factor: a graph that was only right for the traced length would show.
@@ -34,15 +35,32 @@ class PortableStudent(nn.Module):
         return self.student.encode(audio_signal.transpose(1, 2), length.clamp(min=1))
 
 
+class KaldiStudent(nn.Module):
+    """A student that takes features the way icefall's graphs do: [B, T, F], and lengths [B]."""
+
+    def __init__(self, student: CtcStudent) -> None:
+        super().__init__()
+        self.student = student
+
+    def forward(self, x: Tensor, x_lens: Tensor) -> tuple[Tensor, Tensor]:
+        """Map features to log-probabilities [B, T', V] and lengths [B] int64."""
+        return self.student.encode(x, x_lens.clamp(min=1))
+
+
 def trace(student: CtcStudent, contract: Contract, metadata: Mapping[str, str]) -> onnx.ModelProto:
     """Return the student as one self-contained graph of standard operators, B and T dynamic.
+
+    A graph of the layout `waveform` is one of `portable` to which `with_frontend` is applied afterwards.
 
     Raises:
         ExportError: the exporter or the ONNX checker refuses the model.
     """
-    wrapped = PortableStudent(student).eval()
+    time_axis = LAYOUTS[contract.profile].time_axis
+    wrapped = (PortableStudent if time_axis == 2 else KaldiStudent)(student).eval()
     device = next(student.parameters()).device
-    features = torch.zeros(2, contract.feature_bands, TRACED_FRAMES, device=device)
+    features = torch.zeros(2, TRACED_FRAMES, contract.feature_bands, device=device)
+    if time_axis == 2:
+        features = features.transpose(1, 2).contiguous()
     lengths = torch.tensor([TRACED_FRAMES, TRACED_FRAMES // 2], device=device)
     dynamic = torch.export.Dim.DYNAMIC
     try:
@@ -55,7 +73,9 @@ def trace(student: CtcStudent, contract: Contract, metadata: Mapping[str, str]) 
                 external_data=False,
                 input_names=list(contract.inputs),
                 output_names=list(contract.outputs),
-                dynamic_shapes={"audio_signal": {0: dynamic, 2: dynamic}, "length": {0: dynamic}},
+                dynamic_shapes=dict(
+                    zip(contract.inputs, ({0: dynamic, time_axis: dynamic}, {0: dynamic}), strict=True)
+                ),
                 verbose=False,
             )
     except torch.onnx.OnnxExporterError as error:
@@ -67,7 +87,7 @@ def trace(student: CtcStudent, contract: Contract, metadata: Mapping[str, str]) 
     model = program.model_proto
     _strip(model)
     simplify(model)
-    _name_axes(model)
+    _name_axes(model, time_axis)
     onnx.helper.set_model_props(model, dict(metadata))
     _check(model, contract)
     return model
@@ -84,12 +104,12 @@ def _strip(model: onnx.ModelProto) -> None:
     model.doc_string = ""
 
 
-def _name_axes(model: onnx.ModelProto) -> None:
+def _name_axes(model: onnx.ModelProto, time_axis: int) -> None:
     features, lengths = (value.type.tensor_type.shape.dim for value in model.graph.input)
     log_probs, encoded = (value.type.tensor_type.shape.dim for value in model.graph.output)
     for axes in (features, lengths, log_probs, encoded):
         axes[0].dim_param = "batch"
-    features[2].dim_param = "frames"
+    features[time_axis].dim_param = "frames"
     log_probs[1].dim_param = "encoded_frames"
 
 

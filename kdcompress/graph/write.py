@@ -12,18 +12,30 @@ from typing import Any, TypeAlias
 import numpy as np
 import onnx
 
-from kdcompress.config.deploy import PROFILES, Profile, QuantizePreset
+from kdcompress.config.deploy import QuantizePreset
+from kdcompress.config.profile import ProfileConfig
 from kdcompress.errors import ConfigError, ExportError
 from kdcompress.graph.card import model_card
-from kdcompress.graph.contracts import CONTRACTS, metadata, onnx_asr_config, serves_onnx_asr, token_lines
+from kdcompress.graph.contracts import (
+    CONTRACTS,
+    check_frontend,
+    metadata,
+    onnx_asr_config,
+    open_profile,
+    token_lines,
+)
+from kdcompress.graph.huggingface_files import huggingface_files
 from kdcompress.graph.listen import features_of
-from kdcompress.graph.parity import check_parity
+from kdcompress.graph.parity import THOROUGH, check_parity
 from kdcompress.graph.search_plot import plot_search
 from kdcompress.graph.selftest import write_selftest
 from kdcompress.graph.trace import trace
+from kdcompress.graph.waveform import with_frontend
 from kdcompress.quantize.plan import PRESETS
 from kdcompress.quantize.variants import Audio, Options, write_variants
 from kdcompress.runtime.bundle import FILE_NAME, FP32, Bundle, Frontend
+from kdcompress.runtime.frontend import features_for
+from kdcompress.runtime.layout import LAYOUTS
 from kdcompress.runtime.session import Session
 from kdcompress.students.weights import LoadedStudent, load_student
 
@@ -34,12 +46,13 @@ Progress: TypeAlias = Callable[[str, int, int], None]
 def export_run(
     run: Path,
     out: Path,
-    profile: Profile = "portable",
+    profile: str = "portable",
     quantize: Sequence[QuantizePreset] = ("int8-dynamic",),
     *,
     options: Options | None = None,
     audio: Path | None = None,
     overwrite: bool = False,
+    thorough: bool = False,
     on_progress: Progress | None = None,
 ) -> Bundle:
     """Trace, check, quantize and describe a student, and write it all as one directory.
@@ -47,23 +60,24 @@ def export_run(
     Args:
         run: a run directory (its best checkpoint is taken) or one checkpoint directory.
         out: the bundle directory; it appears when it is complete.
+        profile: a file of export/profiles by name, or a path.
         quantize: presets, each one more graph beside the fp32 one.
         options: of quantization: calibration, the budget of `auto`, the blank's bias.
         audio: folder or manifest to measure the quantized graphs on, and to calibrate and search with;
             transcripts are not read. None measures on rendered sound, which tells a broken graph from a whole
             one but little about accuracy.
         overwrite: replace a bundle that is there.
+        thorough: compare 0.1 s and a minute of sound with torch, too.
         on_progress: told of each step.
 
     Raises:
         ExportError: `out` is taken, or a graph cannot be made or fails its parity check.
         RunError: there is no student in `run`.
-        ConfigError: an unknown profile or preset.
+        ConfigError: an unknown profile or preset, or a profile for students of another front end.
         AudioError: nothing in `audio` can be used.
     """
     presets = tuple(dict.fromkeys(quantize))
-    if profile not in PROFILES:
-        raise ConfigError(f"no profile {profile!r}; there are {', '.join(PROFILES)}")
+    chosen = open_profile(profile)
     if unknown := [name for name in presets if name not in PRESETS]:
         raise ConfigError(f"no quantization preset {unknown[0]!r}; there are {', '.join(PRESETS)}")
     check_target(out, overwrite)
@@ -75,32 +89,38 @@ def export_run(
     tokens = token_lines(student.vocabulary)
     how = replace(options or Options(), teacher_shift=_teacher_shift(student))
     how.check(presets, audio=audio is not None)
-    features = features_of(audio, student.model.config.normalize)
+    check_frontend(chosen, profile, student.model.config.frontend)
+    plain = _bundle(Path(profile).stem, chosen, student)
+    features = features_of(audio, features_for(plain))
 
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = out.with_name(f".{out.name}.{os.getpid()}.partial")
     folder.mkdir()
     try:
         report("tracing the graph", 1, steps)
-        contract = CONTRACTS[profile]
         properties = metadata(
             student.vocabulary,
             student.model.factor,
             student.model.config.normalize,
-            comment=f"student {student.fingerprint}",
+            f"student {student.fingerprint}",
+            chosen.layout,
         )
-        onnx.save(trace(student.model, contract, properties), str(folder / "model.onnx"))
+        traced_as = "portable" if chosen.layout == "waveform" else chosen.layout
+        contract = replace(CONTRACTS[traced_as], opset=chosen.opset)
+        graph = trace(student.model, contract, properties)
+        blank = student.vocabulary.blank
+        if chosen.layout == "waveform":
+            with_frontend(graph, student.model.config.normalize, blank)
+        onnx.save(graph, str(folder / "model.onnx"))
 
         report("comparing it with torch", 2, steps)
-        blank = student.vocabulary.blank
         fp32 = Session(folder / "model.onnx")
         checked = check_parity(student.model, fp32, blank).to_json()
+        if thorough:
+            check_parity(student.model, fp32, blank, THOROUGH)
 
         listening = Audio(
-            [
-                dict(zip(contract.inputs, (array.T[None].copy(), np.array([len(array)])), strict=True))
-                for array in features.arrays
-            ],
+            [fp32.layout.feeds(array[None], np.array([len(array)])) for array in features.arrays],
             features.source,
         )
         made = write_variants(
@@ -118,18 +138,14 @@ def export_run(
         parity = {**made.parity, FP32: about | made.parity[FP32]}
 
         report("writing the bundle", steps - 1, steps)
-        bundle = Bundle(
-            profile=profile,
-            vocabulary=student.vocabulary,
-            frame_shift=student.model.frame_shift,
-            subsampling_factor=student.model.factor,
+        bundle = replace(
+            plain,
             variants=made.variants,
-            frontend=Frontend(normalize=student.model.config.normalize),
             provenance=_provenance(run, student) | ({"auto": made.search} if made.search else {}),
             parity=parity,
             directory=folder,
         )
-        _describe(bundle, student, tokens, out.name)
+        _describe(bundle, chosen, tokens, out.name)
         _put_in_place(folder, out, overwrite)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -155,16 +171,32 @@ def check_target(out: Path, overwrite: bool) -> None:
         raise ExportError(f"{out} already holds a bundle; choose another --out or give --overwrite")
 
 
-def _describe(bundle: Bundle, student: LoadedStudent, tokens: Sequence[str], name: str) -> None:
-    folder, normalize = bundle.directory, student.model.config.normalize
-    text = "\n".join(tokens) + "\n"
-    _write(folder / "tokens.txt", text)
-    if serves_onnx_asr(normalize):
-        _write(folder / "vocab.txt", text)
-        config = onnx_asr_config(CONTRACTS[bundle.profile], bundle.subsampling_factor)  # type: ignore[index]
-        _write(folder / "config.json", json.dumps(config, indent=1) + "\n")
-    write_selftest(bundle, normalize)
-    _write(folder / "README.md", model_card(bundle, name))
+def _bundle(name: str, profile: ProfileConfig, student: LoadedStudent) -> Bundle:
+    """Return what bundle.json will say, but for the graphs."""
+    return Bundle(
+        profile=name,
+        vocabulary=student.vocabulary,
+        frame_shift=student.model.frame_shift,
+        subsampling_factor=student.model.factor,
+        variants={},
+        input="waveform" if LAYOUTS[profile.layout].takes_waveforms else "features",
+        frontend=Frontend(profile.frontend, normalize=student.model.config.normalize),
+    )
+
+
+def _describe(bundle: Bundle, profile: ProfileConfig, tokens: list[str], name: str) -> None:
+    folder, text = bundle.directory, "\n".join(tokens) + "\n"
+    files = {"tokens.txt": text}
+    if "onnx-asr" in profile.files and bundle.frontend.normalize == "per_feature":
+        # It always normalises features: with other students it had better find no model.
+        config = json.dumps(onnx_asr_config(bundle.subsampling_factor), indent=1) + "\n"
+        files |= {"vocab.txt": text, "config.json": config}
+    if "transformers" in profile.files:
+        files |= huggingface_files(bundle.vocabulary, tokens, bundle.subsampling_factor)
+    for file, content in files.items():
+        _write(folder / file, content)
+    write_selftest(bundle)
+    _write(folder / "README.md", model_card(bundle, profile, name))
     _write(folder / FILE_NAME, json.dumps(bundle.to_json(), indent=1, ensure_ascii=False) + "\n")
 
 

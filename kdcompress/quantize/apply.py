@@ -16,6 +16,7 @@ from kdcompress.quantize.calibration import observe
 from kdcompress.quantize.half import to_half
 from kdcompress.quantize.plan import PRESETS, Plan, Preset, block_size, plan
 from kdcompress.quantize.rewrite import make_dynamic, make_static
+from kdcompress.quantize.store import store_halves
 from kdcompress.runtime.compare import Feed
 
 # What a node with int8 or smaller weights is called, whichever tool made it.
@@ -102,7 +103,10 @@ def quantize(
         raise ExportError(
             f"{model_path} has no {' or '.join(how.operators)} with constant weights: nothing to quantize"
         )
-    return write_checked(_applied(model, how, nodes, feeds, calibration), nodes, out, preset)
+    applied = _applied(model, how, nodes, feeds, calibration)
+    if how.method != "half":
+        store_halves(applied.graph)
+    return write_checked(applied, nodes, out, preset)
 
 
 def write_checked(model: onnx.ModelProto, nodes: Plan, out: Path, name: str) -> OpCensus:

@@ -7,16 +7,19 @@ House letters: T' output frames, V vocabulary.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
 from kdcompress.errors import ConfigError, ExportError
 from kdcompress.runtime.compare import FloatArray
 
-# What may stand between the output layer's bias and the graph's output.
-_PASSED = frozenset({"LogSoftmax", "Softmax", "Log", "Cast", "Identity"})
+# What may stand between the output layer's bias and the graph's output, and which of its inputs comes from
+# there. A front end inside the graph ends in a Where: blanks behind the end of the audio.
+_PASSED = {"LogSoftmax": 0, "Softmax": 0, "Log": 0, "Cast": 0, "Identity": 0, "Where": 1}
 
 
 def blank_rate(log_probs: Sequence[FloatArray], blank: int) -> float:
@@ -60,17 +63,25 @@ def fold_blank_bias(model: onnx.ModelProto, blank: int, value: float) -> None:
     makers = {output: node for node in graph.node for output in node.output}
     add = makers.get(graph.output[0].name)
     while add is not None and add.op_type in _PASSED:
-        add = makers.get(add.input[0])
+        add = makers.get(add.input[_PASSED[add.op_type]])
     tensors = {tensor.name: tensor for tensor in graph.initializer}
     for node, position in ((add, 1), (add, 0)):
         if node is None or node.op_type != "Add":
             break
-        reader, name = node, node.input[position]
-        while name in makers and makers[name].op_type == "Cast":  # a bias stored in half precision
-            reader, position = makers[name], 0
-            name = reader.input[0]
-        if name in tensors and len(tensors[name].dims) == 1:
-            _shift(graph, tensors[name], reader, position, blank, value)
+        path = [node.input[position]]
+        while path[-1] in makers and makers[path[-1]].op_type == "Cast":  # a bias stored in half precision
+            path.append(makers[path[-1]].input[0])
+        tensor = tensors.get(path[-1])
+        if tensor is not None and len(tensor.dims) == 1:
+            shifted = _shifted(tensor, blank, value)
+            if all(_readers(graph, name) == 1 for name in path):
+                tensor.CopyFrom(numpy_helper.from_array(shifted, tensor.name))
+                return
+            # The exporter merges equal tensors: the others keep theirs.
+            own = f"{tensor.name}.blank"
+            shifted = shifted.astype(np.float32) if len(path) > 1 else shifted
+            graph.initializer.append(numpy_helper.from_array(shifted, own))
+            node.input[position] = own
             return
     raise ExportError(
         f"the output {graph.output[0].name} does not come from a layer with a bias, so the blank's cannot be "
@@ -78,23 +89,13 @@ def fold_blank_bias(model: onnx.ModelProto, blank: int, value: float) -> None:
     )
 
 
-def _shift(
-    graph: onnx.GraphProto,
-    tensor: onnx.TensorProto,
-    reader: onnx.NodeProto,
-    position: int,
-    blank: int,
-    value: float,
-) -> None:
-    bias = numpy_helper.to_array(tensor).copy()
+def _shifted(tensor: onnx.TensorProto, blank: int, value: float) -> npt.NDArray[Any]:
+    bias: npt.NDArray[Any] = numpy_helper.to_array(tensor).copy()
     if not 0 <= blank < len(bias):
         raise ExportError(f"the output layer has {len(bias)} biases, no blank at {blank}")
     bias[blank] += value
-    readers = sum(name == tensor.name for node in graph.node for name in node.input)
-    if readers == 1:
-        tensor.CopyFrom(numpy_helper.from_array(bias, tensor.name))
-        return
-    # The exporter merges equal tensors: the others keep theirs.
-    own = numpy_helper.from_array(bias, f"{tensor.name}.blank")
-    graph.initializer.append(own)
-    reader.input[position] = own.name
+    return bias
+
+
+def _readers(graph: onnx.GraphProto, name: str) -> int:
+    return sum(name == read for node in graph.node for read in node.input)

@@ -5,6 +5,9 @@ import logging
 import onnx
 from onnx import helper
 
+from kdcompress.quantize.plan import in_frontend
+from kdcompress.quantize.rewrite import drop_unread
+
 # Half precision ends at 65504 and has 11 bits. Log-probabilities stay float, and so do angles: there is no
 # position 2049 in half precision.
 _FLOAT_OPS = ("LogSoftmax", "Sin", "Cos", "Range")
@@ -13,8 +16,46 @@ _FLOAT_OPS = ("LogSoftmax", "Sin", "Cos", "Range")
 def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return a graph that computes in half precision; inputs, outputs, lengths, shapes and angles stay.
 
-    Normalisations are half-precision operators that sum in float by themselves (stash_type 1).
+    Normalisations are half-precision operators that sum in float by themselves (stash_type 1). A front end
+    inside the graph stays as it is: the converter sees what is between its ends.
     """
+    front = onnx.GraphProto()
+    front.CopyFrom(model.graph)
+    model = _without_frontend(model)
+    halved = _converted(model)
+    nodes = [node for node in front.node if in_frontend(node)]
+    if nodes:
+        read = {name for node in nodes for name in node.input}
+        halved.graph.node.extend(nodes)
+        halved.graph.initializer.extend(tensor for tensor in front.initializer if tensor.name in read)
+        for ends, old in ((halved.graph.input, front.input), (halved.graph.output, front.output)):
+            del ends[:]
+            ends.extend(old)
+    _sort(halved.graph)
+    return halved
+
+
+def _without_frontend(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the graph whose inputs are what the front end makes, and whose outputs are what it reads."""
+    front = [node for node in model.graph.node if in_frontend(node)]
+    if not front:
+        return model
+    types = {value.name: value for value in onnx.shape_inference.infer_shapes(model).graph.value_info}
+    body = onnx.ModelProto()
+    body.CopyFrom(model)
+    graph = body.graph
+    for node in front:
+        graph.node.remove(node)
+    for ends, makers, readers in ((graph.input, front, graph.node), (graph.output, graph.node, front)):
+        made = {name for node in makers for name in node.output}
+        crossing = dict.fromkeys(name for node in readers for name in node.input if name in made)
+        del ends[:]
+        ends.extend(types[name] for name in crossing)
+    drop_unread(graph)
+    return body
+
+
+def _converted(model: onnx.ModelProto) -> onnx.ModelProto:
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     properties = {entry.key: entry.value for entry in model.metadata_props}
@@ -32,7 +73,6 @@ def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
     finally:
         logger.setLevel(level)
     helper.set_model_props(halved, properties)
-    _sort(halved.graph)
     return halved
 
 

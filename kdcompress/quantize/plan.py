@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 
 from kdcompress.config.deploy import QuantizePreset
+from kdcompress.runtime.layout import FRONTEND
 
 Method = Literal["dynamic", "static", "weights", "half", "search"]
 
@@ -89,6 +90,11 @@ def weighted(graph: onnx.GraphProto, operators: tuple[str, ...] = ("MatMul",)) -
     return {node.name: sizes[node.input[1]] for node in _weighted(graph, operators, sizes)}
 
 
+def in_frontend(node: onnx.NodeProto) -> bool:
+    """Tell whether a node belongs to a front end inside the graph: no preset and no storage touches those."""
+    return node.name.startswith(f"{FRONTEND}/")
+
+
 def block_size(rows: int, preset: Preset) -> int:
     """Return how many weights of a column of so many rows share a scale: the choice of fewest bytes.
 
@@ -97,7 +103,7 @@ def block_size(rows: int, preset: Preset) -> int:
 
     def size(block: int) -> float:
         count = -(-rows // block)
-        return count * (block * preset.bits / 8 + 4)
+        return count * (block * preset.bits / 8 + 2)  # the scale is stored in half precision
 
     return min(preset.blocks, key=lambda block: (size(block), block))
 
@@ -106,5 +112,5 @@ def _weighted(
     graph: onnx.GraphProto, operators: tuple[str, ...], sizes: dict[str, int]
 ) -> Iterator[onnx.NodeProto]:
     for node in graph.node:
-        if node.op_type in operators and node.input[1] in sizes:
+        if node.op_type in operators and node.input[1] in sizes and not in_frontend(node):
             yield node

@@ -1,4 +1,4 @@
-"""Put integer and half-precision weights into a graph, node by node, with standard operators only.
+"""Put integer weights into a graph, node by node, with standard operators only.
 
 House letters: K inputs and N outputs of a linear layer.
 """
@@ -13,10 +13,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 FloatArray: TypeAlias = npt.NDArray[np.float32]
 IntArray: TypeAlias = npt.NDArray[np.int8]
-
-# Below this many values a Cast costs more bytes than half precision saves.
-_WORTH_A_CAST = 128
-_LARGEST_HALF = 65504.0
 
 
 class Rewriter:
@@ -188,27 +184,3 @@ def affine(low: float, high: float) -> tuple[npt.NDArray[np.float32], npt.NDArra
     if scale < np.finfo(np.float32).tiny:  # always zero, or as good as
         scale = 1.0
     return np.array(scale, np.float32), np.array(round(-low / scale), np.uint8)
-
-
-def store_half(graph: onnx.GraphProto, skip: Collection[str] = ()) -> int:
-    """Store the float constants that are left in half precision, with a Cast that loading folds away.
-
-    They are computed with in float, as before: nothing is slower, and 11 bits of mantissa are far finer than
-    what int8 leaves elsewhere. Returns how many.
-    """
-    rewriter = Rewriter(graph)
-    casts: list[onnx.NodeProto] = []
-    for tensor in list(graph.initializer):
-        if tensor.data_type != TensorProto.FLOAT or tensor.name in skip:
-            continue
-        value = numpy_helper.to_array(tensor)
-        if value.size < _WORTH_A_CAST or not np.abs(value).max() < _LARGEST_HALF:
-            continue
-        name = tensor.name
-        half = rewriter.add(f"{name}_half", value.astype(np.float16))
-        graph.initializer.remove(tensor)
-        casts.append(helper.make_node("Cast", [half], [name], name=f"{half}_cast", to=TensorProto.FLOAT))
-    after = list(graph.node)
-    del graph.node[:]
-    graph.node.extend([*casts, *after])
-    return len(casts)

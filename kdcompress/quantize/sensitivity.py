@@ -10,8 +10,9 @@ import onnx
 from kdcompress.quantize.blocks import make_blocks
 from kdcompress.quantize.calibration import opened
 from kdcompress.quantize.plan import PRESETS, block_size, weighted
-from kdcompress.quantize.rewrite import drop_unread, make_dynamic, store_half
+from kdcompress.quantize.rewrite import drop_unread, make_dynamic
 from kdcompress.quantize.smoothing import smooth
+from kdcompress.quantize.store import store_halves
 from kdcompress.runtime.compare import (
     Difference,
     Feed,
@@ -99,13 +100,12 @@ class Workbench:
         model = onnx.ModelProto()
         model.CopyFrom(self.model)
         smooth(model.graph, {name: self.channels[name] for name in wish.smoothed})
-        if wish.half:
-            small = {*wish.int8, *wish.int4}
-            store_half(model.graph, {node.input[1] for node in model.graph.node if node.name in small})
         make_dynamic(model.graph, wish.int8, per_channel=wish.per_channel, reduce_range=wish.reduce_range)
         if wish.int4:
             make_blocks(model, wish.int4, _FOUR_BITS.bits, lambda rows: block_size(rows, _FOUR_BITS))
         drop_unread(model.graph)
+        if wish.half:
+            store_halves(model.graph)
         del model.graph.value_info[:]
         return model
 

@@ -17,6 +17,10 @@ SCHEMA = 1
 KIND = "kdcompress-bundle"
 FILE_NAME = "bundle.json"
 
+_LARGEST = 64 << 20  # [bytes] of bundle.json; a vocabulary of a million tokens takes a quarter of it
+_LONGEST_NAME = 100  # no file system takes more than 255 bytes
+_LONGEST_FRAME_SHIFT = 10.0  # [s]
+
 FP32 = "fp32"
 INT8_DYNAMIC = "int8-dynamic"
 AUTO = "auto"
@@ -65,6 +69,7 @@ class Bundle:
         frontend: which features.
         provenance: where the student came from; free-form.
         parity: per variant, how far its graph was from the original model; free-form.
+        verification: what `kdcompress export --verify` found, where it has been asked; free-form.
         written_by: program and version.
         directory: where the files are; not part of the file.
     """
@@ -79,6 +84,7 @@ class Bundle:
     frontend: Frontend = Frontend()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     parity: Mapping[str, Any] = field(default_factory=dict)
+    verification: Mapping[str, Any] = field(default_factory=dict)
     written_by: str = f"kdcompress {__version__}"
     directory: Path = Path()
 
@@ -109,6 +115,19 @@ class Bundle:
         """Return where a variant's graph is."""
         return self.directory / variant.file
 
+    def verify(self, variant: Variant) -> None:
+        """Hold a variant's graph against its checksum.
+
+        Raises:
+            BundleError: it was altered.
+        """
+        file = self.path(variant)
+        if (found := file_sha256(file)) != variant.sha256:
+            expected = variant.sha256
+            raise BundleError(
+                f"{file} has sha256 {found[:12]}… where {FILE_NAME} says {expected[:12]!r}…: it was altered"
+            )
+
     def to_json(self) -> dict[str, Any]:
         """Return plain data for bundle.json."""
         return {
@@ -132,6 +151,7 @@ class Bundle:
             },
             "provenance": dict(self.provenance),
             "parity": dict(self.parity),
+            **({"verification": dict(self.verification)} if self.verification else {}),
         }
 
     @classmethod
@@ -175,21 +195,35 @@ class Bundle:
                 ),
                 provenance=dict(data.get("provenance", {})),
                 parity=dict(data.get("parity", {})),
+                verification=dict(data.get("verification", {})),
                 written_by=str(data.get("written_by", "unknown")),
                 directory=directory,
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             reason = str(error) if isinstance(error, VocabularyError) else repr(error)
             raise BundleError(f"{where} is malformed: {reason}; export the run again") from error
         if not variants:
             raise BundleError(f"{where} lists no variants; export the run again")
-        if not bundle.frame_shift > 0:
+        if not 0 < bundle.frame_shift < _LONGEST_FRAME_SHIFT:
             raise BundleError(f"{where} has frame_shift {bundle.frame_shift}; expected seconds above 0")
+        if bundle.subsampling_factor < 1:
+            raise BundleError(
+                f"{where} has subsampling_factor {bundle.subsampling_factor}; expected 1 or more"
+            )
         for variant in variants.values():
-            # A name with a separator or a drive would let a bundle from elsewhere open any file.
-            if variant.file in {"", ".", ".."} or any(c in variant.file for c in "/\\:\0"):
+            if not variant.name.isprintable():
                 raise BundleError(
-                    f"{where} names the file {variant.file!r}; expected a plain file name, no folders"
+                    f"{where} names the variant {variant.name!r}; expected printable characters"
+                )
+            # A name with a separator or a drive would let a bundle from elsewhere open any file.
+            if (
+                variant.file in {"", ".", ".."}
+                or any(c in variant.file for c in "/\\:")
+                or not variant.file.isprintable()
+                or len(variant.file) > _LONGEST_NAME
+            ):
+                raise BundleError(
+                    f"{where} names the file {variant.file[:80]!r}; expected a plain file name, no folders"
                 )
         return bundle
 
@@ -209,26 +243,39 @@ def open_bundle(path: Path | str, verify: bool = False) -> Bundle:
     if not where.is_file():
         found = "no such directory" if not directory.exists() else f"it has no {FILE_NAME}"
         raise BundleError(f"{directory} is not a bundle: {found}; kdcompress export writes bundles")
+    _refuse_links_out(where)
     try:
+        if (size := where.stat().st_size) > _LARGEST:
+            raise BundleError(f"{where} has {size} bytes; expected less than {_LARGEST}: it is no bundle's")
         data = json.loads(where.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BundleError(f"{where} cannot be read as JSON: {error}; export the run again") from error
+    except (OSError, ValueError, RecursionError) as error:
+        if isinstance(error, BundleError):
+            raise
+        reason = "nested too deep" if isinstance(error, RecursionError) else error
+        raise BundleError(f"{where} cannot be read as JSON: {reason}; export the run again") from error
     bundle = Bundle.from_json(data, directory)
     for variant in bundle.variants.values():
         file = bundle.path(variant)
         if not file.is_file():
             raise BundleError(f"{file} is missing though {FILE_NAME} lists it; copy the whole directory")
+        _refuse_links_out(file)
         size = file.stat().st_size
         if size != variant.bytes:
             raise BundleError(
                 f"{file} has {size} bytes where {FILE_NAME} says {variant.bytes}: it was altered or cut short"
             )
-        if verify and (found := file_sha256(file)) != variant.sha256:
-            expected = variant.sha256
-            raise BundleError(
-                f"{file} has sha256 {found[:12]}… where {FILE_NAME} says {expected[:12]}…: it was altered"
-            )
+        if verify:
+            bundle.verify(variant)
     return bundle
+
+
+def _refuse_links_out(file: Path) -> None:
+    """Refuse a link that leaves its directory, unless to the blobs of the Hugging Face cache around it."""
+    folder, target = file.parent.resolve(), file.resolve()
+    # models--…/snapshots/REVISION/model.onnx -> ../../blobs/SHA256
+    blobs = folder.parent.parent / "blobs" if folder.parent.name == "snapshots" else folder
+    if target.parent not in {folder, blobs}:
+        raise BundleError(f"{file} is a link to {target}, outside the bundle; copy the file itself")
 
 
 def file_sha256(path: Path) -> str:

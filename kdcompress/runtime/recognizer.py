@@ -4,7 +4,8 @@ B batch, S samples, T feature frames, F mel bands, T' output frames, V vocabular
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,22 +13,21 @@ import numpy as np
 import numpy.typing as npt
 import soxr
 
-from kdcompress.audio.decode import read_audio
+from kdcompress.audio.decode import probe, read_audio, read_blocks
 from kdcompress.audio.utterance import SAMPLE_RATE
 from kdcompress.errors import AudioError, BundleError
-from kdcompress.frontend.logmel_numpy import BANDS, Normalize, log_mel
 from kdcompress.runtime.bundle import Bundle, open_bundle
+from kdcompress.runtime.chunks import Chunking, joined
+from kdcompress.runtime.frontend import features_for
 from kdcompress.runtime.session import Provider, Session
 from kdcompress.runtime.transcript import Timings, Transcript
-from kdcompress.text.decode import greedy
+from kdcompress.text.decode import Hypothesis, greedy_pieces
+from kdcompress.text.vocabulary import Vocabulary
 
 Samples: TypeAlias = npt.NDArray[np.floating[Any]] | npt.NDArray[np.integer[Any]]
 Audio: TypeAlias = str | Path | Samples
 FloatArray: TypeAlias = npt.NDArray[np.float32]
-
-# Attention needs memory that grows with the square of the frames: 15 000 (10 minutes at 40 ms) make it
-# about 0.9 GB per head.
-LONGEST_FRAMES = 15_000
+Decoder: TypeAlias = Callable[[Iterable[FloatArray], Vocabulary], Hypothesis]
 
 
 class Recognizer:
@@ -36,10 +36,13 @@ class Recognizer:
     Attributes:
         bundle: what it was made from.
         variant: the one that was chosen.
+        features: computes what the graph is fed, of a waveform [S] at 16 kHz.
         session: the loaded graph.
+        decoder: makes a hypothesis of the log posteriors [T', V] of a recording, given in pieces.
+        chunking: how recordings that are longer than a chunk are cut.
 
     Raises:
-        BundleError: the bundle is unusable, or has no such variant, or wants other features than log-mel.
+        BundleError: the bundle is unusable, or has no such variant, or has a front end unknown here.
         ConfigError: the provider is not available, or threads is below 1.
     """
 
@@ -49,78 +52,156 @@ class Recognizer:
         variant: str | None = None,
         provider: Provider = "cpu",
         threads: int | None = None,
+        *,
+        decoder: Decoder = greedy_pieces,
+        chunking: Chunking | None = None,
     ) -> None:
         """Load a bundle.
 
         Args:
-            bundle: its directory.
+            bundle: its directory, whose graph is then held against its checksum, or what `open_bundle` gave.
             variant: `fp32`, `int8-dynamic`, …; None takes auto, int8-dynamic or fp32, the first there is.
             provider: where the graph runs.
             threads: for the graph; None takes every core that the process may use.
+            decoder: `greedy_pieces`, or a `kdcompress.text.beam.BeamSearch`.
+            chunking: None takes chunks of up to 30 s.
         """
         self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
         self.variant = self.bundle.variant(variant)
-        self._normalize = _normalization(self.bundle)
+        self.features = features_for(self.bundle)
+        if not isinstance(bundle, Bundle):
+            self.bundle.verify(self.variant)
+        self.decoder = decoder
+        self.chunking = Chunking() if chunking is None else chunking
         self.session = Session(self.bundle.path(self.variant), provider, threads)
+        if self.session.layout.takes_waveforms != (self.bundle.input == "waveform"):
+            raise BundleError(
+                f"{self.bundle.directory} says that its graphs take {self.bundle.input}, and "
+                f"{self.variant.file} does not: export the run again or update kdcompress"
+            )
+        width = self.session.session.get_outputs()[0].shape[-1]
+        if isinstance(width, int) and width != len(self.bundle.vocabulary):
+            raise BundleError(
+                f"{self.bundle.path(self.variant)} answers with {width} tokens where the vocabulary has "
+                f"{len(self.bundle.vocabulary)}: graph and bundle.json are of different students"
+            )
 
     def __repr__(self) -> str:
         return f"Recognizer({str(self.bundle.directory)!r}, {self.variant.name}, {self.session.provider})"
 
-    @property
-    def longest(self) -> float:
-        """The longest audio that is accepted [s]."""
-        return LONGEST_FRAMES * self.bundle.frame_shift
+    def transcribe(
+        self,
+        audio: Audio,
+        sample_rate: int = SAMPLE_RATE,
+        progress: Callable[[float], None] | None = None,
+    ) -> Transcript:
+        """Turn one recording of any length into text.
 
-    def transcribe(self, audio: Audio, sample_rate: int = SAMPLE_RATE) -> Transcript:
-        """Turn one recording into text.
-
-        Silence and audio shorter than a frame give an empty transcript.
+        Silence and audio shorter than a frame give an empty transcript. A file longer than a chunk is read,
+        heard and decoded piece by piece: an hour needs no more memory than a minute.
 
         Args:
             audio: a file, or samples [S] or [S, channels], floats within ±1 or integers of full scale.
             sample_rate: of the samples [Hz]; ignored for a file, which says so itself.
+            progress: called now and then with the seconds of audio that were read since the last call.
 
         Raises:
-            AudioError: the audio cannot be read, is longer than `longest` or holds NaN.
+            AudioError: the audio cannot be read or holds NaN.
             NumericsError: the graph answered with NaN.
         """
-        return self.transcribe_batch([audio], sample_rate)[0]
+        return self.transcribe_batch([audio], sample_rate, progress)[0]
 
-    def transcribe_batch(self, audios: Sequence[Audio], sample_rate: int = SAMPLE_RATE) -> list[Transcript]:
+    def transcribe_batch(
+        self,
+        audios: Sequence[Audio],
+        sample_rate: int = SAMPLE_RATE,
+        progress: Callable[[float], None] | None = None,
+    ) -> list[Transcript]:
         """Turn several recordings into text in one run of the graph, padded to the longest of them.
+
+        Those that are longer than a chunk are heard one after the other, by themselves.
 
         Args:
             audios: as for `transcribe`.
             sample_rate: of those that are samples [Hz].
+            progress: as for `transcribe`.
 
         Raises:
-            AudioError: one of them cannot be read, is longer than `longest` or holds NaN.
+            AudioError: one of them cannot be read or holds NaN.
             NumericsError: the graph answered with NaN.
         """
-        waveforms, reading, features, computing = [], [], [], []
-        for audio in audios:
+        progress = progress or (lambda seconds: None)
+        transcripts: dict[int, Transcript] = {}
+        waveforms, reading, features, computing = {}, {}, {}, {}
+        for row, audio in enumerate(audios):
             begin = time.perf_counter()
-            waveforms.append(self._waveform(audio, sample_rate))
+            if isinstance(audio, str | Path):
+                if probe(Path(audio)).duration > self.chunking.seconds:
+                    transcripts[row] = self._transcribe_long(read_blocks(Path(audio)), 0.0, progress)
+                    continue
+                waveform = read_audio(Path(audio))
+            else:
+                waveform = _to_mono(audio, sample_rate)
             read = time.perf_counter()
-            features.append(log_mel(waveforms[-1], normalize=self._normalize))
-            reading.append(read - begin)
-            computing.append(time.perf_counter() - read)
+            if len(waveform) > self.chunking.seconds * SAMPLE_RATE:
+                transcripts[row] = self._transcribe_long(_blocks(waveform), read - begin, progress)
+                continue
+            waveforms[row], reading[row] = waveform, read - begin
+            features[row] = self.features(waveform)
+            computing[row] = time.perf_counter() - read
+            progress(len(waveform) / SAMPLE_RATE)
 
         begin = time.perf_counter()
-        posteriors = self.log_probs(features)
-        share = (time.perf_counter() - begin) / max(len(audios), 1)
+        posteriors = self.log_probs(list(features.values()))
+        share = (time.perf_counter() - begin) / max(len(features), 1)
+
+        for row, log_probs in zip(features, posteriors, strict=True):
+            begin = time.perf_counter()
+            hypothesis = self.decoder([log_probs], self.bundle.vocabulary)
+            timings = Timings(reading[row], computing[row], share, 0.0)
+            transcripts[row] = self._transcript(hypothesis, len(waveforms[row]), timings, begin)
+        return [transcripts[row] for row in range(len(audios))]
+
+    def _transcribe_long(
+        self, blocks: Iterator[FloatArray], read: float, progress: Callable[[float], None]
+    ) -> Transcript:
+        samples, computed, ran = 0, 0.0, 0.0
+
+        def heard() -> Iterator[FloatArray]:
+            nonlocal samples, read
+            while True:
+                begin = time.perf_counter()
+                block = next(blocks, None)
+                read += time.perf_counter() - begin
+                if block is None:
+                    return
+                samples += len(block)
+                progress(len(block) / SAMPLE_RATE)
+                yield block
+
+        def posteriors(waveform: FloatArray) -> FloatArray:
+            nonlocal computed, ran
+            begin = time.perf_counter()
+            features = self.features(waveform)
+            between = time.perf_counter()
+            [log_probs] = self.log_probs([features])
+            computed, ran = computed + between - begin, ran + time.perf_counter() - between
+            return log_probs
 
         vocabulary, frame_shift = self.bundle.vocabulary, self.bundle.frame_shift
-        transcripts = []
-        for row, log_probs in enumerate(posteriors):
-            begin = time.perf_counter()
-            hypothesis = greedy(log_probs, vocabulary)
-            text = hypothesis.text(vocabulary)
-            tokens = tuple(hypothesis.tokens(vocabulary, frame_shift))
-            words = tuple(hypothesis.words(vocabulary, frame_shift))
-            timings = Timings(reading[row], computing[row], share, time.perf_counter() - begin)
-            transcripts.append(Transcript(text, tokens, words, len(waveforms[row]) / SAMPLE_RATE, timings))
-        return transcripts
+        begin = time.perf_counter() - read
+        pieces = joined(heard(), posteriors, vocabulary, frame_shift, self.chunking)
+        hypothesis = self.decoder(pieces, vocabulary)
+        timings = Timings(read, computed, ran, 0.0)
+        return self._transcript(hypothesis, samples, timings, begin + read + computed + ran)
+
+    def _transcript(self, hypothesis: Hypothesis, samples: int, timings: Timings, begin: float) -> Transcript:
+        vocabulary, frame_shift = self.bundle.vocabulary, self.bundle.frame_shift
+        text = hypothesis.text(vocabulary)
+        tokens = tuple(hypothesis.tokens(vocabulary, frame_shift))
+        words = tuple(hypothesis.words(vocabulary, frame_shift))
+        timings = replace(timings, decoding=time.perf_counter() - begin)
+        return Transcript(text, tokens, words, samples / SAMPLE_RATE, timings)
 
     def log_probs(self, features: Sequence[FloatArray]) -> list[FloatArray]:
         """Run the graph once on features [T, F] each; returns log posteriors [T', V] each."""
@@ -135,44 +216,22 @@ class Recognizer:
             for row, count, length in zip(log_probs, frames, lengths, strict=True)
         ]
 
-    def _waveform(self, audio: Audio, sample_rate: int) -> FloatArray:
-        if isinstance(audio, str | Path):
-            samples, name = read_audio(Path(audio)), str(audio)
-        else:
-            samples, name = _to_mono(audio, sample_rate), "the audio"
-        seconds = len(samples) / SAMPLE_RATE
-        if seconds > self.longest:
-            raise AudioError(
-                f"{name} lasts {seconds:.0f} s, at most {self.longest:.0f} s go into a run: cut it at pauses"
-            )
-        return samples
-
 
 def pad(features: Sequence[FloatArray]) -> tuple[FloatArray, npt.NDArray[np.int64]]:
     """Stack features [T, F] with zeros after their ends; returns [B, max T, F] and lengths [B]."""
     lengths = np.array([len(f) for f in features], np.int64)
     if len(features) == 1:
         return features[0][None], lengths
-    padded = np.zeros((len(features), int(lengths.max(initial=0)), BANDS), np.float32)
+    width = features[0].shape[1] if features else 0
+    padded = np.zeros((len(features), int(lengths.max(initial=0)), width), np.float32)
     for row, values in zip(padded, features, strict=True):
         row[: len(values)] = values
     return padded, lengths
 
 
-def _normalization(bundle: Bundle) -> Normalize:
-    frontend = bundle.frontend
-    wanted = (bundle.input, frontend.kind, frontend.mel_bins, bundle.sample_rate)
-    if wanted != ("features", "logmel", BANDS, SAMPLE_RATE):
-        raise BundleError(
-            f"{bundle.directory} wants {bundle.input}: {frontend.mel_bins} bands of {frontend.kind} at "
-            f"{bundle.sample_rate} Hz; this version computes {BANDS} bands of logmel at {SAMPLE_RATE} Hz: "
-            "update kdcompress"
-        )
-    if frontend.normalize == "per_feature":
-        return "per_feature"
-    if frontend.normalize == "none":
-        return "none"
-    raise BundleError(f"{bundle.directory} wants the normalisation {frontend.normalize!r}: update kdcompress")
+def _blocks(waveform: FloatArray, size: int = 10 * SAMPLE_RATE) -> Iterator[FloatArray]:
+    for start in range(0, len(waveform), size):
+        yield waveform[start : start + size]
 
 
 def _to_mono(samples: Samples, sample_rate: int) -> FloatArray:

@@ -8,21 +8,21 @@ import os
 import tempfile
 from collections import Counter
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
 from kdcompress.errors import BundleError, ConfigError
+from kdcompress.runtime.graph_file import check_graph
+from kdcompress.runtime.layout import layout_of
 
 Provider: TypeAlias = Literal["cpu", "cuda"]
 FloatArray: TypeAlias = npt.NDArray[np.float32]
 IntArray: TypeAlias = npt.NDArray[np.int64]
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-_INPUTS = ("audio_signal", "length")
-_OUTPUTS = ("logprobs", "encoded_lengths")
 _ERRORS_ONLY = 3  # onnxruntime's severity: 0 verbose, 1 info, 2 warning, 3 error, 4 fatal
 
 
@@ -81,7 +81,10 @@ class GraphSession:
 
 
 class Session(GraphSession):
-    """A graph of the portable profile, loaded; see `GraphSession` for the attributes.
+    """A graph of one of our profiles, loaded; see `GraphSession` for the other attributes.
+
+    Attributes:
+        layout: how it is fed.
 
     Raises:
         ConfigError: as for `GraphSession`.
@@ -89,19 +92,20 @@ class Session(GraphSession):
     """
 
     def __init__(self, graph: Path, provider: Provider = "cpu", threads: int | None = None) -> None:
+        check_graph(graph)
         super().__init__(graph, provider, threads)
-        inputs = tuple(i.name for i in self.session.get_inputs())
-        outputs = tuple(o.name for o in self.session.get_outputs())
-        if set(inputs) != set(_INPUTS) or not set(_OUTPUTS) <= set(outputs):
-            raise BundleError(
-                f"{graph} maps {', '.join(inputs)} to {', '.join(outputs)}; the portable profile maps "
-                f"{', '.join(_INPUTS)} to {', '.join(_OUTPUTS)}: export the run again"
-            )
+        self._metadata = self.session.get_modelmeta().custom_metadata_map
+        inputs = [i.name for i in self.session.get_inputs()]
+        outputs = [o.name for o in self.session.get_outputs()]
+        self.layout = layout_of(graph, inputs, outputs, self._metadata)
 
     def run(self, features: FloatArray, lengths: IntArray) -> tuple[FloatArray, IntArray]:
-        """Map features [B, T, F] and lengths [B] to log posteriors [B, T', V] and lengths [B]."""
-        log_probs, encoded = self.session.run(list(_OUTPUTS), _feeds(features, lengths))
-        return log_probs, encoded
+        """Map features [B, T, F] and lengths [B] to log posteriors [B, T', V] and lengths [B].
+
+        A graph that takes waveforms is given them as hops [B, T, 160], with zeros after their ends.
+        """
+        outputs = self.session.run(list(self.layout.outputs), self.layout.feeds(features, lengths))
+        return self.layout.answer(outputs, lengths, self._metadata)
 
     def node_providers(self, features: FloatArray, lengths: IntArray) -> dict[str, int]:
         """Count the nodes that each provider really ran, from a profile of one run.
@@ -113,7 +117,7 @@ class Session(GraphSession):
             options.enable_profiling = True
             options.profile_file_prefix = str(Path(folder) / "profile")
             session = self._open(options)
-            session.run(list(_OUTPUTS), _feeds(features, lengths))
+            session.run(list(self.layout.outputs), self.layout.feeds(features, lengths))
             events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
         ran = {
             (event["name"], event["args"]["provider"])
@@ -141,8 +145,3 @@ def _provider_name(provider: str) -> str:
             "pip uninstall onnxruntime && pip install onnxruntime-gpu, or choose the provider cpu"
         )
     return name
-
-
-def _feeds(features: FloatArray, lengths: IntArray) -> dict[str, Any]:
-    # The graph wants [B, F, T]; onnxruntime copies what is not contiguous.
-    return {_INPUTS[0]: np.ascontiguousarray(features.transpose(0, 2, 1)), _INPUTS[1]: lengths}

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from kdcompress.audio.utterance import SAMPLE_RATE
 from kdcompress.config.student import StudentConfig
 from kdcompress.errors import ConfigError
+from kdcompress.frontend.fbank import Fbank
 from kdcompress.frontend.logmel import LogMel
 from kdcompress.frontend.logmel_numpy import BANDS, HOP
 from kdcompress.students.conformer import Conformer
@@ -18,7 +19,7 @@ FEATURE_SHIFT_MS = 1000 * HOP // SAMPLE_RATE
 
 
 class CtcStudent(nn.Module):
-    """Log-mel front end, Conformer, linear head.
+    """Front end, Conformer, linear head.
 
     Padding and the other utterances of a batch do not change an utterance's output.
 
@@ -39,7 +40,7 @@ class CtcStudent(nn.Module):
         self.config = config
         self.factor = config.frame_shift_ms // FEATURE_SHIFT_MS
         self.frame_shift = config.frame_shift_ms / 1000
-        self.frontend = LogMel(normalize=config.normalize)
+        self.frontend = Fbank() if config.frontend == "kaldi" else LogMel(normalize=config.normalize)
         self.encoder = Conformer(config, BANDS, self.factor)
         self.head = nn.Linear(config.width, vocabulary_size)
 
@@ -67,7 +68,8 @@ class CtcStudent(nn.Module):
 
     def output_lengths(self, samples: Tensor) -> Tensor:
         """Return the output frames [B] of waveforms with so many samples [B]."""
-        return -(-(samples // HOP) // self.factor)
+        begun = HOP // 2 if self.config.frontend == "kaldi" else 0  # Kaldi counts half a hop as a frame
+        return -(-((samples + begun) // HOP) // self.factor)
 
     def parameter_count(self) -> int:
         """Return the number of trained values."""

@@ -6,6 +6,7 @@ T frames, V vocabulary.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -87,27 +88,47 @@ def greedy(log_probs: npt.NDArray[np.float32], vocabulary: Vocabulary) -> Hypoth
         VocabularyError: V is not the size of the vocabulary.
         NumericsError: a frame holds NaN or no finite value.
     """
+    return greedy_pieces([log_probs], vocabulary)
+
+
+def greedy_pieces(pieces: Iterable[npt.NDArray[np.float32]], vocabulary: Vocabulary) -> Hypothesis:
+    """Decode the pieces [T, V] of one recording as `greedy` does the whole, in memory for one piece."""
+    paths, log_prob = [], 0.0
+    for log_probs in pieces:
+        check_log_probs(log_probs, vocabulary)
+        best = log_probs.argmax(axis=1)
+        log_prob += float(np.take_along_axis(log_probs, best[:, None], axis=1).sum(dtype=np.float64))
+        if not np.isfinite(log_prob):
+            raise NumericsError(
+                "the model's output holds NaN or infinity: its weights or its input are broken"
+            )
+        paths.append(best)
+    return from_path(np.concatenate(paths) if paths else np.empty(0, np.int64), vocabulary, log_prob)
+
+
+def from_path(path: npt.NDArray[np.integer[Any]], vocabulary: Vocabulary, log_prob: float) -> Hypothesis:
+    """Return what a path [T], the token id of every frame, says."""
+    if not len(path):
+        return Hypothesis((), (), (), log_prob)
+    # A run is a stretch of frames with the same token.
+    starts = np.flatnonzero(np.concatenate([[True], path[1:] != path[:-1]]))
+    ends = np.append(starts[1:], len(path))
+    spoken = path[starts] != vocabulary.blank
+    return Hypothesis(
+        tuple(path[starts][spoken].tolist()),
+        tuple(starts[spoken].tolist()),
+        tuple(ends[spoken].tolist()),
+        log_prob,
+    )
+
+
+def check_log_probs(log_probs: npt.NDArray[np.float32], vocabulary: Vocabulary) -> None:
+    """Refuse what cannot be log-probabilities [T, V] over the vocabulary, with a VocabularyError."""
     if log_probs.ndim != 2 or log_probs.shape[1] != len(vocabulary):
         raise VocabularyError(
             f"expected log-probabilities [T, {len(vocabulary)}] for {vocabulary!r}, "
             f"found shape {list(log_probs.shape)}"
         )
-    if not len(log_probs):
-        return Hypothesis((), (), (), 0.0)
-    best = log_probs.argmax(axis=1)
-    log_prob = float(np.take_along_axis(log_probs, best[:, None], axis=1).sum(dtype=np.float64))
-    if not np.isfinite(log_prob):
-        raise NumericsError("the model's output holds NaN or infinity: its weights or its input are broken")
-    # A run is a stretch of frames with the same best token.
-    starts = np.flatnonzero(np.concatenate([[True], best[1:] != best[:-1]]))
-    ends = np.append(starts[1:], len(best))
-    spoken = best[starts] != vocabulary.blank
-    return Hypothesis(
-        tuple(best[starts][spoken].tolist()),
-        tuple(starts[spoken].tolist()),
-        tuple(ends[spoken].tolist()),
-        log_prob,
-    )
 
 
 def collapse(path: Iterable[int], blank: int) -> list[int]:

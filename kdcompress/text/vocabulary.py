@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,7 +34,7 @@ class Vocabulary:
 
     def __post_init__(self) -> None:
         if len(set(self.tokens)) != len(self.tokens):
-            twice = sorted({t for t in self.tokens if self.tokens.count(t) > 1})
+            twice = sorted(token for token, count in Counter(self.tokens).items() if count > 1)
             raise VocabularyError(
                 f"vocabulary has tokens that occur twice: {twice[:5]}; each id needs its own"
             )
@@ -121,11 +122,17 @@ class Vocabulary:
             VocabularyError: the data do not have that form.
         """
         try:
-            return cls(
-                tuple(str(t) for t in data["tokens"]),
-                int(data["blank"]),
-                data.get("word_boundary"),
-                frozenset(int(i) for i in data.get("silent", [])),
+            tokens = tuple(str(t) for t in data["tokens"])
+            boundary = data.get("word_boundary")
+            vocabulary = cls(
+                tokens, int(data["blank"]), boundary, frozenset(map(int, data.get("silent", [])))
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, OverflowError) as error:
             raise VocabularyError(f"not a vocabulary: {error!r}; expected keys tokens, blank") from error
+        if boundary is not None and (not isinstance(boundary, str) or not boundary):
+            raise VocabularyError(f"word_boundary is {boundary!r}, expected null or what stands for a space")
+        try:
+            "".join(tokens).encode()
+        except UnicodeEncodeError as error:  # half a surrogate pair: JSON can write it, nobody can print it
+            raise VocabularyError(f"a token holds {error.object[error.start]!r}, which is no text") from error
+        return vocabulary

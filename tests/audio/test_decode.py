@@ -9,7 +9,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdcompress.audio.decode import AUDIO_SUFFIXES, check_stretch, probe, read_audio
+from kdcompress.audio.decode import AUDIO_SUFFIXES, check_stretch, probe, read_audio, read_blocks
 from kdcompress.audio.utterance import SAMPLE_RATE
 from kdcompress.errors import AudioError
 
@@ -208,3 +208,44 @@ def test_too_few_samples_to_resample(tmp_path: Path) -> None:
     path = write(tmp_path / "a.wav", np.ones(1, np.float32), 48_000)
     with pytest.raises(AudioError, match="too few"):
         read_audio(path)
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize(("rate", "channels"), [(8000, 2), (16_000, 1), (48_000, 1)])
+def test_piece_by_piece_is_the_whole(tmp_path: Path, suffix: str, rate: int, channels: int) -> None:
+    signal = tones(1.37, rate)
+    path = write(tmp_path / f"a{suffix}", np.stack([signal] * channels, axis=1), rate)
+    whole = read_audio(path)
+    for seconds in (0.1, 0.33, 10.0):
+        pieces = list(read_blocks(path, seconds))
+        assert all(piece.dtype == np.float32 and len(piece) for piece in pieces)
+        assert max(map(len, pieces)) < (seconds + 0.2) * SAMPLE_RATE
+        np.testing.assert_allclose(np.concatenate(pieces), whole, atol=1e-6)
+
+
+def test_a_stretch_of_an_mp3_is_what_the_whole_has_there(tmp_path: Path) -> None:
+    # Frames of MP3 borrow bits from earlier ones: noise needs them all.
+    noise = np.random.default_rng(0).normal(0, 0.1, 96_000).astype(np.float32)
+    path = write(tmp_path / "a.mp3", noise, 16_000)
+    whole = read_audio(path)
+    for start in (1.0, 2.5, 4.0):
+        first = round(start * 16_000)
+        np.testing.assert_allclose(read_audio(path, start, 0.5), whole[first : first + 8000], atol=1e-6)
+    np.testing.assert_allclose(np.concatenate(list(read_blocks(path, 1.0))), whole, atol=1e-6)
+
+
+def test_piece_by_piece_finds_the_same_defects(tmp_path: Path) -> None:
+    samples = tones(1.0, 16_000)
+    samples[12_000] = np.nan
+    soundfile.write(tmp_path / "a.wav", samples, 16_000, subtype="FLOAT")
+    with pytest.raises(AudioError, match=r"not a number, at 0\.750 s"):
+        list(read_blocks(tmp_path / "a.wav", 0.2))
+    path = write(tmp_path / "b.flac", tones(2.0, 16_000), 16_000)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(AudioError, match="cut short") as whole:
+        read_audio(path)
+    with pytest.raises(AudioError, match="cut short") as pieces:
+        list(read_blocks(path, 0.2))
+    assert str(whole.value).partition(" (")[0].partition(":")[0] in str(pieces.value)
+    with pytest.raises(AudioError, match="no such audio file"):
+        list(read_blocks(tmp_path / "none.wav"))

@@ -1,4 +1,5 @@
 import inspect
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 import soundfile
 
 from kdcompress.cli.app import main
-from kdcompress.graph import write
+from kdcompress.graph import consumers, write
 from kdcompress.runtime.bundle import open_bundle
 
 Run = Callable[..., tuple[int, str, str]]
@@ -71,6 +72,37 @@ def test_wrong_usage_is_exit_code_2(run: Run, tiny_checkpoint: Path, tmp_path: P
         code, _, err = run(tiny_checkpoint, "--out", tmp_path / "mine", option, value)
         assert code == 2
         assert value in err
+
+
+def test_verifying_prints_a_table_and_ends_with_what_failed(
+    run: Run, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumers, "_version", lambda *_: None)  # the runtimes have their own tests
+    mine = Path(shutil.copytree(tiny_bundle, tmp_path / "mine"))
+    code, out, err = run(mine, "--verify")
+    assert (code, err) == (0, "")
+    rows = {tuple(line.split()[:2]): line.split()[2] for line in out.splitlines()[1:]}
+    assert rows["padding", "fp32"] == rows["selftest", "int8-dynamic"] == "passed"
+    assert rows["sherpa-onnx", "fp32"] == "skipped"
+    selftest = mine / "selftest.json"
+    selftest.write_text(selftest.read_text().replace('"mean_log_prob": -', '"mean_log_prob": -9'))
+    code, out, err = run(mine, "--verify")
+    assert code == 1
+    assert "FAILED" in out
+    assert err.startswith(f"error: {mine} fails the check selftest of fp32: the mean log-probability is off")
+    assert len(err.splitlines()) == 1
+
+
+def test_a_run_needs_a_place_and_an_interpreter_must_exist(
+    run: Run, tiny_checkpoint: Path, tiny_bundle: Path
+) -> None:
+    for wishes in ((tiny_checkpoint,), (tiny_checkpoint, "--verify"), (tiny_bundle,)):
+        code, _, err = run(*wishes)
+        assert code == 2
+        assert "--out BUNDLE" in err
+    code, _, err = run(tiny_bundle, "--verify", "--python", "transformers=nowhere")
+    assert code == 2
+    assert "RUNTIME=PATH" in err
 
 
 def test_what_is_no_run_or_cannot_be_written_is_one_line(

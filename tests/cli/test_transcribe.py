@@ -1,4 +1,5 @@
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,8 @@ from kdcompress.cli.app import main
 
 Say = Callable[[str], npt.NDArray[np.float32]]
 Run = Callable[..., tuple[int, str, str]]
+
+NO_PAUSE = ["--overlap-seconds", 1, "--pause-seconds", 0]
 
 
 @pytest.fixture
@@ -69,6 +72,76 @@ def test_json_lines_hold_times_and_are_a_manifest(
     assert [token["text"] for token in second["tokens"]] == ["c", "a", "b"]
     (tmp_path / "said.jsonl").write_text(out)
     assert [r.text for r in read_references(tmp_path / "said.jsonl")] == ["ab c", "cab"]
+
+
+def test_json_is_one_array(run: Run, tone_bundle: Path, clips: list[Path], tmp_path: Path) -> None:
+    code, lines, _ = run(tone_bundle, *clips, "--format", "jsonl")
+    assert code == 0
+    assert run(tone_bundle, *clips, "--json") == (0, lines, "")
+    code, out, _ = run(tone_bundle, *clips, "--format", "json")
+    assert code == 0
+    assert json.loads(out) == [json.loads(line) for line in lines.splitlines()]
+    code, out, err = run(tone_bundle, tmp_path / "none.wav", "--format", "json")
+    assert (code, json.loads(out)) == (1, [])
+    assert "no such audio file" in err
+
+
+def test_subtitles_of_one_file_are_printed(run: Run, tone_bundle: Path, clips: list[Path]) -> None:
+    code, out, _ = run(tone_bundle, clips[0], "--format", "srt")
+    assert code == 0
+    assert re.fullmatch(r"1\n00:00:00,2\d\d --> 00:00:01,\d{3}\nab c\n\n", out)
+    code, out, _ = run(tone_bundle, clips[0], "--format", "vtt")
+    assert code == 0
+    assert re.fullmatch(r"WEBVTT\n\n00:00:00\.2\d\d --> 00:00:01\.\d{3}\nab c\n", out)
+    assert run(tone_bundle, *clips, "--format", "srt")[0] == 2
+    assert run(tone_bundle, clips[0], "--json", "--format", "srt")[0] == 2
+
+
+def test_results_may_go_to_a_folder(run: Run, tone_bundle: Path, clips: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "new" / "folder"
+    for kind, suffix in (("text", "txt"), ("vtt", "vtt"), ("json", "json")):
+        assert run(tone_bundle, *clips, "--format", kind, "--out", out) == (0, "", "")
+        assert sorted(out.glob(f"*.{suffix}")) == sorted(out / f"{c.stem}.{suffix}" for c in clips)
+    assert (out / "ab_c.txt").read_text() == "ab c\n"
+    assert json.loads((out / "cab.json").read_text())["text"] == "cab"
+    assert len(list(out.iterdir())) == 6
+    (tmp_path / "other").mkdir()
+    twin = clips[0].rename(tmp_path / "other" / clips[1].name)
+    assert run(tone_bundle, twin, clips[1], "--out", out)[0] == 2
+
+
+def test_batches_say_the_same(run: Run, tone_bundle: Path, clips: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "notes.wav").write_text("this is text")
+    files = [clips[1], tmp_path / "notes.wav", *clips]
+    code, out, err = run(tone_bundle, *files, "--batch-seconds", 60)
+    assert (code, out) == (
+        1,
+        "".join(f"{c}\t{t}\n" for c, t in zip([clips[1], *clips], ["cab", "ab c", "cab"], strict=True)),
+    )
+    assert err.startswith("error: ")
+    assert len(err.splitlines()) == 1
+
+
+def test_long_files_are_cut_as_told(run: Run, tone_bundle: Path, say: Say, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "long.wav", np.concatenate([say("abc cab ")] * 4), 16_000)
+    text = "abc cab " * 4
+    for options in ([], ["--chunk-seconds", 3, "--overlap-seconds", 1], ["--chunk-seconds", 3, *NO_PAUSE]):
+        assert run(tone_bundle, tmp_path / "long.wav", *options) == (0, f"{text.strip()}\n", "")
+    code, out, err = run(tone_bundle, tmp_path / "long.wav", "--chunk-seconds", 3)
+    assert (code, out) == (1, "")
+    assert "an overlap of 4 s does not suit chunks of 3 s" in err
+
+
+def test_beam_search_with_hotwords(run: Run, tone_bundle: Path, clips: list[Path]) -> None:
+    pytest.importorskip("flashlight.lib.text", reason="flashlight-text (the extra lm) is not installed")
+    assert run(tone_bundle, clips[0], "--beam", 8) == (0, "ab c\n", "")
+    # So much is not worth a hearing in earnest: but it shows that the words arrive.
+    code, out, _ = run(tone_bundle, clips[0], "--hotword", "ac", "--hotword-weight", 1000)
+    assert code == 0
+    assert "ac" in out.split()
+    code, out, err = run(tone_bundle, clips[0], "--hotword", "XY")
+    assert (code, out) == (1, "")
+    assert "the hotword 'XY' has 'X', which this student never writes" in err
 
 
 @pytest.mark.parametrize(

@@ -45,8 +45,16 @@ def test_the_default_is_that_of_the_recipe() -> None:
         {"dropout": 1.0},
         {"normalize": "all"},
         {"depth": 3},
+        {"frontend": "mfcc"},
+        {"frontend": "kaldi", "normalize": "per_feature"},
     ],
 )
 def test_other_values_are_refused(knobs: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         StudentConfig.model_validate(knobs)
+
+
+def test_kaldis_features_are_not_normalised() -> None:
+    config = preset("0.6M", frontend="kaldi")
+    assert config.normalize == "none"
+    assert StudentConfig.model_validate(config.model_dump()) == config

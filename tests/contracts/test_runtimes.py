@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from kdcompress.runtime.recognizer import Recognizer
 
 CONSUMERS = Path(__file__).resolve().parents[2] / "export" / "consumers"
 TEXTS = ("ab ca b", "c", "ba bb a cab", "cc a")  # of different lengths: a batch of them is padded
+
+OPTIMUM_PYTHON = os.environ.get("KDCOMPRESS_OPTIMUM_PYTHON", sys.executable)
 
 Say = Callable[[str], npt.NDArray[np.float32]]
 
@@ -47,8 +50,9 @@ def recordings(tmp_path_factory: pytest.TempPathFactory, say: Say) -> Path:
 
 def consume(runtime: str, *arguments: object) -> list[str]:
     program = CONSUMERS / f"{runtime}_transcribe.py"
+    python = OPTIMUM_PYTHON if runtime == "transformers" else sys.executable
     done = subprocess.run(
-        [sys.executable, "-I", program, *map(str, arguments)], capture_output=True, text=True, check=False
+        [python, "-I", program, *map(str, arguments)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     return [json.loads(line)["text"] for line in done.stdout.splitlines()]
@@ -65,6 +69,62 @@ def test_transcripts_are_right_alone_and_in_a_batch(
 
 def test_files_by_name(runtime: str, tiny_bundle: Path, recordings: Path) -> None:
     assert consume(runtime, tiny_bundle, recordings.parent / "0.wav") == [TEXTS[0]]
+
+
+@pytest.mark.parametrize("precision", [[], ["--precision", "int8"]])
+@pytest.mark.parametrize("batch", [1, 4])
+def test_features_need_no_library(
+    tiny_bundle: Path, recordings: Path, precision: list[str], batch: int
+) -> None:
+    wishes = (tiny_bundle, *precision, "--manifest", recordings, "--batch", batch)
+    assert consume("onnxruntime_features", *wishes) == list(TEXTS)
+
+
+@pytest.mark.parametrize("program", ["onnxruntime", "sherpa_onnx", "transformers"])
+@pytest.mark.parametrize("precision", [[], ["--precision", "int8"]])
+@pytest.mark.parametrize("batch", [1, 4])
+def test_waveforms_are_enough(
+    program: str, waveform_bundle: Path, recordings: Path, precision: list[str], batch: int
+) -> None:
+    if program == "transformers" and not has_optimum():
+        pytest.skip(
+            "optimum-onnx is not installed, and pins an older transformers: let KDCOMPRESS_OPTIMUM_PYTHON "
+            "name the interpreter of an environment that has it, onnxruntime and soundfile"
+        )
+    if program == "sherpa_onnx":
+        pytest.importorskip("sherpa_onnx")
+    found = consume(program, waveform_bundle, *precision, "--manifest", recordings, "--batch", batch)
+    assert found == list(TEXTS)
+
+
+@pytest.mark.parametrize("precision", [[], ["--precision", "int8"]])
+@pytest.mark.parametrize("batch", [1, 4])
+def test_kaldis_features_are_what_the_student_heard(
+    request: pytest.FixtureRequest, recordings: Path, precision: list[str], batch: int
+) -> None:
+    pytest.importorskip("sherpa_onnx")
+    bundle: Path = request.getfixturevalue("kaldi_bundle")  # trained for this test alone
+    wishes = (*precision, "--manifest", recordings, "--batch", batch)
+    assert consume("sherpa_onnx", bundle, *wishes) == list(TEXTS)
+    variant = "int8-dynamic" if precision else "fp32"
+    ours = Recognizer(bundle, variant, threads=1)
+    assert [ours.transcribe(recordings.parent / f"{i}.wav").text for i in range(3)] == list(TEXTS[:3])
+
+
+def test_the_tokenizer_of_transformers_prints_what_the_vocabulary_means(waveform_bundle: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(waveform_bundle)
+    ids = [2, 1, 1, 2, 1, 0, 0, 3, 2, 2, 4]  # "aa bc": repeats count once unless a blank is between them
+    assert tokenizer.decode(ids).replace("▁", " ") == "aa bc"  # transformers 5 leaves it to the caller
+    config = transformers.AutoConfig.from_pretrained(waveform_bundle)
+    assert (config.inputs_to_logits_ratio, config.vocab_size, config.pad_token_id) == (640, 6, 2)
+
+
+def has_optimum() -> bool:
+    probe = "import importlib.metadata; importlib.metadata.version('optimum-onnx')"
+    return not subprocess.run(
+        [OPTIMUM_PYTHON, "-I", "-c", probe], capture_output=True, check=False
+    ).returncode
 
 
 @pytest.mark.parametrize("variant", ["fp32", "int8-dynamic"])

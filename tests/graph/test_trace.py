@@ -37,6 +37,22 @@ def test_the_interface_is_nemos(graph: onnx.ModelProto) -> None:
     assert properties["normalize_type"] == "per_feature"
 
 
+def test_the_interface_is_icefalls(kaldi_bundle: Path) -> None:
+    model = onnx.load(str(kaldi_bundle / "model.onnx"))
+    shapes = {
+        value.name: [axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim]
+        for value in (*model.graph.input, *model.graph.output)
+    }
+    assert shapes == {
+        "x": ["batch", "frames", 80],
+        "x_lens": ["batch"],
+        "log_probs": ["batch", "encoded_frames", 6],
+        "log_probs_len": ["batch"],
+    }
+    # Nothing that would let a runtime take it for NeMo's.
+    assert not {"model_type", "normalize_type"} & {entry.key for entry in model.metadata_props}
+
+
 def test_only_standard_operators_in_one_file(graph: onnx.ModelProto, tiny_bundle: Path) -> None:
     assert [(opset.domain, opset.version) for opset in graph.opset_import] == [("", 20)]
     assert not graph.functions

@@ -96,3 +96,19 @@ def test_a_graph_without_an_output_bias_is_refused(tiny_bundle: Path) -> None:
     makers["logprobs"].input[0] = makers[makers["logprobs"].input[0]].input[0]
     with pytest.raises(ExportError, match="layer with a bias"):
         fold_blank_bias(model, 2, 1.0)
+
+
+def test_a_bias_stored_in_half_and_read_twice_is_changed_for_the_output_alone(gated: onnx.ModelProto) -> None:
+    graph = gated.graph
+    tensor = next(tensor for tensor in graph.initializer if tensor.name == "bias")
+    wanted = onnx.numpy_helper.to_array(tensor).astype(np.float16)
+    graph.initializer.remove(tensor)
+    graph.initializer.append(onnx.numpy_helper.from_array(wanted, "stored"))
+    graph.node.insert(0, onnx.helper.make_node("Cast", ["stored"], ["bias"], to=onnx.TensorProto.FLOAT))
+    graph.node.append(onnx.helper.make_node("Neg", ["bias"], ["other"]))
+    fold_blank_bias(gated, 3, 2.0)
+    onnx.checker.check_model(gated)
+    values = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    np.testing.assert_array_equal(values["stored"], wanted)
+    (own,) = [node.input[1] for node in graph.node if node.op_type == "Add"]
+    np.testing.assert_array_equal(values[own] - wanted, 2.0 * (np.arange(len(wanted)) == 3))

@@ -16,7 +16,6 @@ from kdcompress.quantize.rewrite import (
     integer_weights,
     make_dynamic,
     make_static,
-    store_half,
 )
 
 Answer = Callable[[onnx.ModelProto, dict[str, FloatArray]], FloatArray]
@@ -108,25 +107,6 @@ def test_a_range_holds_zero_exactly_and_its_ends_nearly(low: float, width: float
     ends = (np.array([0, 255]) - int(zero)) * float(scale)
     assert ends[0] <= min(low, 0) + float(scale)
     assert ends[1] >= max(low + width, 0) - float(scale)
-
-
-def test_half_storage_computes_in_float(
-    gated: onnx.ModelProto, sounds: list[dict[str, FloatArray]], answer: Answer
-) -> None:
-    wanted, before = answer(gated, sounds[0]), gated.ByteSize()
-    assert store_half(gated.graph, skip=("last",)) == 2  # biases and gains are too short to be worth a Cast
-    onnx.checker.check_model(gated)
-    found = answer(gated, sounds[0])
-    assert 0 < np.abs(found - wanted).max() < 5e-3
-    assert gated.ByteSize() < 0.7 * before
-
-
-def test_what_half_precision_cannot_hold_is_left(gated: onnx.ModelProto) -> None:
-    first = next(tensor for tensor in gated.graph.initializer if tensor.name == "first")
-    huge = onnx.numpy_helper.to_array(first).copy()
-    huge[0, 0] = 1e5
-    first.CopyFrom(onnx.numpy_helper.from_array(huge, "first"))
-    assert store_half(gated.graph) == 2
 
 
 def test_names_that_are_taken_are_not_given_again(

@@ -49,10 +49,20 @@ def test_int8_is_the_default_and_fp32_where_there_is_none(tone_bundle: Path) -> 
         bundle.variant("int4")
 
 
-def test_a_bundle_may_be_made_of_links_as_hub_downloads_are(folder: Path, tmp_path: Path) -> None:
-    blob = (folder / "model.onnx").rename(tmp_path / "blob")
-    (folder / "model.onnx").symlink_to(blob)
-    assert open_bundle(folder, verify=True).variant("fp32").bytes == blob.stat().st_size
+def test_a_bundle_may_be_made_of_links_as_hub_downloads_are(tone_bundle: Path, tmp_path: Path) -> None:
+    snapshot, blobs = tmp_path / "models--x" / "snapshots" / "f00", tmp_path / "models--x" / "blobs"
+    shutil.copytree(tone_bundle, snapshot)
+    blobs.mkdir()
+    for file in list(snapshot.iterdir()):
+        blob = file.rename(blobs / file.name.replace(".", "_"))
+        file.symlink_to(Path("..", "..", "blobs", blob.name))
+    assert open_bundle(snapshot, verify=True).variant("fp32").file == "model.onnx"
+
+
+def test_a_link_may_lead_to_a_file_beside_it(folder: Path) -> None:
+    (folder / "model.onnx").rename(folder / "graph")
+    (folder / "model.onnx").symlink_to("graph")
+    open_bundle(folder, verify=True)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,75 @@
+"""An export profile: which graph a directory holds, for whom, and what lies beside it."""
+
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import Field, ValidationError
+
+from kdcompress.config.base import Frozen
+from kdcompress.errors import ConfigError
+
+LayoutName = Literal["portable", "waveform", "kaldi"]
+
+
+class Consumer(Frozen):
+    """A runtime that loads the profile's bundles as they are.
+
+    Attributes:
+        runtime: its name.
+        package: the distribution that must be installed.
+        program: the smallest program for it, in export/consumers; it imports nothing of kdcompress.
+        features: `same` when it computes what we compute (or the graph computes it), `own` when it has a
+            definition of its own, so that a transcript may differ now and then.
+        only_normalized: it cannot serve students trained with `normalize: none`.
+        card: how to run it, for the model card; `<name>`, `<file>` and `<quantization>` are filled in.
+        refusal: stands there instead for students that it cannot serve.
+    """
+
+    runtime: str
+    package: str
+    program: str
+    features: Literal["same", "own"]
+    only_normalized: bool = False
+    card: str | None = None
+    refusal: str | None = None
+
+    def serves(self, normalize: str) -> bool:
+        """Tell whether it can run a student of such features."""
+        return normalize == "per_feature" or not self.only_normalized
+
+
+class ProfileConfig(Frozen):
+    """What one file of export/profiles says.
+
+    Attributes:
+        about: one line.
+        layout: names and axes of the graph's inputs and outputs.
+        frontend: what the student must have been trained on.
+        opset: of the default ONNX domain; the consumers' onnxruntime must know it.
+        files: families of files for runtimes that want more than the graph and tokens.txt.
+        consumers: in the order of the model card.
+    """
+
+    about: str
+    layout: LayoutName
+    frontend: Literal["logmel", "kaldi"]
+    opset: int = Field(20, ge=17)
+    files: tuple[Literal["onnx-asr", "transformers"], ...] = ()
+    consumers: tuple[Consumer, ...] = ()
+
+
+def read_profile(path: Path) -> ProfileConfig:
+    """Read a profile.
+
+    Raises:
+        ConfigError: the file cannot be read, or is no profile.
+    """
+    try:
+        return ProfileConfig.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} cannot be read as a profile: {' '.join(str(error).split())}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise ConfigError(f"{path} is no profile: {where}: {first['msg']}") from error

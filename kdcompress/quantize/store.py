@@ -1,0 +1,41 @@
+"""Keep a quantized graph's remaining float constants in half precision, to be widened when it is loaded.
+
+With int8 weights the rest (biases, norms, depthwise kernels, scales, the output layer) is a tenth of a small
+student's file. A `Cast` of a constant is folded by every runtime that optimises, so nothing is slower.
+"""
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from kdcompress.quantize.plan import in_frontend
+
+SMALLEST = 64  # values; below, the Cast takes what the half saves
+_PRECISION = 2.0**-11  # of float16, relative, where the value is a normal number
+_SMALL = 2.0**-4  # of the largest value: what is smaller may lose as much as this does
+
+
+def store_halves(graph: onnx.GraphProto) -> int:
+    """Store float32 constants as float16 with a Cast, where only rounding is lost; return how many.
+
+    They are computed with in float32, as before. What a front end inside the graph reads stays.
+    """
+    casts: list[onnx.NodeProto] = []
+    exact = {name for node in graph.node if in_frontend(node) for name in node.input}
+    for tensor in [t for t in graph.initializer if t.data_type == TensorProto.FLOAT and t.name not in exact]:
+        values = numpy_helper.to_array(tensor)
+        with np.errstate(over="ignore", under="ignore"):
+            halves = values.astype(np.float16)
+            error = np.abs(halves.astype(np.float32) - values)
+        size = np.abs(values)
+        # Not so beyond float16's range, and where all is below its normal numbers.
+        if size.size < SMALLEST or not (error <= _PRECISION * np.maximum(size, _SMALL * size.max())).all():
+            continue
+        stored = f"half{len(casts)}"
+        casts.append(helper.make_node("Cast", [stored], [tensor.name], to=TensorProto.FLOAT))
+        graph.initializer.remove(tensor)
+        graph.initializer.append(numpy_helper.from_array(halves, stored))
+    nodes = list(graph.node)
+    del graph.node[:]
+    graph.node.extend([*casts, *nodes])
+    return len(casts)

@@ -1,0 +1,183 @@
+"""Long recordings go through the graph in chunks, and come out as one sequence of frames.
+
+S samples, T output frames, V vocabulary. Only the chunk in hand is in memory.
+
+Where nobody speaks for a while a chunk ends and the next begins: chunks are then what students are trained
+on, utterances, and each is normalised over itself, as those are. (Half a minute of several utterances and
+the silence between them, under one mean and variance, is what no student has heard: on AN4 it doubles the
+error rate.) Where speech goes on for longer than a chunk may be, chunks overlap, and the frames of the one
+pass to those of the other where both are surest of a blank, so that no token is cut.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from kdcompress.audio.utterance import SAMPLE_RATE
+from kdcompress.errors import ConfigError
+from kdcompress.text.vocabulary import Vocabulary
+
+FloatArray = npt.NDArray[np.float32]
+
+MARGIN = 0.25  # [s] of silence that a chunk keeps at its ends: quiet consonants begin and end words
+SHORTEST = 1.0  # [s] before the pause that ends a chunk: less is not enough for a mean and a variance
+LONGEST = 600.0  # [s] attention's memory grows with the square: at 40 ms a frame 0.9 GB per head
+
+_LEVEL_FRAME = SAMPLE_RATE // 100
+_CONTRAST = 18.0  # [dB] between silence and speech; with less there is music, noise, or one of the two only
+_STEP = 6.0  # [dB]
+_INAUDIBLE = -80.0  # [dB] of full scale
+_IMPOSSIBLE = -100.0  # [nats] in frames that the graph is not asked about; finite for beam search
+
+
+@dataclass(frozen=True)
+class Chunking:
+    """How long recordings are cut.
+
+    Attributes:
+        seconds: longest chunk; what is not longer goes through the graph whole. 30 s is the longest utterance
+            that training takes unless told otherwise, and its attention still fits a processor's cache.
+        overlap: of two chunks that no pause separates [s]. Its outer quarters are context only: a second at
+            each end is more than a spike needs.
+        pause: silence that ends a chunk [s]; what lies deeper in it than 0.25 s is not asked about but called
+            blank, with a word boundary in its middle. 0 looks for no pauses.
+
+    Raises:
+        ConfigError: the overlap is half a chunk or more, or a length is out of range.
+    """
+
+    seconds: float = 30.0
+    overlap: float = 4.0
+    pause: float = 0.8
+
+    def __post_init__(self) -> None:
+        if not 1.0 <= self.seconds <= LONGEST:
+            raise ConfigError(f"chunks of {self.seconds:g} s are not possible; choose 1 to {LONGEST:g}")
+        if not 0 <= self.overlap < self.seconds / 2:
+            raise ConfigError(
+                f"an overlap of {self.overlap:g} s does not suit chunks of {self.seconds:g} s; choose 0 to "
+                "less than half of a chunk"
+            )
+        if self.pause and not self.pause >= 0.6:
+            raise ConfigError(f"a pause of {self.pause:g} s may be within a word; choose 0.6 or more, or 0")
+
+
+def joined(
+    blocks: Iterable[FloatArray],
+    posteriors: Callable[[FloatArray], FloatArray],
+    vocabulary: Vocabulary,
+    frame_shift: float,
+    chunking: Chunking,
+) -> Iterator[FloatArray]:
+    """Yield the log posteriors [T, V] of a recording piece by piece; their sum is its frame grid.
+
+    Args:
+        blocks: the waveform [S] at 16 kHz, in pieces of any length.
+        posteriors: maps the waveform [S] of a chunk to log posteriors [T, V], frame t at t × frame_shift.
+        vocabulary: of the V tokens.
+        frame_shift: between output frames [s].
+        chunking: how to cut.
+    """
+    grid = round(frame_shift * SAMPLE_RATE)
+    size = max(round(chunking.seconds * SAMPLE_RATE) // grid, 2) * grid
+    overlap = min(round(chunking.overlap * SAMPLE_RATE) // grid * grid, size - grid)
+    margin = -(-round(MARGIN * SAMPLE_RATE) // grid) * grid
+    source = iter(blocks)
+    buffer, ended = np.empty(0, np.float32), False
+    held: FloatArray | None = None  # frames of the chunk before, from the beginning of the buffer on
+    while True:
+        # One sample more than a chunk tells whether this is the last one.
+        buffer, ended = _filled(buffer, source, size + 1, ended)
+        if not len(buffer):
+            return
+        window, last = buffer[:size], ended and len(buffer) <= size
+        silences = _silences(window, chunking.pause)
+        if held is None and silences and silences[0][0] == 0:
+            end = silences[0][1]
+            # Speech may begin right behind the window.
+            skipped = len(window) if last and end == len(window) else (end - margin) // grid * grid
+            if skipped > 0:
+                yield _certain(-(-skipped // grid), vocabulary)
+                buffer = buffer[skipped:]
+                continue
+        earliest = max(round(SHORTEST * SAMPLE_RATE), 0 if held is None else overlap)
+        pause = next(((s, e) for s, e in silences if s >= earliest and e - s >= 2 * margin + grid), None)
+        if pause is not None:
+            end = -(-(pause[0] + margin) // grid) * grid
+            resumed = max((pause[1] - margin) // grid, end // grid + 1) * grid
+            yield _joint(held, posteriors(window[:end])[: end // grid], vocabulary.blank)
+            yield _certain((resumed - end) // grid, vocabulary, boundary=True)
+            buffer, held = buffer[resumed:], None
+        elif last:
+            yield _joint(held, posteriors(window), vocabulary.blank)
+            return
+        else:
+            frames = _joint(held, posteriors(window)[: size // grid], vocabulary.blank)
+            step = size - overlap
+            yield frames[: step // grid]
+            buffer, held = buffer[step:], frames[step // grid :] if overlap else None
+
+
+def _filled(
+    buffer: FloatArray, source: Iterator[FloatArray], wanted: int, ended: bool
+) -> tuple[FloatArray, bool]:
+    parts, samples = [buffer], len(buffer)
+    while samples < wanted and not ended:
+        block = next(source, None)
+        if block is None:
+            ended = True
+        else:
+            parts.append(block)
+            samples += len(block)
+    return (np.concatenate(parts) if len(parts) > 1 else buffer), ended
+
+
+def _joint(before: FloatArray | None, after: FloatArray, blank: int) -> FloatArray:
+    """Return frames of two chunks that begin alike: of the one up to the surest blank, then of the other."""
+    if before is None:
+        return after
+    common = min(len(before), len(after))
+    # Only the middle half has context on both sides in both chunks.
+    first, stop = common // 4, max(common - common // 4, common // 4 + 1)
+    surest = np.minimum(before[first:stop, blank], after[first:stop, blank])
+    # Ties, as in silence, are decided for the middle.
+    distance = np.abs(np.arange(first, first + len(surest)) - common // 2)
+    cut = first + int(np.lexsort((distance, -surest))[0])
+    return np.concatenate([before[:cut], after[cut:]])
+
+
+def _silences(window: FloatArray, shortest: float) -> list[tuple[int, int]]:
+    """Return (start, stop) [samples] of silences of a window [S], those at its beginning of any length.
+
+    Silent is what lies less than a third of the way from the quietest twentieth of the window to the loudest
+    [dB]: lower than in `kdcompress.audio.pauses`, since what is called silent here may never be heard. A
+    window that is all alike may be all speech, and is silent only where hardly a bit of 16 is set.
+    """
+    frames = len(window) // _LEVEL_FRAME
+    if not shortest or not frames:
+        return []
+    power = np.square(window[: frames * _LEVEL_FRAME].reshape(frames, _LEVEL_FRAME)).mean(axis=1)
+    level = 10 * np.log10(power + 1e-10)
+    quiet, loud = np.quantile(level, [0.05, 0.95])
+    threshold = _INAUDIBLE
+    if loud - quiet >= _CONTRAST:
+        # In steps, so that audio further on seldom moves what is cut here.
+        threshold = max((quiet + (loud - quiet) / 3) // _STEP * _STEP, threshold)
+    silent = np.concatenate([[False], level < threshold, [False]])
+    edges = np.flatnonzero(silent[1:] != silent[:-1]).reshape(-1, 2) * _LEVEL_FRAME
+    long = round(shortest * SAMPLE_RATE)
+    last = frames * _LEVEL_FRAME
+    found = [(int(start), int(stop)) for start, stop in edges if stop - start >= long or start == 0]
+    return [(start, len(window) if stop == last else stop) for start, stop in found]
+
+
+def _certain(frames: int, vocabulary: Vocabulary, boundary: bool = False) -> FloatArray:
+    """Return frames [T, V] that are surely blank, or have a word boundary in their middle."""
+    certain = np.full((frames, len(vocabulary)), _IMPOSSIBLE, np.float32)
+    certain[:, vocabulary.blank] = 0
+    if boundary and vocabulary.word_boundary in vocabulary.tokens:
+        certain[frames // 2] = _IMPOSSIBLE
+        certain[frames // 2, vocabulary.tokens.index(vocabulary.word_boundary)] = 0
+    return certain

@@ -1,0 +1,62 @@
+"""How transcripts are written down: text, JSON, JSON lines, subtitles."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Literal, TextIO
+
+from kdcompress.runtime.subtitles import to_srt, to_vtt
+from kdcompress.runtime.transcript import Transcript
+
+
+def record(file: Path, transcript: Transcript) -> dict[str, Any]:
+    """Return a transcript with the path of its recording, as a line of a manifest has it."""
+    return {"audio_filepath": str(file), **transcript.to_json()}
+
+
+def rendered(
+    kind: Literal["text", "json", "jsonl", "srt", "vtt"], file: Path, transcript: Transcript, *, alone: bool
+) -> str:
+    """Return what is written for one recording; `alone` leaves its path out of plain text."""
+    match kind:
+        case "text":
+            return f"{transcript.text}\n" if alone else f"{file}\t{transcript.text}\n"
+        case "json":
+            return json.dumps(record(file, transcript), ensure_ascii=False, indent=1) + "\n"
+        case "jsonl":
+            return json.dumps(record(file, transcript), ensure_ascii=False) + "\n"
+        case "srt":
+            return to_srt(transcript)
+        case "vtt":
+            return to_vtt(transcript)
+
+
+class JsonArray:
+    """An array of records that is written while they arrive; `close` makes it whole."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._separator = "[\n"
+
+    def add(self, file: Path, transcript: Transcript) -> None:
+        """Write one more record."""
+        self._stream.write(self._separator + json.dumps(record(file, transcript), ensure_ascii=False))
+        self._stream.flush()
+        self._separator = ",\n"
+
+    def close(self) -> None:
+        """Write the end."""
+        self._stream.write("[]\n" if self._separator == "[\n" else "\n]\n")
+
+
+def write_rendered(path: Path, content: str) -> None:
+    """Write a file whole or not at all."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with unfinished.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)

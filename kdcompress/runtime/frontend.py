@@ -1,0 +1,53 @@
+"""Which features a bundle's graph is fed, chosen by what bundle.json says.
+
+S samples, T feature frames, F mel bands.
+"""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from kdcompress.audio.utterance import SAMPLE_RATE
+from kdcompress.errors import BundleError
+from kdcompress.frontend.fbank_numpy import fbank
+from kdcompress.frontend.logmel_numpy import BANDS, Normalize, log_mel
+from kdcompress.runtime.bundle import Bundle
+from kdcompress.runtime.layout import hops
+
+FloatArray: TypeAlias = npt.NDArray[np.float32]
+Features: TypeAlias = Callable[[FloatArray], FloatArray]
+"""Maps a waveform [S] at 16 kHz to what the graph is fed: features [T, F], or hops of samples [T, 160]."""
+
+
+def features_for(bundle: Bundle) -> Features:
+    """Return what computes the graph's input.
+
+    Raises:
+        BundleError: the bundle wants features that this version does not compute.
+    """
+    frontend = bundle.frontend
+    wanted = (frontend.kind, frontend.mel_bins, bundle.sample_rate)
+    normalize = _normalization(bundle)
+    if bundle.input == "features" and wanted == ("logmel", BANDS, SAMPLE_RATE):
+        return lambda waveform: log_mel(waveform, normalize=normalize)
+    if bundle.input == "features" and (*wanted, normalize) == ("kaldi", BANDS, SAMPLE_RATE, "none"):
+        return fbank
+    if bundle.input == "waveform" and bundle.sample_rate == SAMPLE_RATE:
+        return hops
+    raise BundleError(
+        f"{bundle.directory} wants {bundle.input}: {frontend.mel_bins} bands of {frontend.kind} at "
+        f"{bundle.sample_rate} Hz; this version computes {BANDS} bands of logmel or kaldi at "
+        f"{SAMPLE_RATE} Hz: update kdcompress"
+    )
+
+
+def _normalization(bundle: Bundle) -> Normalize:
+    if bundle.frontend.normalize == "per_feature":
+        return "per_feature"
+    if bundle.frontend.normalize == "none":
+        return "none"
+    raise BundleError(
+        f"{bundle.directory} wants the normalisation {bundle.frontend.normalize!r}: update kdcompress"
+    )

@@ -1,0 +1,106 @@
+"""How graphs want to be fed and asked: names, order and axes of their inputs and outputs.
+
+B batch, T feature frames, F mel bands, S samples, T' output frames, V vocabulary.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from kdcompress.errors import BundleError
+from kdcompress.frontend.logmel_numpy import HOP
+
+FloatArray: TypeAlias = npt.NDArray[np.float32]
+IntArray: TypeAlias = npt.NDArray[np.int64]
+
+FRONTEND = "frontend"
+"""First part of the names of the nodes of a front end inside a graph.
+
+Powers down to 2⁻²⁴ want float32 whatever the rest is.
+"""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The interface of a graph; profiles are named after theirs.
+
+    Attributes:
+        name: of the layout.
+        inputs: of the graph, in this order (sherpa-onnx takes them by position).
+        outputs: of the graph; the log-probabilities first. Without a second one, the lengths follow from the
+            graph's metadata `subsampling_factor`.
+        time_axis: of the first input: features are [B, F, T] or [B, T, F], waveforms [B, S].
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    time_axis: int
+
+    @property
+    def takes_waveforms(self) -> bool:
+        """Whether the front end is inside the graph."""
+        return len(self.inputs) == 1
+
+    def feeds(self, frames_BTF: FloatArray, lengths: IntArray) -> dict[str, Any]:
+        """Return the graph's inputs for features [B, T, F], or for waveforms as hops [B, T, 160]."""
+        if self.takes_waveforms:
+            return {self.inputs[0]: frames_BTF.reshape(len(frames_BTF), -1)}
+        if self.time_axis == 2:
+            frames_BTF = frames_BTF.transpose(0, 2, 1)
+        # onnxruntime copies what is not contiguous.
+        return {self.inputs[0]: np.ascontiguousarray(frames_BTF), self.inputs[1]: lengths}
+
+    def answer(
+        self, outputs: Sequence[Any], lengths: IntArray, metadata: Mapping[str, str]
+    ) -> tuple[FloatArray, IntArray]:
+        """Return log-probabilities [B, T', V] and how many frames of each row count [B]."""
+        log_probs = outputs[0]
+        if not self.takes_waveforms:
+            return log_probs, outputs[1]
+        factor = int(metadata["subsampling_factor"])
+        return log_probs, np.minimum(-(-lengths // factor), log_probs.shape[1])
+
+
+LAYOUTS: dict[str, Layout] = {
+    "portable": Layout("portable", ("audio_signal", "length"), ("logprobs", "encoded_lengths"), 2),
+    "kaldi": Layout("kaldi", ("x", "x_lens"), ("log_probs", "log_probs_len"), 1),
+    "waveform": Layout("waveform", ("input_values",), ("logits",), 1),
+}
+
+
+def layout_of(
+    graph: object, inputs: Sequence[str], outputs: Sequence[str], metadata: Mapping[str, str]
+) -> Layout:
+    """Recognise a graph's layout by the names of its inputs and outputs.
+
+    Raises:
+        BundleError: it is none of those known.
+    """
+    for layout in LAYOUTS.values():
+        if set(inputs) == set(layout.inputs) and set(layout.outputs) <= set(outputs):
+            if layout.takes_waveforms and not metadata.get("subsampling_factor", "").isdecimal():
+                raise BundleError(
+                    f"{graph} does not say its subsampling_factor in its metadata: export the run again"
+                )
+            return layout
+    known = "; ".join(
+        f"the {x.name} profile maps {', '.join(x.inputs)} to {', '.join(x.outputs)}" for x in LAYOUTS.values()
+    )
+    raise BundleError(
+        f"{graph} maps {', '.join(inputs)} to {', '.join(outputs)}; {known}: export the run again"
+    )
+
+
+def hops(waveform: FloatArray) -> FloatArray:
+    """Cut a waveform [S] at 16 kHz into hops [⌈S / 160⌉, 160], the last one filled up with zeros.
+
+    What is shorter than one hop has no feature frame, and gives none here. A graph that takes waveforms does
+    not hear zeros at the end.
+    """
+    if len(waveform) < HOP:
+        return np.empty((0, HOP), np.float32)
+    return np.pad(waveform, (0, -len(waveform) % HOP)).astype(np.float32, copy=False).reshape(-1, HOP)
