@@ -118,7 +118,7 @@ class BundleCandidate:
         if self._provider == "cuda":
             if elsewhere := sum(nodes.values()) - nodes.get(session.provider, 0):
                 notes.append(f"{elsewhere} of {sum(nodes.values())} nodes ran on the CPU, not on CUDA")
-            if "int8" in self._variant.name:
+            if "int8" in self._variant.name or "MatMulInteger" in self._variant.ops:
                 notes.append("dynamic int8 has no CUDA kernels: use fp32 on the GPU, int8 on the CPU")
         return Facts(
             runtime=f"onnxruntime {onnxruntime.__version__}",

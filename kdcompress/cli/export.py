@@ -1,16 +1,12 @@
 """`kdcompress export`: a trained student out, as files that other runtimes load."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from kdcompress.config.deploy import QUANTIZE_PRESETS, QuantizePreset
-
-if TYPE_CHECKING:
-    from kdcompress.runtime.bundle import Bundle
-
-_NONE = "none"
+from kdcompress.cli.variants import NAMES, blank_bias_of, presets_of, render_variants
+from kdcompress.config.deploy import Calibration, Preference
 
 
 def export(
@@ -34,17 +30,38 @@ def export(
     quantize: Annotated[
         list[str] | None,
         typer.Option(
-            metavar=f"[{'|'.join((*QUANTIZE_PRESETS, _NONE))}]",
-            help="One more graph beside the fp32 one; repeatable. int8-dynamic unless given; none: no more.",
+            metavar=f"[{'|'.join(NAMES)}]",
+            help="One more graph beside the fp32 one, by name or by the hardware it is for; repeatable. "
+            "int8-dynamic unless given; none: no more.",
         ),
     ] = None,
     audio: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR|MANIFEST",
-            help="Measure the quantized graphs on this audio (two minutes of it; transcripts are not read).",
+            help="Measure the quantized graphs on this audio (two minutes of it; transcripts are not read). "
+            "int8-static, auto and --blank-bias need it.",
         ),
     ] = None,
+    calibration: Annotated[
+        Calibration, typer.Option(help="How int8-static finds the ranges of activations.")
+    ] = "percentile",
+    max_kl: Annotated[
+        float, typer.Option("--max-kl", min=0, help="Budget of auto: KL to fp32 [nats per frame].")
+    ] = 0.001,
+    max_disagreement: Annotated[
+        float,
+        typer.Option("--max-disagreement", min=0, help="Budget of auto: share of fp32's words changed."),
+    ] = 0.01,
+    prefer: Annotated[Preference, typer.Option(help="What auto saves within its budget.")] = "speed",
+    blank_bias: Annotated[
+        str,
+        typer.Option(
+            metavar="none|auto|teacher|VALUE",
+            help="Add a number to the blank's logit. auto: fit it so that each quantized graph says blank as "
+            "often as fp32; teacher: and fp32 as its teacher did; VALUE: in nats, in every graph.",
+        ),
+    ] = "none",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
     verify: Annotated[
         bool,
@@ -68,19 +85,24 @@ def export(
     The directory loads unmodified in kdcompress and in the runtimes of its profile: sherpa-onnx and onnx-asr
     (portable); transformers/optimum, sherpa-onnx and onnxruntime with numpy alone (waveform). The fp32 graph
     is compared with the trained model, alone and in padded batches, and not written if it differs; quantized
-    graphs are compared with the fp32 one, and the table says how far they are.
+    graphs are compared with the fp32 one, and the table says how far they are. auto searches for the mixture
+    of precisions that saves the most within a budget, and draws what it tried (auto.png).
 
     \b
     Examples:
       kdcompress export runs/mine --out bundles/mine
       kdcompress export runs/mine --out bundles/mine --audio recordings/ --overwrite
+      kdcompress export runs/mine --out bundles/mine --quantize auto --blank-bias auto --audio recordings/
       kdcompress export runs/mine --out bundles/web --profile waveform --quantize none
       kdcompress export bundles/mine --verify --audio recordings/
     """
     from kdcompress.cli.render import progress_bars
     from kdcompress.graph.write import export_run
+    from kdcompress.quantize.search import Budget
+    from kdcompress.quantize.variants import Options
 
-    presets, pythons = _presets(quantize), _pythons(python)
+    presets, pythons = presets_of(quantize), _pythons(python)
+    options = Options(calibration, Budget(max_kl, max_disagreement, prefer), blank_bias_of(blank_bias))
     _check_profile(profile)
     if verify and out is None and (run / "bundle.json").is_file():
         _verify(run, audio, pythons)
@@ -94,6 +116,7 @@ def export(
             out,
             profile,
             presets,
+            options=options,
             audio=audio,
             overwrite=overwrite,
             thorough=verify,
@@ -101,20 +124,9 @@ def export(
                 task, description=step, completed=done, total=total
             ),
         )
-    _render(bundle)
+    render_variants(bundle)
     if verify:
         _verify(out, audio, pythons)
-
-
-def _presets(names: list[str] | None) -> tuple[QuantizePreset, ...]:
-    if not names:
-        return ("int8-dynamic",)
-    for name in names:
-        if name not in (*QUANTIZE_PRESETS, _NONE):
-            raise typer.BadParameter(
-                f"{name!r} is not one of {', '.join((*QUANTIZE_PRESETS, _NONE))}", param_hint="--quantize"
-            )
-    return tuple(preset for preset in QUANTIZE_PRESETS if preset in names)
 
 
 def _pythons(choices: list[str] | None) -> dict[str, Path]:
@@ -164,29 +176,3 @@ def _check_profile(name: str) -> None:
         profile_path(name)
     except ConfigError as error:
         raise typer.BadParameter(str(error), param_hint="--profile") from error
-
-
-def _render(bundle: "Bundle") -> None:
-    from rich.table import Table
-
-    from kdcompress.cli.render import console
-
-    table = Table(box=None, pad_edge=False, header_style="")
-    for heading in ("variant", "file", "compared with"):
-        table.add_column(heading)
-    for heading in ("MB", "KL per frame", "same best token", "blank"):
-        table.add_column(heading, justify="right")
-    for variant in bundle.variants.values():
-        figures = bundle.parity[variant.name]
-        table.add_row(
-            variant.name,
-            variant.file,
-            f"{figures['against']}, {figures['on']}",
-            f"{variant.bytes / 1e6:.2f}",
-            f"{figures['kl']:.2g}",
-            f"{figures['agreement']:.2%}",
-            f"{figures['blank_rate']:.1%}",
-        )
-    screen = console()
-    screen.print(table)
-    screen.print(f"wrote {bundle.directory}", soft_wrap=True, markup=False)

@@ -25,7 +25,7 @@ def transcribe(
         Path | None, typer.Option(metavar="DIR", help="Write one file per recording there, print nothing.")
     ] = None,
     variant: Annotated[
-        str | None, typer.Option(help="fp32, int8-dynamic, …; int8-dynamic where the bundle has it.")
+        str | None, typer.Option(help="fp32, int8-dynamic, …; auto or int8-dynamic where the bundle has it.")
     ] = None,
     provider: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where the model runs.")] = "cpu",
     threads: Annotated[

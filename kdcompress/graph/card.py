@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kdcompress.config.profile import ProfileConfig
-from kdcompress.runtime.bundle import INT8_DYNAMIC, Bundle
+from kdcompress.runtime.bundle import FP32, Bundle
 
 _KDCOMPRESS = """\
 ## kdcompress
@@ -23,11 +23,13 @@ print(Recognizer("<name>").transcribe("recording.wav").text)
 
 def model_card(bundle: Bundle, profile: ProfileConfig, name: str) -> str:
     """Return README.md of a bundle whose directory is called `name`."""
-    quantized = INT8_DYNAMIC in bundle.variants
+    chosen = bundle.variant()
+    # onnx-asr puts it between `model` and `.onnx`.
+    suffix = chosen.file.removeprefix("model.").removesuffix(".onnx")
     fields = {
         "<name>": name,
-        "<file>": bundle.variant().file,
-        "<quantization>": ', quantization="int8"' if quantized else "",
+        "<file>": chosen.file,
+        "<quantization>": "" if chosen.name == FP32 else f', quantization="{suffix}"',
     }
     normalize = bundle.frontend.normalize
     texts = [_KDCOMPRESS, *((x.card if x.serves(normalize) else x.refusal) for x in profile.consumers)]
@@ -53,16 +55,30 @@ def _about(bundle: Bundle) -> str:
 
 def _variants(bundle: Bundle) -> str:
     rows = [
-        "| variant | file | MB | compared with | KL per frame | same best token | largest difference |",
-        "|---|---|---|---|---|---|---|",
+        "| variant | file | MB | compared with | KL per frame | same best token | words changed "
+        "| largest difference |",
+        "|---|---|---|---|---|---|---|---|",
     ]
+    notes: list[str] = []
     for variant in bundle.variants.values():
         figures: Mapping[str, Any] = bundle.parity[variant.name]
+        words = figures["disagreement"] if figures.get("words") else None
         rows.append(
             f"| {variant.name} | `{variant.file}` | {variant.bytes / 1e6:.2f} | {figures['against']}, "
-            f"{figures['on']} | {figures['kl']:.2g} | {figures['agreement']:.2%} | {figures['max_abs']:.2g} |"
+            f"{figures['on']} | {figures['kl']:.2g} | {figures['agreement']:.2%} | "
+            f"{f'{words:.2%}' if words is not None else ''} | {figures['max_abs']:.2g} |"
         )
-    return "\n".join(rows) + "\n"
+        if domains := figures.get("domains"):
+            notes.append(
+                f"`{variant.file}` has operators of {', '.join(domains)}, which onnxruntime alone has: it "
+                "loads there and in what is built on it (sherpa-onnx, onnx-asr), nowhere else.\n"
+            )
+        if bias := figures.get("blank_bias"):
+            notes.append(
+                f"`{variant.file}`: {bias['value']:+.4g} was added to the blank's logit; its blank rate was "
+                f"{bias['before']['blank_rate']:.2%} before.\n"
+            )
+    return "\n".join([*rows, "", *notes])
 
 
 def _training(bundle: Bundle) -> str:

@@ -4,21 +4,20 @@ House letters: T feature frames, F mel bands, T' output frames, V vocabulary.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from kdcompress.errors import ExportError, NumericsError
+from kdcompress.errors import ExportError
 from kdcompress.frontend.logmel_numpy import HOP
 from kdcompress.graph.sound import synthetic_waveform
 from kdcompress.graph.trace import TRACED_FRAMES
+from kdcompress.runtime.compare import Difference, difference
 from kdcompress.runtime.layout import hops
 from kdcompress.runtime.session import Session
 from kdcompress.students.student import CtcStudent
-from kdcompress.text.decode import collapse
 
 FloatArray: TypeAlias = npt.NDArray[np.float32]
 
@@ -33,67 +32,6 @@ ABSOLUTE_TOLERANCE = 1e-3
 RELATIVE_TOLERANCE = 1e-4
 # Two Fourier transforms in float32 differ in bands that are 100 dB below the others, which the log shows.
 WAVEFORM_TOLERANCE = 5e-3
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A candidate's log-probabilities against a reference's, over all frames of some utterances.
-
-    Attributes:
-        utterances: how many.
-        frames: output frames.
-        max_abs: largest difference of two log-probabilities [nats].
-        kl: mean over frames of KL(reference ‖ candidate) [nats].
-        agreement: share of frames with the same best token.
-        same_labels: share of utterances whose greedy labels are equal.
-        blank_rate: share of the candidate's frames whose best token is the blank.
-        reference_blank_rate: the same of the reference.
-    """
-
-    utterances: int
-    frames: int
-    max_abs: float
-    kl: float
-    agreement: float
-    same_labels: float
-    blank_rate: float
-    reference_blank_rate: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain data for bundle.json."""
-        return {name: float(f"{value:.6g}") for name, value in asdict(self).items()}
-
-
-def difference(reference: Sequence[FloatArray], candidate: Sequence[FloatArray], blank: int) -> Difference:
-    """Compare log-probabilities [T', V] of the same utterances.
-
-    Raises:
-        NumericsError: one of them holds NaN or infinity.
-        ExportError: two of them have another shape.
-    """
-    for expected, found in zip(reference, candidate, strict=True):
-        if expected.shape != found.shape:
-            raise ExportError(f"the graph gave log-probabilities {found.shape}, expected {expected.shape}")
-        for whose, values in (("the original", expected), ("the graph", found)):
-            if not np.isfinite(values).all():
-                raise NumericsError(f"{whose} gives NaN or infinity within {len(values)} frames: not usable")
-    old, new = np.concatenate(reference), np.concatenate(candidate)
-    best_old, best_new = old.argmax(axis=1), new.argmax(axis=1)
-    same = [
-        collapse(x.argmax(axis=1).tolist(), blank) == collapse(y.argmax(axis=1).tolist(), blank)
-        for x, y in zip(reference, candidate, strict=True)
-    ]
-    return Difference(
-        utterances=len(reference),
-        frames=len(old),
-        max_abs=float(np.abs(old - new).max()),
-        # Never negative but for rounding.
-        kl=max(0.0, float((np.exp(old) * (old - new)).sum(axis=1, dtype=np.float64).mean())),
-        agreement=float((best_old == best_new).mean()),
-        same_labels=float(np.mean(same)),
-        blank_rate=float((best_new == blank).mean()),
-        reference_blank_rate=float((best_old == blank).mean()),
-    )
 
 
 def check_parity(
@@ -131,19 +69,6 @@ def check_parity(
                     f"up to {worst:.2g}, expected {tolerance:g}; the export is wrong, report it"
                 )
     return found
-
-
-def compare(reference: Session, candidate: Session, features: Sequence[FloatArray], blank: int) -> Difference:
-    """Run two graphs on the same features [T, F], one utterance at a time.
-
-    Raises:
-        NumericsError: one of them gives NaN or infinity.
-    """
-    old, new = (
-        [_in_graph(session, array[None], (len(array),))[0] for array in features]
-        for session in (reference, candidate)
-    )
-    return difference(old, new, blank)
 
 
 def _features(student: CtcStudent, wanted: Sequence[int]) -> tuple[list[FloatArray], list[FloatArray]]:

@@ -26,10 +26,7 @@ from kdcompress.frontend.logmel_numpy import (
     hann_window,
     mel_filterbank,
 )
-from kdcompress.runtime.layout import LAYOUTS
-
-FRONTEND = "frontend"
-"""First part of the names of the front end's nodes: powers down to 2⁻²⁴ want float32 whatever the rest is."""
+from kdcompress.runtime.layout import FRONTEND, LAYOUTS
 
 # The log-probability of all other tokens behind the end: finite, and nothing in float16's range either.
 _NEVER = -100.0

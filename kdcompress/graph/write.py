@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
 import onnx
 
 from kdcompress.config.deploy import QuantizePreset
@@ -25,14 +26,14 @@ from kdcompress.graph.contracts import (
 )
 from kdcompress.graph.huggingface_files import huggingface_files
 from kdcompress.graph.listen import features_of
-from kdcompress.graph.parity import THOROUGH, check_parity, compare
+from kdcompress.graph.parity import THOROUGH, check_parity
+from kdcompress.graph.search_plot import plot_search
 from kdcompress.graph.selftest import write_selftest
 from kdcompress.graph.trace import trace
 from kdcompress.graph.waveform import with_frontend
-from kdcompress.quantize.apply import OpCensus, census
-from kdcompress.quantize.apply import quantize as quantize_graph
 from kdcompress.quantize.plan import PRESETS
-from kdcompress.runtime.bundle import FILE_NAME, FP32, Bundle, Frontend, Variant, file_sha256
+from kdcompress.quantize.variants import Audio, Options, write_variants
+from kdcompress.runtime.bundle import FILE_NAME, FP32, Bundle, Frontend
 from kdcompress.runtime.frontend import features_for
 from kdcompress.runtime.layout import LAYOUTS
 from kdcompress.runtime.session import Session
@@ -48,6 +49,7 @@ def export_run(
     profile: str = "portable",
     quantize: Sequence[QuantizePreset] = ("int8-dynamic",),
     *,
+    options: Options | None = None,
     audio: Path | None = None,
     overwrite: bool = False,
     thorough: bool = False,
@@ -60,8 +62,10 @@ def export_run(
         out: the bundle directory; it appears when it is complete.
         profile: a file of export/profiles by name, or a path.
         quantize: presets, each one more graph beside the fp32 one.
-        audio: folder or manifest to measure the quantized graphs on; transcripts are not read. None measures
-            on rendered sound, which tells a broken graph from a whole one but little about accuracy.
+        options: of quantization: calibration, the budget of `auto`, the blank's bias.
+        audio: folder or manifest to measure the quantized graphs on, and to calibrate and search with;
+            transcripts are not read. None measures on rendered sound, which tells a broken graph from a whole
+            one but little about accuracy.
         overwrite: replace a bundle that is there.
         thorough: compare 0.1 s and a minute of sound with torch, too.
         on_progress: told of each step.
@@ -83,6 +87,8 @@ def export_run(
     report("loading the student", 0, steps)
     student = load_student(run)
     tokens = token_lines(student.vocabulary)
+    how = replace(options or Options(), teacher_shift=_teacher_shift(student))
+    how.check(presets, audio=audio is not None)
     check_frontend(chosen, profile, student.model.config.frontend)
     plain = _bundle(Path(profile).stem, chosen, student)
     features = features_of(audio, features_for(plain))
@@ -108,31 +114,34 @@ def export_run(
         onnx.save(graph, str(folder / "model.onnx"))
 
         report("comparing it with torch", 2, steps)
-        parity: dict[str, Any] = {}
         fp32 = Session(folder / "model.onnx")
-        parity[FP32] = {"against": "torch", "on": "rendered sound"}
-        parity[FP32] |= check_parity(student.model, fp32, blank).to_json()
+        checked = check_parity(student.model, fp32, blank).to_json()
         if thorough:
             check_parity(student.model, fp32, blank, THOROUGH)
-        variants = {FP32: _variant(FP32, folder / "model.onnx", census(folder / "model.onnx"))}
 
-        for done, name in enumerate(presets, 3):
-            report(f"quantizing: {name}", done, steps)
-            path = folder / f"model.{PRESETS[name].suffix}.onnx"
-            counted = quantize_graph(folder / "model.onnx", name, path)
-            found = compare(fp32, Session(path), features.arrays, blank)
-            parity[name] = {
-                "against": FP32,
-                "on": features.source,
-                "kept": list(counted.kept),
-            } | found.to_json()
-            variants[name] = _variant(name, path, counted)
+        listening = Audio(
+            [fp32.layout.feeds(array[None], np.array([len(array)])) for array in features.arrays],
+            features.source,
+        )
+        made = write_variants(
+            folder / "model.onnx",
+            presets,
+            listening,
+            student.vocabulary,
+            how,
+            on_step=lambda step, done, _: report(step, 3 + done, steps),
+            on_search=report,
+        )
+        if made.search:
+            plot_search(made.search, folder / "auto.png")
+        about = {"against": "torch", "on": "rendered sound", **checked}
+        parity = {**made.parity, FP32: about | made.parity[FP32]}
 
         report("writing the bundle", steps - 1, steps)
         bundle = replace(
             plain,
-            variants=variants,
-            provenance=_provenance(run, student),
+            variants=made.variants,
+            provenance=_provenance(run, student) | ({"auto": made.search} if made.search else {}),
             parity=parity,
             directory=folder,
         )
@@ -204,8 +213,13 @@ def _provenance(run: Path, student: LoadedStudent) -> dict[str, Any]:
     }
 
 
-def _variant(name: str, path: Path, counted: OpCensus) -> Variant:
-    return Variant(name, path.name, file_sha256(path), path.stat().st_size, counted.ops)
+def _teacher_shift(student: LoadedStudent) -> float | None:
+    """Return by how much the teacher's blank rate was above the student's in validation."""
+    figures = student.record.get("figures")
+    if not isinstance(figures, dict):
+        return None
+    teacher, own = (figures.get(key) for key in ("teacher_blank_rate", "blank_rate"))
+    return teacher - own if isinstance(teacher, float) and isinstance(own, float) else None
 
 
 def _write(path: Path, text: str) -> None:

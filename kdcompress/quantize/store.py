@@ -8,15 +8,21 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from kdcompress.quantize.plan import in_frontend
+
 SMALLEST = 64  # values; below, the Cast takes what the half saves
 _PRECISION = 2.0**-11  # of float16, relative, where the value is a normal number
 _SMALL = 2.0**-4  # of the largest value: what is smaller may lose as much as this does
 
 
 def store_halves(graph: onnx.GraphProto) -> int:
-    """Store float32 constants as float16 with a Cast, where only rounding is lost; return how many."""
+    """Store float32 constants as float16 with a Cast, where only rounding is lost; return how many.
+
+    They are computed with in float32, as before. What a front end inside the graph reads stays.
+    """
     casts: list[onnx.NodeProto] = []
-    for tensor in [t for t in graph.initializer if t.data_type == TensorProto.FLOAT]:
+    exact = {name for node in graph.node if in_frontend(node) for name in node.input}
+    for tensor in [t for t in graph.initializer if t.data_type == TensorProto.FLOAT and t.name not in exact]:
         values = numpy_helper.to_array(tensor)
         with np.errstate(over="ignore", under="ignore"):
             halves = values.astype(np.float16)

@@ -23,6 +23,7 @@ _LONGEST_FRAME_SHIFT = 10.0  # [s]
 
 FP32 = "fp32"
 INT8_DYNAMIC = "int8-dynamic"
+AUTO = "auto"
 
 
 @dataclass(frozen=True)
@@ -97,13 +98,13 @@ class Bundle:
         return count if isinstance(count, int) else None
 
     def variant(self, name: str | None = None) -> Variant:
-        """Return a variant by name; None takes int8-dynamic where there is one, else fp32.
+        """Return a variant by name; None takes auto where there is one, else int8-dynamic, else fp32.
 
         Raises:
             BundleError: the bundle has no such variant; lists those it has.
         """
         if name is None:
-            for preferred in (INT8_DYNAMIC, FP32, *self.variants):
+            for preferred in (AUTO, INT8_DYNAMIC, FP32, *self.variants):
                 if preferred in self.variants:
                     return self.variants[preferred]
         elif name in self.variants:

@@ -16,6 +16,12 @@ from kdcompress.frontend.logmel_numpy import HOP
 FloatArray: TypeAlias = npt.NDArray[np.float32]
 IntArray: TypeAlias = npt.NDArray[np.int64]
 
+FRONTEND = "frontend"
+"""First part of the names of the nodes of a front end inside a graph.
+
+Powers down to 2⁻²⁴ want float32 whatever the rest is.
+"""
+
 
 @dataclass(frozen=True)
 class Layout:

@@ -1,3 +1,4 @@
+import inspect
 import shutil
 import signal
 import subprocess
@@ -6,8 +7,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import onnx
 import pytest
+import soundfile
 
 from kdcompress.cli.app import main
 from kdcompress.graph import consumers, write
@@ -132,3 +136,62 @@ def test_sigterm_leaves_nothing_half_written(tiny_checkpoint: Path, tmp_path: Pa
         export.send_signal(signal.SIGTERM)
         assert export.wait(60) == 143
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def recordings(tmp_path: Path, say: Callable[[str], npt.NDArray[np.float32]]) -> Path:
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    for index, text in enumerate(("ab c", "c ba", "a cb b")):
+        soundfile.write(folder / f"{index}.wav", say(text), 16_000)
+    return folder
+
+
+def test_hardware_names_choose_presets_and_auto_says_what_it_tried(
+    run: Run, tiny_checkpoint: Path, tmp_path: Path, recordings: Path
+) -> None:
+    wishes = ("--quantize", "gpu", "--quantize", "cpu-vnni", "--quantize", "auto", "--audio", recordings)
+    budget = ("--max-kl", "0.05", "--max-disagreement", "0.5", "--prefer", "size", "--blank-bias", "auto")
+    code, out, err = run(tiny_checkpoint, "--out", tmp_path / "mine", *wishes, *budget)
+    assert (code, err) == (0, "")
+    bundle = open_bundle(tmp_path / "mine", verify=True)
+    assert list(bundle.variants) == ["fp32", "int8-dynamic", "fp16", "auto"]
+    assert bundle.variant().name == "auto"
+    assert "auto tried, within KL 0.05 and 50.00% of the words changed (preferring size)" in out
+    assert f" * {bundle.provenance['auto']['chosen']}: " in out
+    assert "int8-dynamic: blank bias " in out
+    assert (tmp_path / "mine" / "auto.png").is_file()
+    card = (tmp_path / "mine" / "README.md").read_text("utf-8")
+    assert 'quantization="auto"' in card
+    assert ("only onnxruntime loads it" in out) == ("onnxruntime alone has" in card)
+
+
+def test_nothing_within_the_budget_leaves_fp32_and_says_so(
+    run: Run, tiny_checkpoint: Path, tmp_path: Path, recordings: Path
+) -> None:
+    wishes = ("--quantize", "auto", "--max-kl", "0", "--audio", recordings)
+    code, out, _ = run(tiny_checkpoint, "--out", tmp_path / "mine", *wishes)
+    assert code == 0
+    assert "nothing within the budget: the student stays fp32" in out
+    assert list(open_bundle(tmp_path / "mine").variants) == ["fp32"]
+
+
+def test_what_listens_wants_audio(run: Run, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    for wish in (("--quantize", "int8-static"), ("--quantize", "auto"), ("--blank-bias", "auto")):
+        code, _, err = run(tiny_checkpoint, "--out", tmp_path / "mine", *wish)
+        assert code == 1
+        assert "give --audio" in err
+    code, _, err = run(tiny_checkpoint, "--out", tmp_path / "mine", "--blank-bias", "much")
+    assert code == 2
+    assert "much" in err
+    assert not (tmp_path / "mine").exists()
+
+
+def test_the_budget_of_the_command_is_that_of_the_library() -> None:
+    from kdcompress.cli.export import export
+    from kdcompress.quantize.search import Budget
+    from kdcompress.quantize.variants import Options
+
+    defaults = {name: parameter.default for name, parameter in inspect.signature(export).parameters.items()}
+    assert Budget() == Budget(*(defaults[key] for key in ("max_kl", "max_disagreement", "prefer")))
+    assert (Options().calibration, Options().blank_bias) == (defaults["calibration"], defaults["blank_bias"])

@@ -7,8 +7,9 @@ import torch
 from onnx import numpy_helper
 
 from kdcompress.errors import ExportError, NumericsError
-from kdcompress.graph.parity import LENGTHS, check_parity, compare, difference
+from kdcompress.graph.parity import LENGTHS, check_parity
 from kdcompress.graph.trace import TRACED_FRAMES
+from kdcompress.runtime.compare import difference
 from kdcompress.runtime.session import Session
 from kdcompress.students.weights import load_student
 
@@ -105,8 +106,5 @@ def producer(model: onnx.ModelProto, node: onnx.NodeProto) -> str:
 def test_a_graph_that_gives_nan_is_refused(tiny_bundle: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
     source = tiny_bundle / "model.onnx"
     broken = altered(source, tmp_path / "nan.onnx", "student.head.bias", float("nan"))
-    sessions = Session(source, threads=1), Session(broken, threads=1)
     with pytest.raises(NumericsError):
-        compare(*sessions, [np.zeros((30, 80), np.float32)], 2)
-    with pytest.raises(NumericsError):
-        check_parity(load_student(tiny_checkpoint).model, sessions[1], 2)
+        check_parity(load_student(tiny_checkpoint).model, Session(broken, threads=1), 2)

@@ -96,6 +96,29 @@ def test_fewer_integer_nodes_than_planned_are_an_error(
     assert not list(tmp_path.iterdir())
 
 
+def test_weights_behind_dequantize_alone_are_no_integer_product(
+    gated: onnx.ModelProto, tmp_path: Path
+) -> None:
+    from kdcompress.quantize.rewrite import make_static
+
+    make_static(gated.graph, {"normed": (-3.0, 3.0), "h": (-3.0, 3.0)}, ("first layer", "output layer"))
+    onnx.save(gated, str(tmp_path / "static.onnx"))
+    assert census(tmp_path / "static.onnx").quantized == 2
+    # Without the rounding of its activation, loading folds the weights back into floats.
+    for node in gated.graph.node:
+        if node.name == "output layer":
+            node.input[0] = "h"
+    onnx.save(gated, str(tmp_path / "disguise.onnx"))
+    assert census(tmp_path / "disguise.onnx").quantized == 1
+
+
+def test_static_needs_audio_and_auto_is_no_single_step(fp32: Path, tmp_path: Path) -> None:
+    for preset, complaint in (("int8-static", "give --audio"), ("auto", "is a search")):
+        with pytest.raises(ConfigError, match=complaint):
+            quantize(fp32, preset, tmp_path / "small.onnx")  # type: ignore[arg-type]  # one of two literals
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_graph_without_weights_is_refused(tmp_path: Path) -> None:
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 2]) for name in "xy"]
     graph = helper.make_graph([helper.make_node("MatMul", ["x", "x"], ["y"])], "g", values[:1], values[1:])

@@ -3,7 +3,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from kdcompress.config.deploy import QUANTIZE_PRESETS
+from kdcompress.config.deploy import HARDWARE, QUANTIZE_PRESETS
 from kdcompress.quantize.plan import PRESETS, plan
 
 PRESET = PRESETS["int8-dynamic"]
@@ -25,6 +25,14 @@ def two_layers(hidden: int, outputs: int) -> onnx.GraphProto:
 def test_every_preset_has_a_plan() -> None:
     assert tuple(PRESETS) == QUANTIZE_PRESETS
     assert all(preset.name == name for name, preset in PRESETS.items())
+
+
+def test_hardware_means_presets_and_files_have_names_of_their_own() -> None:
+    assert set(HARDWARE.values()) <= set(QUANTIZE_PRESETS)
+    suffixes = [preset.suffix for preset in PRESETS.values()]
+    assert len(set(suffixes)) == len(suffixes)
+    # onnx-asr takes `model?int8.onnx` and wants exactly one.
+    assert [suffix for suffix in suffixes if suffix.endswith("int8")] == ["int8"]
 
 
 @pytest.mark.parametrize(("outputs", "keeps"), [(32, True), (1000, False)])

@@ -1,17 +1,23 @@
 """Halves are stored where they lose nothing that matters, and the graph computes what it did."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
+from kdcompress.config.deploy import QuantizePreset
 from kdcompress.quantize.apply import quantize
+from kdcompress.quantize.rewrite import FloatArray
 from kdcompress.quantize.store import SMALLEST, store_halves
 from kdcompress.runtime.session import Session
+
+Answer = Callable[[onnx.ModelProto, dict[str, FloatArray]], FloatArray]
 
 
 def scaled(values: np.ndarray) -> onnx.ModelProto:
@@ -65,3 +71,30 @@ def test_a_quantized_graph_is_smaller_and_says_the_same(tiny_bundle: Path, tmp_p
         Session(tmp_path / f"{name}.onnx").run(features, np.array([90])) for name in ("small", "wide")
     )
     np.testing.assert_array_equal(small[0], full[0])
+
+
+@pytest.mark.parametrize("preset", ["int8-dynamic", "int8-static"])
+def test_loading_finds_the_integer_products_behind_the_casts(
+    tiny_bundle: Path, tmp_path: Path, preset: QuantizePreset
+) -> None:
+    sound = np.random.default_rng(0).standard_normal((1, 80, 90)).astype(np.float32)
+    feeds = [{"audio_signal": sound, "length": np.array([90])}]
+    counted = quantize(tiny_bundle / "model.onnx", preset, tmp_path / "small.onnx", feeds=feeds)
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "loaded.onnx")
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(str(tmp_path / "small.onnx"), options, providers=["CPUExecutionProvider"])
+    loaded = [node.op_type for node in onnx.load(str(tmp_path / "loaded.onnx")).graph.node]
+    fused = loaded.count("DynamicQuantizeMatMul") + loaded.count("MatMulIntegerToFloat")
+    assert fused == counted.quantized > 5
+
+
+def test_a_layer_that_stays_float_is_stored_in_half(
+    gated: onnx.ModelProto, sounds: list[dict[str, FloatArray]], answer: Answer
+) -> None:
+    wanted, before = answer(gated, sounds[0]), gated.ByteSize()
+    assert store_halves(gated.graph) == 3  # biases and gains are too short to be worth a Cast
+    onnx.checker.check_model(gated)
+    found = answer(gated, sounds[0])
+    assert 0 < np.abs(found - wanted).max() < 5e-3
+    assert gated.ByteSize() < 0.7 * before

@@ -1,0 +1,222 @@
+"""All the quantized graphs of a bundle: written, measured, and their blanks put right."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import onnx
+
+from kdcompress.config.deploy import Calibration, QuantizePreset
+from kdcompress.errors import ConfigError
+from kdcompress.quantize.apply import OpCensus, census, quantize, write_checked
+from kdcompress.quantize.blank_bias import blank_rate, fit_blank_bias, fold_blank_bias
+from kdcompress.quantize.frontier import describe
+from kdcompress.quantize.plan import PRESETS, Plan
+from kdcompress.quantize.search import Budget, search
+from kdcompress.runtime.bundle import FP32, Variant, file_sha256
+from kdcompress.runtime.compare import Feed, FloatArray, difference, posteriors, text_difference
+from kdcompress.runtime.session import GraphSession
+from kdcompress.text.vocabulary import Vocabulary
+
+Progress: TypeAlias = Callable[[str, int, int], None]
+BlankBias: TypeAlias = float | Literal["none", "auto", "teacher"]
+"""What is added to the blank's logit [nats]; `auto` repairs quantized graphs, `teacher` the float one too."""
+
+_LISTENERS = frozenset({"int8-static", "auto"})
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to quantize, beside which presets.
+
+    Attributes:
+        calibration: how `int8-static` finds the ranges of activations.
+        budget: of `auto`.
+        blank_bias: see `BlankBias`.
+        teacher_shift: by how much the teacher's blank rate was above the student's, where both are known.
+        threads: for the graphs that listen; None takes every core.
+    """
+
+    calibration: Calibration = "percentile"
+    budget: Budget = field(default_factory=Budget)
+    blank_bias: BlankBias = "none"
+    teacher_shift: float | None = None
+    threads: int | None = None
+
+    def check(self, presets: Sequence[QuantizePreset], *, audio: bool) -> None:
+        """See that what was wished for can be had.
+
+        Raises:
+            ConfigError: something listens and there is no audio, or the teacher's blank rate is not known.
+        """
+        listeners: list[str] = [name for name in presets if name in _LISTENERS]
+        listeners += [f"--blank-bias {self.blank_bias}"] if self.blank_bias in ("auto", "teacher") else []
+        if listeners and not audio:
+            raise ConfigError(f"{listeners[0]} listens to audio, transcripts are not read: give --audio")
+        if self.blank_bias == "teacher" and self.teacher_shift is None:
+            raise ConfigError(
+                "--blank-bias teacher needs a run whose validation compared student and teacher; this one's "
+                "record has no teacher_blank_rate: give a number instead"
+            )
+
+
+@dataclass(frozen=True)
+class Audio:
+    """What graphs are measured on.
+
+    Attributes:
+        source: in words.
+    """
+
+    feeds: Sequence[Feed]
+    source: str
+
+
+@dataclass
+class Variants:
+    """The graphs of a bundle and what is known about them, ready for bundle.json.
+
+    Attributes:
+        search: what `auto` tried; None where it was not asked for.
+    """
+
+    variants: dict[str, Variant]
+    parity: dict[str, Any]
+    search: dict[str, Any] | None = None
+
+
+def write_variants(
+    fp32: Path,
+    presets: Sequence[QuantizePreset],
+    audio: Audio,
+    vocabulary: Vocabulary,
+    options: Options,
+    on_step: Progress,
+    on_search: Progress,
+) -> Variants:
+    """Write quantized graphs beside a float one, which may get another bias of its blank.
+
+    Args:
+        fp32: the float graph.
+        presets: what to make of it.
+        audio: what graphs are calibrated, searched and measured on.
+        vocabulary: the output units.
+        options: how.
+        on_step: told of each preset.
+        on_search: told of each measurement of `auto`.
+
+    Raises:
+        ConfigError: a preset needs what is not there.
+        ExportError: the graph cannot be quantized, or the result is not what was planned.
+        NumericsError: a quantized graph gives NaN or infinity.
+    """
+    made = Variants({}, {FP32: {}})
+    # Nothing to compare: nobody need listen.
+    reference = _answers(fp32, audio, options) if presets or options.blank_bias != "none" else []
+    if isinstance(options.blank_bias, float) or options.blank_bias == "teacher":
+        value, about = _bias_of_float(reference, vocabulary, options)
+        before = reference
+        reference = _rebias(fp32, value, audio, vocabulary, options)
+        made.parity[FP32] = {
+            "blank_bias": {**about, "value": value, "before": _rates(before, before, vocabulary)},
+            "blank_rate_on_audio": blank_rate(reference, vocabulary.blank),
+        }
+    made.variants[FP32] = _variant(FP32, fp32, census(fp32))
+    for done, name in enumerate(presets):
+        on_step(f"quantizing: {name}", done, len(presets))
+        path = fp32.with_name(f"model.{PRESETS[name].suffix}.onnx")
+        if name == "auto":
+            counted, made.search = _search(fp32, path, audio, vocabulary, options, on_search)
+        else:
+            counted = quantize(fp32, name, path, feeds=audio.feeds, calibration=options.calibration)
+        if counted is None:
+            continue
+        answers = _answers(path, audio, options)
+        about = {}
+        if options.blank_bias in ("auto", "teacher"):
+            wanted = blank_rate(reference, vocabulary.blank)
+            value = fit_blank_bias(answers, vocabulary.blank, wanted)
+            about = {
+                "blank_bias": {
+                    "value": value,
+                    "reference": FP32,
+                    "before": _rates(reference, answers, vocabulary),
+                }
+            }
+            answers = _rebias(path, value, audio, vocabulary, options)
+        made.parity[name] = {
+            "against": FP32,
+            "on": audio.source,
+            "kept": list(counted.kept),
+            **difference(reference, answers, vocabulary.blank).to_json(),
+            **text_difference(reference, answers, vocabulary).to_json(),
+            "domains": list(counted.foreign),
+            **about,
+        }
+        made.variants[name] = _variant(name, path, counted)
+    return made
+
+
+def _search(
+    fp32: Path, out: Path, audio: Audio, vocabulary: Vocabulary, options: Options, on_search: Progress
+) -> tuple[OpCensus | None, dict[str, Any]]:
+    found, bench = search(
+        onnx.load(str(fp32)),
+        audio.feeds,
+        vocabulary,
+        options.budget,
+        threads=options.threads,
+        on_progress=lambda what, done, total: on_search(f"auto: {what}", done, total),
+    )
+    told = describe(
+        found, bench, on_pass=lambda done, total: on_search("auto: timing the frontier", done, total)
+    )
+    if found.chosen is None:
+        return None, told
+    wish = found.chosen.assignment
+    small = (*wish.int8, *wish.int4)
+    nodes = Plan(small, tuple(name for name in bench.sizes if name not in small))
+    return write_checked(bench.build(wish), nodes, out, "auto"), told
+
+
+def _bias_of_float(
+    reference: Sequence[FloatArray], vocabulary: Vocabulary, options: Options
+) -> tuple[float, dict[str, Any]]:
+    if isinstance(options.blank_bias, float):
+        return options.blank_bias, {"reference": "given"}
+    # The record's rates are of other audio: what carries over is how far apart they are.
+    wanted = blank_rate(reference, vocabulary.blank) + (options.teacher_shift or 0.0)
+    value = fit_blank_bias(reference, vocabulary.blank, wanted)
+    return value, {"reference": "teacher", "wanted_rate": wanted}
+
+
+def _rebias(
+    path: Path, value: float, audio: Audio, vocabulary: Vocabulary, options: Options
+) -> list[FloatArray]:
+    """Fold a bias into a graph file; returns what it answers then."""
+    if value:
+        model = onnx.load(str(path))
+        fold_blank_bias(model, vocabulary.blank, value)
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        onnx.save(model, str(partial))
+        os.replace(partial, path)
+    return _answers(path, audio, options)
+
+
+def _rates(
+    reference: Sequence[FloatArray], answers: Sequence[FloatArray], vocabulary: Vocabulary
+) -> dict[str, float]:
+    frames = difference(reference, answers, vocabulary.blank).to_json()
+    text = text_difference(reference, answers, vocabulary).to_json()
+    keep = ("blank_rate", "kl", "agreement", "disagreement", "deletions", "insertions")
+    return {key: value for key, value in (frames | text).items() if key in keep}
+
+
+def _answers(path: Path, audio: Audio, options: Options) -> list[FloatArray]:
+    return posteriors(GraphSession(path, threads=options.threads), audio.feeds)
+
+
+def _variant(name: str, path: Path, counted: OpCensus) -> Variant:
+    return Variant(name, path.name, file_sha256(path), path.stat().st_size, counted.ops)
