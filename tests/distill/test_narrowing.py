@@ -75,3 +75,22 @@ def test_a_student_starts_from_a_narrower_one_without_a_change(tmp_path: Path) -
     said[..., 1].sum().backward()
     new = student.encoder.blocks[0].first[3].weight.grad[:, 32:]
     assert new.abs().sum() > 0  # silent, but trained from the first step on
+
+
+@torch.no_grad()
+def test_what_is_kept_is_chosen_and_refitted_to_say_what_all_said(audio_folder: Path) -> None:
+    """Twelve of 32 units, when 24 of them are copies of eight others: eight say all, without a loss."""
+    utterances, _ = read_utterances(audio_folder)
+    student = wide(idle=0)
+    for module in student.modules():
+        if isinstance(module, FeedForward):
+            for unit in range(8, 32):
+                module[1].weight[unit], module[1].bias[unit] = (
+                    module[1].weight[unit % 8],
+                    module[1].bias[unit % 8],
+                )
+    waveform = torch.randn(1, 16_000, generator=torch.Generator().manual_seed(1))
+    before, _ = student(waveform, torch.tensor([16_000]))
+    narrow(student, 12, utterances)
+    after, _ = student(waveform, torch.tensor([16_000]))
+    torch.testing.assert_close(after, before, atol=1e-3, rtol=0)
