@@ -2,9 +2,9 @@
 
     python tests/benchmarks/benchmark_cache.py
 
-Trains on some of the demo's audio a student of a tenth of its teacher's size, the teacher being of 10 million
-random weights: epochs with every batch shown to the teacher and from a cache, in turn. Then the bytes per
-hour of audio of three ways of storing, each beside what was foreseen before the teacher had heard it all.
+Trains on some of the demo's audio a student of a tenth of its teacher's size, the teacher being of 10 or 30
+million random weights: epochs with every batch shown to the teacher and from a cache, in turn. Then the bytes
+per hour of audio of three ways of storing, each beside what was foreseen before the teacher had heard it all.
 """
 
 import argparse
@@ -30,8 +30,11 @@ from kdcompress.students.weights import save_student
 from kdcompress.teachers.teacher import Posteriors
 from kdcompress.text.vocabulary import Vocabulary
 
-# A tenth of the preset 10M's parameters.
-STUDENT = {"width": 112, "layers": 5, "heads": 4, "feed_forward": 2.0, "stem_channels": 24, "dropout": 0.0}
+# A tenth of the teacher's parameters, by the teacher's preset.
+STUDENTS = {
+    "10M": {"width": 112, "layers": 5, "heads": 4, "feed_forward": 2.0, "stem_channels": 24, "dropout": 0.0},
+    "30M": {"width": 184, "layers": 6, "heads": 4, "feed_forward": 2.0, "stem_channels": 32, "dropout": 0.0},
+}
 SECONDS = 240.0
 UNITS = ("<blk>", "|", *"abcdefghijklmnopqrstuvwxyz'")
 
@@ -63,12 +66,12 @@ class Wide:
         return Posteriors(scores.log_softmax(-1), frames, self.frame_shift)
 
 
-def recipe(audio: Path, teacher: dict[str, str]) -> Recipe:
+def recipe(audio: Path, teacher: dict[str, str], student: dict[str, float]) -> Recipe:
     """Return a recipe of two epochs over the audio."""
     steps = 2 * round(SECONDS / 13)
     training = {"teacher_memory_mb": 0, "log_every": 1, "steps": steps, "validate_every": steps}
     data = {"audio": str(audio), "batch_seconds": 15, "validation": {"max_seconds": 1}}
-    return Recipe.model_validate({"teacher": teacher, "student": STUDENT, "data": data, "training": training})
+    return Recipe.model_validate({"teacher": teacher, "student": student, "data": data, "training": training})
 
 
 def epoch(asked: Recipe, out: Path) -> float:
@@ -79,11 +82,11 @@ def epoch(asked: Recipe, out: Path) -> float:
     return float(times[-1] - times[len(times) // 2])
 
 
-def big_teacher(folder: Path) -> dict[str, str]:
-    """Save a model of 10 million random weights, and return how a recipe names it."""
+def big_teacher(folder: Path, preset: str) -> dict[str, str]:
+    """Save a model of random weights, and return how a recipe names it."""
     torch.manual_seed(0)
     vocabulary = Vocabulary(UNITS, 0, "|")
-    config = StudentConfig.model_validate({"preset": "10M", "frame_shift_ms": 40})
+    config = StudentConfig.model_validate({"preset": preset, "frame_shift_ms": 40})
     save_student(folder, CtcStudent(config, len(vocabulary)), vocabulary, {"step": 0})
     return {"kind": "checkpoint", "path": str(folder)}
 
@@ -108,17 +111,19 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--repeats", type=int, default=3)
-    repeats = parser.parse_args().repeats
+    parser.add_argument("--teacher", choices=STUDENTS, default="10M")
+    options = parser.parse_args()
+    repeats, student = options.repeats, STUDENTS[options.teacher]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         audio = some_audio(folder)
-        teacher = big_teacher(folder / "teacher")
-        write_cache(recipe(audio, teacher), folder / "cache", CacheStorage(), Quiet())
+        teacher = big_teacher(folder / "teacher", options.teacher)
+        write_cache(recipe(audio, teacher, student), folder / "cache", CacheStorage(), Quiet())
         cached = {"kind": "cache", "path": str(folder / "cache")}
         ratios = []
         for index in range(repeats):
-            online = epoch(recipe(audio, teacher), folder / f"online{index}")
-            ratios.append(online / epoch(recipe(audio, cached), folder / f"cached{index}"))
+            online = epoch(recipe(audio, teacher, student), folder / f"online{index}")
+            ratios.append(online / epoch(recipe(audio, cached, student), folder / f"cached{index}"))
         sys.stdout.write(
             f"an epoch from the cache: {statistics.median(ratios):.1f}× faster "
             f"({min(ratios):.1f} to {max(ratios):.1f})\n"
@@ -129,7 +134,7 @@ def main() -> None:
             ("V 32, selected frames", 32, CacheStorage(frames="selected")),
         ):
             out = folder / f"cache-{title}"
-            made = write_cache(recipe(audio, teacher), out, storage, Quiet(), teacher=Wide(size))
+            made = write_cache(recipe(audio, teacher, student), out, storage, Quiet(), teacher=Wide(size))
             hours = sum(json.loads(line)["duration"] for line in audio.read_text().splitlines()) / 3600
             assert made.estimated is not None
             sys.stdout.write(
