@@ -32,8 +32,9 @@ class TrainingConfig(Frozen):
     Attributes:
         steps: optimiser steps.
         start_from: run or checkpoint whose weights the student begins with: of the same vocabulary and shape,
-            but it may have more layers (some are taken) and wider feed-forward modules (the units that matter
-            are kept), so it may be the teacher.
+            but it may have more layers (some are taken), and wider feed-forward modules (the units that
+            say most are kept, refitted) or narrower ones (new units are silent at first), so it may be the
+            teacher.
         peak_lr: learning rate at the end of the warm-up; it decays to zero as a half cosine.
         warmup_share: of the steps.
         weight_decay: on matrices; biases, norms and positions have none.

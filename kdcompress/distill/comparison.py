@@ -20,6 +20,7 @@ from kdcompress.audio.utterance import Reference
 from kdcompress.bench.bootstrap import difference, rate
 from kdcompress.config.comparison import Comparison
 from kdcompress.config.recipe import Recipe, make_recipe, merge, read_layers
+from kdcompress.config.teacher import CachedTeacher
 from kdcompress.distill.checkpoint import write_atomically
 from kdcompress.distill.loop import distill
 from kdcompress.distill.observer import Observer
@@ -119,19 +120,22 @@ def compare(
     mine = cells(comparison, materials, out)[index::of]
     scoring: _Scoring | None = None
     heard: PosteriorSource | None = None
-    seed = None
+    heard_by = None
     for number, cell in enumerate(mine):
         if _scored(cell):
             continue
         if on_cell is not None:
             on_cell(cell, number, len(mine))
-        if cell.recipe.objective.kd_weight > 0 and (heard is None or seed != cell.seed):
-            # The rows of a seed train on the same audio: its teacher listens once for all of them.
-            device = PartialState().device
-            teacher = open_teacher(resolve_teacher(materials.teacher), device)
-            heard, seed = PosteriorSource(teacher, device), cell.seed
+        asked = cell.recipe.teacher
+        answers = None
+        if cell.recipe.objective.kd_weight > 0 and asked is not None and not isinstance(asked, CachedTeacher):
+            # Rows of one seed and teacher train on the same audio: it is listened to once for all of them.
+            if heard is None or heard_by != (cell.seed, asked):
+                device = PartialState().device
+                heard = PosteriorSource(open_teacher(asked, device), device)
+                heard_by = (cell.seed, asked)
+            answers = heard
         begun = (cell.folder / "recipe.yaml").is_file()
-        answers = heard if cell.recipe.objective.kd_weight > 0 else None
         # Given again on resumption: a run of other settings must not pass for this one.
         if not distill(cell.recipe, cell.folder, observer, resume=begun, teacher=answers).finished:
             return False

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from typer.testing import CliRunner
 
@@ -15,6 +16,7 @@ from kdcompress.config.recipe import Recipe, dump_recipe
 from kdcompress.distill.comparison import Cell, Materials, cells, compare, summarize
 from kdcompress.distill.validate import ValidationFigures
 from kdcompress.errors import ConfigError
+from kdcompress.students.weights import load_student, save_student
 
 Make = Callable[..., Recipe]
 
@@ -113,6 +115,21 @@ def test_a_comparison_is_trained_in_shards_scored_and_summed_up(
     changed = comparison.model_copy(update={"common": ("training.steps=3", "student.frame_shift_ms=40")})
     with pytest.raises(ConfigError, match="other settings"):
         compare(changed, materials, out, Silent())
+
+
+def test_a_row_may_have_a_teacher_of_its_own(
+    comparison: Comparison, materials: Materials, tmp_path: Path
+) -> None:
+    found = load_student(Path(materials.teacher))
+    with torch.no_grad():
+        found.model.head.bias += 1.0
+        found.model.head.bias[0] -= 0.5
+    save_student(tmp_path / "other", found.model, found.vocabulary, {"step": 0})
+    rows = {"all": (), "other": (f"teacher.path={tmp_path / 'other'}",)}
+    asked = comparison.model_copy(update={"rows": rows, "seeds": (0,)})
+    assert compare(asked, materials, tmp_path / "out", Silent())
+    heard = [load_student(tmp_path / "out" / row / "seed-0").record["teacher"] for row in rows]
+    assert heard[0] != heard[1]
 
 
 def test_rows_that_read_transcripts_need_them(
