@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from accelerate import PartialState
 
 from kdcompress import __version__
 from kdcompress.audio.manifest import read_references, read_utterances
@@ -22,6 +21,7 @@ from kdcompress.config.comparison import Comparison
 from kdcompress.config.recipe import Recipe, make_recipe, merge, read_layers
 from kdcompress.config.teacher import CachedTeacher
 from kdcompress.distill.checkpoint import write_atomically
+from kdcompress.distill.device import training_device
 from kdcompress.distill.loop import distill
 from kdcompress.distill.observer import Observer
 from kdcompress.distill.posteriors import PosteriorSource
@@ -131,7 +131,7 @@ def compare(
         if cell.recipe.objective.kd_weight > 0 and asked is not None and not isinstance(asked, CachedTeacher):
             # Rows of one seed and teacher train on the same audio: it is listened to once for all of them.
             if heard is None or heard_by != (cell.seed, asked):
-                device = PartialState().device
+                device = training_device()
                 heard = PosteriorSource(open_teacher(asked, device), device)
                 heard_by = (cell.seed, asked)
             answers = heard

@@ -13,12 +13,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from accelerate import PartialState
 from torch import Tensor
 
 from kdcompress.audio.manifest import read_utterances
 from kdcompress.config.data import DataConfig
 from kdcompress.distill.data import by_duration, decode, hold_out
+from kdcompress.distill.device import training_device
 from kdcompress.distill.packing import bytes_per_frame
 from kdcompress.distill.selection import dilate
 from kdcompress.errors import AudioError
@@ -174,7 +174,7 @@ def inspect_teacher(
             f"{audio}: no file is readable and between {limits.min_seconds} and {limits.max_seconds} s long"
         )
     _, sample = hold_out(usable, 1.0, max_seconds)
-    device = PartialState().device
+    device = training_device()
     teacher = teacher.to(device)
     seen = Inspection(teacher.frame_shift, len(teacher.vocabulary), teacher.vocabulary.blank)
     done = 0

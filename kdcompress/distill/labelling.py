@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from accelerate import PartialState
-
 from kdcompress.config.cache import CacheStorage
 from kdcompress.config.objective import SelectAll, Selection
 from kdcompress.config.recipe import Recipe
@@ -18,6 +16,7 @@ from kdcompress.distill.cache_plan import SHARD_SECONDS, Part, estimate, plan
 from kdcompress.distill.checkpoint import write_atomically
 from kdcompress.distill.coverage import covers
 from kdcompress.distill.data import by_duration
+from kdcompress.distill.device import training_device
 from kdcompress.distill.labeller import Labeller
 from kdcompress.distill.prepare import Material, gather
 from kdcompress.distill.run import Run
@@ -72,7 +71,7 @@ def write_cache(
         CacheError: `out` holds something else, or cannot be written.
         KdcompressError: bad input or a bad teacher; see `kdcompress.errors`.
     """
-    device = PartialState().device
+    device = training_device()
     if recipe.data.audio is None:
         raise ConfigError("the recipe names no audio: add --audio DIR or --audio MANIFEST.jsonl")
     selection: Selection = SelectAll() if storage.frames == "all" else recipe.objective.selection

@@ -17,6 +17,7 @@ from kdcompress.distill.augment import SpecAugment, delay
 from kdcompress.distill.cache import CachedPosteriors
 from kdcompress.distill.checkpoint import LoopState, load_checkpoint, save_checkpoint
 from kdcompress.distill.data import Batch, Batches, write_cuts
+from kdcompress.distill.device import training_device
 from kdcompress.distill.ema import AveragedStudent
 from kdcompress.distill.objective import Objective
 from kdcompress.distill.observer import Observer, Outcome
@@ -62,7 +63,7 @@ def distill(
     if precision == "auto":
         precision = "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"
     accelerator = Accelerator(mixed_precision="bf16" if precision == "bf16" else "no")
-    device = accelerator.device
+    device = training_device()
 
     # The teacher is opened before anything is written: most mistakes are made in naming it.
     if objective_config.kd_weight > 0 and teacher is None:
