@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from kdcompress.audio.utterance import SAMPLE_RATE
 from kdcompress.errors import ConfigError
+from kdcompress.runtime.silences import find_pause, leading_silence, levels
 from kdcompress.text.vocabulary import Vocabulary
 
 FloatArray = npt.NDArray[np.float32]
@@ -25,10 +26,6 @@ MARGIN = 0.25  # [s] of silence that a chunk keeps at its ends: quiet consonants
 SHORTEST = 1.0  # [s] before the pause that ends a chunk: less is not enough for a mean and a variance
 LONGEST = 600.0  # [s] attention's memory grows with the square: at 40 ms a frame 0.9 GB per head
 
-_LEVEL_FRAME = SAMPLE_RATE // 100
-_CONTRAST = 18.0  # [dB] between silence and speech; with less there is music, noise, or one of the two only
-_STEP = 6.0  # [dB]
-_INAUDIBLE = -80.0  # [dB] of full scale
 _IMPOSSIBLE = -100.0  # [nats] in frames that the graph is not asked about; finite for beam search
 
 
@@ -87,29 +84,33 @@ def joined(
     source = iter(blocks)
     buffer, ended = np.empty(0, np.float32), False
     held: FloatArray | None = None  # frames of the chunk before, from the beginning of the buffer on
+    in_silence, threshold = bool(chunking.pause), None  # speech has not begun; what it must be louder than
     while True:
         # One sample more than a chunk tells whether this is the last one.
         buffer, ended = _filled(buffer, source, size + 1, ended)
         if not len(buffer):
             return
         window, last = buffer[:size], ended and len(buffer) <= size
-        silences = _silences(window, chunking.pause)
-        if held is None and silences and silences[0][0] == 0:
-            end = silences[0][1]
+        level = levels(window) if chunking.pause else np.empty(0)
+        if in_silence:
+            end = leading_silence(level, threshold)
             # Speech may begin right behind the window.
-            skipped = len(window) if last and end == len(window) else (end - margin) // grid * grid
+            over = end is None
+            skipped = len(window) if over and last else ((end or len(window)) - margin) // grid * grid
+            in_silence = over
             if skipped > 0:
                 yield _certain(-(-skipped // grid), vocabulary)
                 buffer = buffer[skipped:]
                 continue
         earliest = max(round(SHORTEST * SAMPLE_RATE), 0 if held is None else overlap)
-        pause = next(((s, e) for s, e in silences if s >= earliest and e - s >= 2 * margin + grid), None)
+        pause = find_pause(level, chunking.pause, earliest, last) if chunking.pause else None
         if pause is not None:
-            end = -(-(pause[0] + margin) // grid) * grid
-            resumed = max((pause[1] - margin) // grid, end // grid + 1) * grid
+            end = -(-(pause.start + margin) // grid) * grid
             yield _joint(held, posteriors(window[:end])[: end // grid], vocabulary.blank)
-            yield _certain((resumed - end) // grid, vocabulary, boundary=True)
-            buffer, held = buffer[resumed:], None
+            # Where the silence ends is found as it is for the one that a recording begins with.
+            yield _certain(1, vocabulary, boundary=True)
+            buffer, held = buffer[end + grid :], None
+            in_silence, threshold = True, pause.threshold
         elif last:
             yield _joint(held, posteriors(window), vocabulary.blank)
             return
@@ -146,31 +147,6 @@ def _joint(before: FloatArray | None, after: FloatArray, blank: int) -> FloatArr
     distance = np.abs(np.arange(first, first + len(surest)) - common // 2)
     cut = first + int(np.lexsort((distance, -surest))[0])
     return np.concatenate([before[:cut], after[cut:]])
-
-
-def _silences(window: FloatArray, shortest: float) -> list[tuple[int, int]]:
-    """Return (start, stop) [samples] of silences of a window [S], those at its beginning of any length.
-
-    Silent is what lies less than a third of the way from the quietest twentieth of the window to the loudest
-    [dB]: lower than in `kdcompress.audio.pauses`, since what is called silent here may never be heard. A
-    window that is all alike may be all speech, and is silent only where hardly a bit of 16 is set.
-    """
-    frames = len(window) // _LEVEL_FRAME
-    if not shortest or not frames:
-        return []
-    power = np.square(window[: frames * _LEVEL_FRAME].reshape(frames, _LEVEL_FRAME)).mean(axis=1)
-    level = 10 * np.log10(power + 1e-10)
-    quiet, loud = np.quantile(level, [0.05, 0.95])
-    threshold = _INAUDIBLE
-    if loud - quiet >= _CONTRAST:
-        # In steps, so that audio further on seldom moves what is cut here.
-        threshold = max((quiet + (loud - quiet) / 3) // _STEP * _STEP, threshold)
-    silent = np.concatenate([[False], level < threshold, [False]])
-    edges = np.flatnonzero(silent[1:] != silent[:-1]).reshape(-1, 2) * _LEVEL_FRAME
-    long = round(shortest * SAMPLE_RATE)
-    last = frames * _LEVEL_FRAME
-    found = [(int(start), int(stop)) for start, stop in edges if stop - start >= long or start == 0]
-    return [(start, len(window) if stop == last else stop) for start, stop in found]
 
 
 def _certain(frames: int, vocabulary: Vocabulary, boundary: bool = False) -> FloatArray:

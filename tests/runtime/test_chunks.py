@@ -124,6 +124,32 @@ def test_a_long_file_says_what_its_parts_say(
     assert min(timings.audio, timings.features, timings.model, timings.decoding) > 0
 
 
+def test_the_text_of_a_recording_is_that_of_its_parts_frame_by_frame(whole: Recognizer, say: Say) -> None:
+    """Also where each chunk is normalised over itself: parts are cut as the whole is."""
+    rng = np.random.default_rng(1)
+    texts = ["abc", "c", "aab ca", WORDS, "bb", "abc " * 6, "b", "cab"]
+    parts = []
+    for loudness, text in zip(rng.uniform(0.1, 1.0, len(texts)), texts, strict=True):
+        part = np.concatenate(
+            [silence(rng.uniform(0.5, 3)), loudness * say(text), silence(rng.uniform(0.5, 3))]
+        )
+        parts.append(part[: len(part) // 640 * 640])  # the next one begins on the grid of frames
+    asked: list[Waveform] = []
+
+    def posteriors(waveform: Waveform) -> Waveform:
+        asked.append(waveform)
+        return whole.log_probs([log_mel(waveform, normalize="none")])[0]
+
+    vocabulary = whole.bundle.vocabulary
+    for sound in parts:
+        list(joined([sound], posteriors, vocabulary, 0.04, Chunking(6.0, 1.0)))
+    apart, asked = asked, []
+    list(joined([np.concatenate(parts)], posteriors, vocabulary, 0.04, Chunking(6.0, 1.0)))
+    assert len(apart) == len(asked) >= len(texts)
+    for one, other in zip(apart, asked, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_a_pause_parts_words_and_is_not_asked_about(whole: Recognizer, say: Say) -> None:
     asked: list[int] = []
 
