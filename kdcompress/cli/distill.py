@@ -47,6 +47,7 @@ def distill(
       kdcompress distill --cache cache/calls --out runs/calls
       kdcompress distill an4 --out runs/try --set training.steps=200 --set objective.selection.ms=40
       kdcompress distill --out runs/calls --resume
+      torchrun --nproc_per_node 4 -m kdcompress distill --teacher runs/big --audio calls/ --out runs/calls
 
     No transcript is read unless objective.kd_weight is below 1. Ctrl-C saves; --resume goes on exactly.
     """
@@ -58,11 +59,13 @@ def distill(
 
         raise ConfigError("--resume goes on with the run's own recipe: give it nothing but --out")
 
-    from kdcompress.cli.progress import DistillProgress
+    from kdcompress.cli.progress import DistillProgress, leads
     from kdcompress.distill.loop import distill as run_distill
 
     with DistillProgress() as progress:
         outcome = run_distill(asked, out, progress, resume=resume)
+    if not leads():
+        return
     if not outcome.finished:
         typer.echo(
             f"stopped at step {outcome.step}, saved; go on with: kdcompress distill --out {out} --resume",

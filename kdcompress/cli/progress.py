@@ -1,5 +1,6 @@
 """Show a training run on standard error: bars with ETA on a terminal, a line now and then elsewhere."""
 
+import os
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -22,11 +23,16 @@ if TYPE_CHECKING:
 _QUIET_SECONDS = 15.0  # between lines where there is no terminal
 
 
+def leads() -> bool:
+    """Tell whether this process speaks for those that torchrun or accelerate launched, or is alone."""
+    return int(os.environ.get("RANK", 0)) == 0
+
+
 class DistillProgress:
     """An observer of `kdcompress.distill.loop.distill`."""
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True)
+        self.console = Console(stderr=True, quiet=not leads())
         self.progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),

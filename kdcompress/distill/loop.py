@@ -17,7 +17,7 @@ from kdcompress.distill.augment import SpecAugment, delay
 from kdcompress.distill.cache import CachedPosteriors
 from kdcompress.distill.checkpoint import LoopState, load_checkpoint, save_checkpoint
 from kdcompress.distill.data import Batch, Batches, write_cuts
-from kdcompress.distill.device import training_device
+from kdcompress.distill.device import processes, training_device
 from kdcompress.distill.ema import AveragedStudent
 from kdcompress.distill.objective import Objective
 from kdcompress.distill.observer import Observer, Outcome
@@ -26,7 +26,7 @@ from kdcompress.distill.posteriors import AlignedSource, Answers, make_ready, op
 from kdcompress.distill.prepare import gather, start_from
 from kdcompress.distill.prior import settle_prior
 from kdcompress.distill.run import Run, check_vacant
-from kdcompress.distill.stop import stop_on_signal
+from kdcompress.distill.stop import stop_on_signal, stopped_anywhere
 from kdcompress.distill.units import keep_tokenizer, settle_tokenizer
 from kdcompress.distill.validate import Validation, ValidationFigures
 from kdcompress.errors import ConfigError, NumericsError
@@ -54,7 +54,7 @@ def distill(
         run, recipe = Run.resume(out, recipe)
     elif recipe is None:
         raise ConfigError("no recipe: name one, or give --teacher and --audio")
-    else:
+    elif processes().is_main_process:  # the others would find what it has made meanwhile
         check_vacant(out)
     if recipe.data.audio is None:
         raise ConfigError("the recipe names no audio: add --audio DIR or --audio MANIFEST.jsonl")
@@ -90,13 +90,15 @@ def distill(
     student = CtcStudent(shape, len(vocabulary))
     if not resume:
         run = Run.create(out, recipe) if accelerator.is_main_process else Run(out)
+    run.rank = accelerator.process_index
     if accelerator.is_main_process:
         keep_tokenizer(tokenizer, out)
     accelerator.wait_for_everyone()
 
-    material = gather(
-        recipe, tokenizer, run, lambda done, total: observer.stage("Reading audio", done, total)
-    )
+    with accelerator.main_process_first():  # it writes clips of noise, the others find them
+        material = gather(
+            recipe, tokenizer, run, lambda done, total: observer.stage("Reading audio", done, total)
+        )
     resuming = resume and (run.folder / "last").is_file()
     if config.start_from is not None and not resuming:
         start_from(
@@ -156,10 +158,9 @@ def distill(
     set_seed(recipe.seed)
     if resuming:
         state = load_checkpoint(run.folder, averaged.model, optimizer, student)
-        run.forget_after(state.step)
         observer.say(f"resuming from step {state.step}")
-    elif resume:
-        run.forget_after(0)
+    if resume and accelerator.is_main_process:
+        run.forget_after(state.step)
     model, optimizer = accelerator.prepare(student, optimizer)
     augment = SpecAugment(config.spec_augment)
     objective = Objective(objective_config, tokenizer, source, alignment, recipe.seed, log_prior)
@@ -199,7 +200,7 @@ def distill(
     stream = _stream(batches, state)
     student.train()
     with stop_on_signal() as stopped:
-        while state.step < config.steps and not stopped:
+        while state.step < config.steps and not stopped_anywhere(stopped, accelerator):
             group: list[Batch] = []
             for batch in islice(stream, config.accumulate):
                 run.skip(batch.bad, total_files, recipe.data.max_bad_share)
@@ -271,7 +272,7 @@ def distill(
                 )
             if state.step % config.validate_every == 0 or state.step == config.steps:
                 checkpoint()
-        if stopped and state.step > first_step and state.step % config.validate_every:
+        if state.step < config.steps and state.step > first_step and state.step % config.validate_every:
             checkpoint()
     return Outcome(run.folder, state.step, state.step >= config.steps, best)
 

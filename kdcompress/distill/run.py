@@ -30,10 +30,16 @@ _BEFORE_TRAINING = {"recipe.yaml", "environment.json", "data", *_LEFT}
 
 @dataclass
 class Run:
-    """A run directory open for training."""
+    """A run directory open for training.
+
+    Attributes:
+        bad: files that were left out, and why.
+        rank: of the process; each lists by itself what it could not read.
+    """
 
     folder: Path
     bad: dict[Path, str] = field(default_factory=dict)
+    rank: int = 0
 
     @classmethod
     def create(cls, folder: Path, recipe: Recipe) -> "Run":
@@ -84,7 +90,7 @@ class Run:
     @property
     def skipped(self) -> Path:
         """The list of files that were left out, with reasons."""
-        return self.folder / "skipped.jsonl"
+        return self.folder / (f"skipped-{self.rank}.jsonl" if self.rank else "skipped.jsonl")
 
     @property
     def metrics(self) -> Path:

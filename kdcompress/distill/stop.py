@@ -6,6 +6,9 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+import torch
+from accelerate import Accelerator
+
 
 @contextmanager
 def stop_on_signal() -> Iterator[list[int]]:
@@ -26,3 +29,10 @@ def stop_on_signal() -> Iterator[list[int]]:
     finally:
         for caught, handler in before.items():
             signal.signal(caught, handler)
+
+
+def stopped_anywhere(seen: list[int], accelerator: Accelerator) -> bool:
+    """Tell whether any process of the run was told to stop: one that went on would wait for it for ever."""
+    if accelerator.num_processes == 1:
+        return bool(seen)
+    return bool(accelerator.reduce(torch.tensor(len(seen), device=accelerator.device), "sum"))
