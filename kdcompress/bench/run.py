@@ -14,7 +14,7 @@ from kdcompress.bench.measure import BLOCK, Clip, Measured, Progress, Teller, lo
 from kdcompress.bench.report import BenchReport, CandidateResult, Heard, Settings
 from kdcompress.bench.timing import Latency, Spread, Timing, paired_speed
 from kdcompress.errors import BenchError
-from kdcompress.text.normalize import NORMALIZER_VERSION, NormalizerName, normalize
+from kdcompress.text.normalize import NORMALIZER_VERSIONS, NormalizerName, normalize
 
 # Cores busy on average while the clock ran, as parts of one: below, others had the CPU; that many above the
 # stated threads, something did not keep to them.
@@ -80,7 +80,7 @@ def run_bench(
             repeats=repeats,
             block=BLOCK,
             normalizer=normalizer,
-            normalizer_version=NORMALIZER_VERSION,
+            normalizer_version=NORMALIZER_VERSIONS[normalizer],
             reference=reference,
             seed=seed,
         ),
