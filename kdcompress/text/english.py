@@ -3,9 +3,9 @@
 In this order:
 
 1. `[…]` and `<…>` go with what is in them: annotations of noise, tokens like `<unk>`.
-2. Symbols that are read out become words: `$5` is `5 dollars` (£ and €, too, and magnitudes: `$5 million`),
-   `5 %` is `5 percent`, `&` is `and`, `-5` is `minus 5`, `3.14` is `3 point 14`; `1,000` is `1000`, `10:30` is
-   `1030`.
+2. Symbols that are read out become words: `$5` is `5 dollars` (£ and €, too, and with magnitudes:
+   `$5 million`), `5 %` is `5 percent`, `&` is `and`, `-5` is `minus 5`, `3.14` is `3 point 14`; `1,000` is
+   `1000`, `10:30` is `1030`.
 3. What `basic` does: NFKC, lower case, punctuation to spaces. Accents on Latin letters go: `café` is `cafe`.
 4. Contractions are written in full: n't, 'll, 're, 've, `i'm`, and 's after pronouns and question words, as
    `is`. Elsewhere 's may possess, and 'd is had or would: both stay. Also `dont` and `gonna` and their likes.
