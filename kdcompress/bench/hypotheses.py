@@ -106,7 +106,7 @@ def _lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                     raise BenchError(f"{where}: expected a JSON object, found {type(line).__name__}")
                 yield where, line
     except OSError as error:
-        raise BenchError(f"cannot read {path}: {error.strerror or error}") from error
+        raise BenchError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
     except UnicodeDecodeError as error:
         raise BenchError(f"{path} is not UTF-8 text: expected one JSON object per line") from error
 

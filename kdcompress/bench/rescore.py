@@ -94,7 +94,7 @@ def _holds_report(path: Path) -> bool:
     except (ValueError, RecursionError):  # an opening brace alone, or not JSON at all
         return path.suffix != ".jsonl"
     except OSError as error:
-        raise BenchError(f"cannot read {path}: {error.strerror or error}") from error
+        raise BenchError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
 
 
 def _report_of(raw: RawHypotheses, path: Path, normalizer: str, reference: str) -> dict[str, Any]:

@@ -130,12 +130,12 @@ def _result(
         parameters=candidate.parameters,
         facts=run.facts and replace(run.facts, notes=(*run.facts.notes, *notes)),
         failed=run.failed,
-        accuracy=score and score.accuracy,
+        accuracy=score.accuracy if score else None,
         timing=None if run.failed else _timing(run, reference, sum(clip.seconds for clip in clips)),
         hypotheses=run.texts,
         seconds={clip.id: taken for clip, taken in zip(clips, seconds, strict=False)},
-        non_speech=score and score.non_speech,
-        agreement=score and score.agreement,
+        non_speech=score.non_speech if score else None,
+        agreement=score.agreement if score else None,
     )
 
 

@@ -141,7 +141,9 @@ def read_report(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise BenchError(f"cannot read the report {path}: {error.strerror or error}") from error
+        raise BenchError(
+            f"cannot read the report {path}: {(error.strerror or str(error)).lower()}"
+        ) from error
     except (ValueError, RecursionError) as error:
         raise BenchError(f"{path} is not JSON; expected a report written by bench --json") from error
     parse_report(data, str(path))

@@ -63,8 +63,8 @@ def _mark(found: _Found) -> str:
 _MODEL: list[_Column] = [
     ("MB", lambda f: _megabytes(f.result.bytes)),
     ("params", lambda f: _count(f.result.parameters)),
-    ("WER %\n[95 %]", lambda f: _rate(f.accuracy and f.accuracy.wer)),
-    ("CER %\n[95 %]", lambda f: _rate(f.accuracy and f.accuracy.cer)),
+    ("WER %\n[95 %]", lambda f: _rate(f.accuracy.wer if f.accuracy else None)),
+    ("CER %\n[95 %]", lambda f: _rate(f.accuracy.cer if f.accuracy else None)),
     ("load s", lambda f: f"{f.timing.load_seconds:.2f}"),
     ("on\nthreads", lambda f: f"{f.facts.provider}\n{f.facts.threads}"),
 ]
