@@ -3,7 +3,7 @@
 K repeats, N utterances.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -14,6 +14,8 @@ from kdcompress.bench.accuracy import Errors
 from kdcompress.bench.bootstrap import Interval, difference, ratio
 
 Measure: TypeAlias = Literal["wer", "cer", "rtf"]
+Walls: TypeAlias = Mapping[str, Sequence[float]]
+"""Seconds of each utterance in each repeat, by id, in the order in which they were heard."""
 
 
 @dataclass(frozen=True)
@@ -58,38 +60,30 @@ def paired_errors(ours: Errors, theirs: Errors, *, seed: int = 0) -> Interval:
     return difference(ours.total[None], theirs.total[None], ours.reference, seed=seed)
 
 
-def time_difference(
-    names: tuple[str, str],
-    ours: Sequence[float],
-    theirs: Sequence[float],
-    repeats: int,
-    block: int,
-    seed: int,
-) -> Difference:
+def time_difference(names: tuple[str, str], ours: Walls, theirs: Walls, block: int, seed: int) -> Difference:
     """Return the ratio of two real-time factors.
 
     Args:
         names: candidate and baseline.
-        ours, theirs: seconds of each call [K × N], repeat after repeat, in the order of the utterances.
-        repeats: K.
+        ours, theirs: of the same utterances in the same order.
         block: utterances that were heard in a row before another candidate's turn: what was heard together
             shared the machine's moods, and is drawn together.
         seed: of the bootstrap.
     """
-    return _named(
-        names, "rtf", ratio(_blocks(ours, repeats, block), _blocks(theirs, repeats, block), seed=seed)
-    )
+    return _named(names, "rtf", ratio(_blocks(ours, block), _blocks(theirs, block), seed=seed))
 
 
-def median_seconds(seconds: Sequence[float], repeats: int) -> list[float]:
-    """Return the time of each utterance, its median over repeats; calls ordered as in `time_difference`."""
-    return [float(median) for median in np.median(np.reshape(seconds, (repeats, -1)), axis=0)]
+def median_seconds(walls: Walls) -> dict[str, float]:
+    """Return the time of each utterance, its median over repeats [s]."""
+    return {id_: float(np.median(seconds)) for id_, seconds in walls.items()}
 
 
-def _blocks(seconds: Sequence[float], repeats: int, block: int) -> npt.NDArray[np.float64]:
+def _blocks(walls: Walls, block: int) -> npt.NDArray[np.float64]:
     """Return the time of each block, float64 [K, blocks]."""
-    per_call = np.reshape(np.asarray(seconds, np.float64), (repeats, -1))
-    sums: npt.NDArray[np.float64] = np.add.reduceat(per_call, range(0, per_call.shape[1], block), axis=1)
+    per_call_KN = np.array(list(walls.values()), np.float64).T
+    sums: npt.NDArray[np.float64] = np.add.reduceat(
+        per_call_KN, range(0, per_call_KN.shape[1], block), axis=1
+    )
     return sums
 
 

@@ -103,7 +103,7 @@ def run_bench(
         results=tuple(
             _result(run, reference_run, clips, repeats, scores.of.get(run.candidate.name)) for run in runs
         ),
-        differences=(*scores.differences, *_time_differences(runs, reference_run, repeats, seed)),
+        differences=(*scores.differences, *_time_differences(runs, reference_run, clips, repeats, seed)),
     )
 
 
@@ -123,7 +123,6 @@ def _result(
 ) -> CandidateResult:
     candidate = run.candidate
     notes = (*_notes(run), *(score.notes if score else ()))
-    seconds = [] if run.failed else median_seconds(run.latencies, repeats)
     return CandidateResult(
         name=candidate.name,
         bytes=candidate.bytes,
@@ -133,7 +132,7 @@ def _result(
         accuracy=score.accuracy if score else None,
         timing=None if run.failed else _timing(run, reference, sum(clip.seconds for clip in clips)),
         hypotheses=run.texts,
-        seconds={clip.id: taken for clip, taken in zip(clips, seconds, strict=False)},
+        seconds={} if run.failed else median_seconds(_walls(run, clips, repeats)),
         non_speech=score.non_speech if score else None,
         agreement=score.agreement if score else None,
     )
@@ -154,15 +153,20 @@ def _notes(run: Measured) -> list[str]:
     return notes
 
 
+def _walls(run: Measured, clips: Sequence[Clip], repeats: int) -> dict[str, list[float]]:
+    """Sort the calls, which came repeat after repeat, by utterance."""
+    return {clip.id: run.latencies[n :: len(clips)][:repeats] for n, clip in enumerate(clips)}
+
+
 def _time_differences(
-    runs: Sequence[Measured], reference: Measured, repeats: int, seed: int
+    runs: Sequence[Measured], reference: Measured, clips: Sequence[Clip], repeats: int, seed: int
 ) -> list[Difference]:
     if reference.failed:
         return []
-    theirs = reference.latencies
+    theirs = _walls(reference, clips, repeats)
     return [
         time_difference(
-            (run.candidate.name, reference.candidate.name), run.latencies, theirs, repeats, BLOCK, seed
+            (run.candidate.name, reference.candidate.name), _walls(run, clips, repeats), theirs, BLOCK, seed
         )
         for run in runs
         if run is not reference and not run.failed

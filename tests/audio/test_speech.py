@@ -44,8 +44,8 @@ def test_what_cannot_be_heard_is_refused(folder: Path) -> None:
         read_speech(manifest(folder, {"audio_filepath": "a.wav", "text": "x"}, *gone))
     path = folder / "m.jsonl"
     assert str(refused.value) == (
-        f"{path}:2: no such audio file: {folder / '0.wav'} (2 such lines of 3); restore the audio, "
-        "or take the line out"
+        f"{path}:2: no such audio file: {folder / '0.wav'} (2 such lines of 3); "
+        "restore the audio, or take the line out"
     )
     (folder / "c.wav").write_bytes(b"")
     with pytest.raises(AudioError, match=r"c\.wav is empty \(0 bytes\)"):

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -85,6 +86,10 @@ def test_the_paired_difference_covers_the_truth_at_the_stated_rate() -> None:
     assert 88 <= covered <= 100
 
 
+def walls(seconds_KN: npt.NDArray[np.float64]) -> dict[str, list[float]]:
+    return {f"u{n}": column for n, column in enumerate(seconds_KN.T.tolist())}
+
+
 def test_the_ratio_of_times_covers_the_truth() -> None:
     rng = np.random.default_rng(7)
     covered, trials = 0, 60
@@ -92,10 +97,10 @@ def test_the_ratio_of_times_covers_the_truth() -> None:
         # Moods of the machine are shared by both candidates within a block; noise is each one's own.
         base = rng.uniform(0.5, 2, (1, 30)) * np.exp(rng.normal(0, 0.3, (5, 3))).repeat(10, axis=1)
         theirs, ours = (
-            (factor * base * np.exp(rng.normal(0, 0.1, (5, 3))).repeat(10, axis=1)).ravel()
+            walls(factor * base * np.exp(rng.normal(0, 0.1, (5, 3))).repeat(10, axis=1))
             for factor in (1.0, 0.8)
         )
-        found = time_difference(("x", "ref"), ours.tolist(), theirs.tolist(), 5, 10, trial)
+        found = time_difference(("x", "ref"), ours, theirs, 10, trial)
         covered += found.low <= 0.8 <= found.high
         assert (found.candidate, found.baseline, found.measure) == ("x", "ref", "rtf")
     assert covered >= 0.95 * trials - 3
@@ -105,16 +110,16 @@ def test_a_spell_that_one_candidate_met_does_not_move_the_ratio() -> None:
     steady = np.ones((5, 20))
     disturbed = 2 * steady
     disturbed[2, 10:] *= 10
-    found = time_difference(("x", "ref"), disturbed.ravel().tolist(), steady.ravel().tolist(), 5, 10, 0)
+    found = time_difference(("x", "ref"), walls(disturbed), walls(steady), 10, 0)
     assert found.value == 2
     assert found.low == 2
     assert found.p < 0.001
-    assert median_seconds(disturbed.ravel().tolist(), 5) == [2.0] * 20
+    assert set(median_seconds(walls(disturbed)).values()) == {2.0}
 
 
 def test_a_clock_that_stood_still_is_refused() -> None:
     with pytest.raises(BenchError, match="the clock did not move"):
-        time_difference(("x", "ref"), [1.0, 0.0], [1.0, 1.0], 2, 1, 0)
+        time_difference(("x", "ref"), {"u": [1.0, 0.0]}, {"u": [1.0, 1.0]}, 1, 0)
 
 
 def test_words_where_nobody_spoke_are_counted() -> None:
