@@ -138,6 +138,13 @@ def test_a_planted_loss_of_speed_breaks_it() -> None:
     assert broken.low == pytest.approx(1.4 * math.exp(-math.hypot(math.log(1.01), math.log(1 / 0.99))), 1e-3)
     assert "1.400 times the baseline's time [1." in broken.sentence
     assert broken.sentence.endswith("at most 1.10 allowed")
+    # Faster in some passes there: its high speed is a low time, and widens the change upwards only.
+    lucky = report(BASE, TIMES)
+    lucky["results"][1]["timing"]["speed"]["high"] *= 2
+    wide = held(slow, lucky, rtf_ratio=1.1).findings[-1]
+    assert wide.low == broken.low
+    assert wide.high is not None
+    assert wide.high > 2.7
     unsure = held(
         report(BASE, {"teacher": 1.0, "student": 0.35}, part=0.3),
         report(BASE, TIMES, part=0.3),

@@ -115,6 +115,8 @@ def test_other_speech_stays_other(one: str, other: str) -> None:
         ("hundred thousand", "100000"),
         ("five ten fifteen twenty", "5 10 15 20"),
         ("eleven twelve", "1112"),
+        ("five thirty", "5 30"),  # a time, but as often two numbers
+        ("thirty ten", "30 10"),
         ("eleven twelve thirteen", "11 12 13"),
         ("two thousand five hundred thousand", "2000 500000"),
         ("zero hundred", "0 100"),
