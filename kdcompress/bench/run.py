@@ -74,6 +74,7 @@ def run_bench(
     time_passes(runs, clips, repeats, tell)
 
     reference_run = next(run for run in runs if run.candidate.name == reference)
+    tell("scoring")
     scores = score_candidates(
         [Spoken(clip.id, clip.seconds, clip.text) for clip in clips],
         {run.candidate.name: run.texts for run in runs if not run.failed},

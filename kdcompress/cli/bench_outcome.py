@@ -108,6 +108,10 @@ class Outcome:
 def rescore_and_finish(path: Path, normalizer: str | None, reference: str | None, outcome: Outcome) -> None:
     """Score a file of hypotheses, or a report, again."""
     from kdcompress.bench.rescore import rescore
+    from kdcompress.cli.render import progress_bars
 
     outcome.check()
-    outcome.finish(rescore(path, normalizer, reference))
+    with progress_bars() as bars:
+        bars.add_task("scoring", total=None)
+        data = rescore(path, normalizer, reference)
+    outcome.finish(data)
