@@ -84,10 +84,15 @@ def read_references(manifest: Path) -> list[Reference]:
     """
     lines = list(_lines(manifest, with_text=True))
     references: list[Reference] = []
+    bad: list[str] = []
     for line, found in zip(lines, _resolve(lines, None), strict=True):
-        if not isinstance(found, Utterance):
-            raise AudioError(f"{manifest}:{line.number}: {found}")
-        references.append(Reference(found, line.text or ""))
+        if isinstance(found, Utterance):
+            references.append(Reference(found, line.text or ""))
+        else:
+            bad.append(f"{manifest}:{line.number}: {found}")
+    if bad:
+        more = f" ({len(bad)} such lines of {len(lines)})" if len(bad) > 1 else ""
+        raise AudioError(f"{bad[0]}{more}; restore the audio, or take the line out")
     return references
 
 

@@ -69,20 +69,54 @@ class Accuracy:
         return {"wer": self.wer.to_json(), "cer": self.cer.to_json()}
 
 
+@dataclass(frozen=True)
+class Errors:
+    """Errors of each utterance.
+
+    Attributes:
+        kinds: substitutions, insertions, deletions, int64 [N, 3].
+        reference: words or characters of each reference, int64 [N].
+    """
+
+    kinds: npt.NDArray[np.int64]
+    reference: npt.NDArray[np.int64]
+
+    @property
+    def total(self) -> npt.NDArray[np.int64]:
+        """Edits of each utterance, int64 [N]."""
+        total: npt.NDArray[np.int64] = self.kinds.sum(axis=1)
+        return total
+
+    def rate(self, seed: int = 0) -> ErrorRate:
+        """Return the rate over all utterances with its interval."""
+        substitutions, insertions, deletions = (int(total) for total in self.kinds.sum(axis=0))
+        units = int(self.reference.sum())
+        low, high = bootstrap_interval(self.total, self.reference, seed=seed) if units else (None, None)
+        return ErrorRate(substitutions, insertions, deletions, units, low, high)
+
+
 def score(references: Sequence[str], hypotheses: Sequence[str], *, seed: int = 0) -> Accuracy:
     """Count the errors of normalised hypotheses against normalised references, in the same order.
 
     Raises:
         BenchError: the numbers of references and hypotheses differ, or there are none.
     """
-    if len(references) != len(hypotheses) or not references:
-        raise BenchError(
-            f"{len(hypotheses)} hypotheses for {len(references)} references; expected one for each, and some"
-        )
-    return Accuracy(
-        wer=_rate(*_count_words(references, hypotheses), seed),
-        cer=_rate(*_count_characters(references, hypotheses), seed),
-    )
+    words, characters = word_errors(references, hypotheses), character_errors(references, hypotheses)
+    return Accuracy(wer=words.rate(seed), cer=characters.rate(seed))
+
+
+def word_errors(references: Sequence[str], hypotheses: Sequence[str]) -> Errors:
+    """Count the word errors of each utterance; raises as `score` does."""
+    _check(references, hypotheses)
+    output = jiwer.process_words(list(references), list(hypotheses))
+    return _count(output)
+
+
+def character_errors(references: Sequence[str], hypotheses: Sequence[str]) -> Errors:
+    """Count the character errors of each utterance, spaces being characters; raises as `score` does."""
+    _check(references, hypotheses)
+    output = jiwer.process_characters(list(references), list(hypotheses))
+    return _count(output)
 
 
 def bootstrap_interval(
@@ -113,34 +147,19 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def _rate(counts: npt.NDArray[np.int64], reference: npt.NDArray[np.int64], seed: int) -> ErrorRate:
-    substitutions, insertions, deletions = (int(total) for total in counts.sum(axis=0))
-    total = int(reference.sum())
-    low, high = bootstrap_interval(counts.sum(axis=1), reference, seed=seed) if total else (None, None)
-    return ErrorRate(substitutions, insertions, deletions, total, low, high)
+def _check(references: Sequence[str], hypotheses: Sequence[str]) -> None:
+    if len(references) != len(hypotheses) or not references:
+        raise BenchError(
+            f"{len(hypotheses)} hypotheses for {len(references)} references; expected one for each, and some"
+        )
 
 
-def _count_words(
-    references: Sequence[str], hypotheses: Sequence[str]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    output = jiwer.process_words(list(references), list(hypotheses))
-    return _count(output.alignments), np.array([len(words) for words in output.references], np.int64)
-
-
-def _count_characters(
-    references: Sequence[str], hypotheses: Sequence[str]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    output = jiwer.process_characters(list(references), list(hypotheses))
-    return _count(output.alignments), np.array([len(chars) for chars in output.references], np.int64)
-
-
-def _count(alignments: Sequence[Sequence[Any]]) -> npt.NDArray[np.int64]:
-    """Return substitutions, insertions and deletions of each utterance, int64 [N, 3]."""
-    counts = np.zeros((len(alignments), 3), np.int64)
+def _count(output: Any) -> Errors:
+    kinds = np.zeros((len(output.alignments), 3), np.int64)
     column = {"substitute": 0, "insert": 1, "delete": 2}
-    for row, chunks in enumerate(alignments):
+    for row, chunks in enumerate(output.alignments):
         for chunk in chunks:
             if chunk.type != "equal":
                 units = max(chunk.ref_end_idx - chunk.ref_start_idx, chunk.hyp_end_idx - chunk.hyp_start_idx)
-                counts[row, column[chunk.type]] += units
-    return counts
+                kinds[row, column[chunk.type]] += units
+    return Errors(kinds, np.array([len(units) for units in output.references], np.int64))

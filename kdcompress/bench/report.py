@@ -9,7 +9,10 @@ from typing import Any
 
 from kdcompress.bench.accuracy import Accuracy
 from kdcompress.bench.candidate import Facts
+from kdcompress.bench.differences import Difference
+from kdcompress.bench.files import write_whole
 from kdcompress.bench.machine import Machine
+from kdcompress.bench.scoring import Agreement, NonSpeech
 from kdcompress.bench.timing import Timing
 from kdcompress.errors import BenchError
 
@@ -28,7 +31,7 @@ class Settings:
         repeats: timed passes over all utterances, after one untimed pass.
         block: utterances that a candidate hears in a row before the next one's turn.
         normalizer, normalizer_version: what both sides went through before they were compared.
-        reference: the candidate that speeds are compared with.
+        reference: the candidate that the others are compared with.
         seed: of the bootstrap.
     """
 
@@ -45,11 +48,16 @@ class Settings:
 
 @dataclass(frozen=True)
 class Heard:
-    """One utterance: what was said."""
+    """One utterance: what was said; None where nobody knows.
+
+    Attributes:
+        audio: path of the file, as given.
+    """
 
     id: str
     duration: float
-    reference: str
+    reference: str | None
+    audio: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,7 +67,10 @@ class CandidateResult:
     Attributes:
         failed: why it was not timed; None where all went well.
         hypotheses: raw text by utterance id; where it failed, up to there.
-        timing, accuracy: None where it failed.
+        timing: None where it failed.
+        accuracy: None where it failed, and without references.
+        seconds: time of each utterance, features to text, by id: its median over the repeats [s].
+        non_speech, agreement: see `kdcompress.bench.scoring.Score`.
     """
 
     name: str
@@ -70,6 +81,9 @@ class CandidateResult:
     accuracy: Accuracy | None = None
     timing: Timing | None = None
     hypotheses: Mapping[str, str] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    non_speech: NonSpeech | None = None
+    agreement: Agreement | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
@@ -82,6 +96,9 @@ class CandidateResult:
             "accuracy": self.accuracy.to_json() if self.accuracy else None,
             "timing": asdict(self.timing) if self.timing else None,
             "hypotheses": dict(self.hypotheses),
+            "seconds": dict(self.seconds),
+            "non_speech": self.non_speech.to_json() if self.non_speech else None,
+            "agreement": self.agreement.to_json() if self.agreement else None,
         }
 
 
@@ -95,6 +112,7 @@ class BenchReport:
             part of no other figure.
         utterances: what was to be heard.
         results: in the order in which the candidates were given.
+        differences: of each candidate that did not fail from the reference candidate.
     """
 
     created: str
@@ -103,6 +121,7 @@ class BenchReport:
     audio_decoding_rtf: float
     utterances: tuple[Heard, ...]
     results: tuple[CandidateResult, ...]
+    differences: tuple[Difference, ...] = ()
 
     @property
     def failed(self) -> bool:
@@ -120,12 +139,18 @@ class BenchReport:
             "audio_decoding_rtf": self.audio_decoding_rtf,
             "utterances": [asdict(utterance) for utterance in self.utterances],
             "results": [result.to_json() for result in self.results],
+            "differences": [difference.to_json() for difference in self.differences],
         }
 
 
 def dump_report(report: BenchReport) -> str:
     """Return a report as JSON text."""
-    return json.dumps(report.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return dump_json(report.to_json())
+
+
+def dump_json(data: Mapping[str, Any]) -> str:
+    """Return the JSON of a report as text."""
+    return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def check_writable(path: Path) -> None:
@@ -144,12 +169,4 @@ def check_writable(path: Path) -> None:
 
 def write_report(report: BenchReport, path: Path) -> None:
     """Write a report in one step: the file is complete, or as it was."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(dump_report(report))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_whole(dump_report(report), path)

@@ -6,15 +6,16 @@ from dataclasses import replace
 from datetime import datetime, timezone
 
 from kdcompress.audio.decode import read_audio
-from kdcompress.audio.utterance import Reference
-from kdcompress.bench.accuracy import Accuracy, score
+from kdcompress.audio.utterance import Reference, Utterance
 from kdcompress.bench.candidate import Candidate
+from kdcompress.bench.differences import Difference, median_seconds, time_difference
 from kdcompress.bench.machine import describe_machine
 from kdcompress.bench.measure import BLOCK, Clip, Measured, Progress, Teller, load_and_listen, time_passes
 from kdcompress.bench.report import BenchReport, CandidateResult, Heard, Settings
+from kdcompress.bench.scoring import Score, Spoken, score_candidates
 from kdcompress.bench.timing import Latency, Spread, Timing, paired_speed
 from kdcompress.errors import BenchError
-from kdcompress.text.normalize import NORMALIZER_VERSION, NormalizerName, normalize
+from kdcompress.text.normalize import NORMALIZER_VERSIONS, NormalizerName
 
 # Cores busy on average while the clock ran, as parts of one: below, others had the CPU; that many above the
 # stated threads, something did not keep to them.
@@ -24,7 +25,7 @@ _TOO_MANY = 0.2
 
 def run_bench(
     candidates: Sequence[Candidate],
-    references: Sequence[Reference],
+    references: Sequence[Reference | Utterance],
     *,
     repeats: int = 5,
     normalizer: NormalizerName = "basic",
@@ -39,10 +40,11 @@ def run_bench(
 
     Args:
         candidates: with different names.
-        references: what to hear and what was said; an empty text is an utterance without speech.
+        references: what to hear and what was said; an empty text is an utterance without speech. Utterances
+            alone where nobody knows: the candidates are then compared with `reference` only.
         repeats: timed passes.
         normalizer: applied to both sides before they are compared.
-        reference: name of the candidate that speeds are compared with; None takes the first.
+        reference: name of the candidate that the others are compared with; None takes the first.
         source: where the references came from; for the report.
         seed: of the bootstrap.
         on_progress: told how far it is.
@@ -55,9 +57,11 @@ def run_bench(
     reference = reference or next(iter(names), "")
     _check(names, references, repeats, reference)
     begin = time.perf_counter()
+    utterances = [r.utterance if isinstance(r, Reference) else r for r in references]
+    texts = [r.text if isinstance(r, Reference) else None for r in references]
     clips = [
-        Clip(r.utterance.id, r.text, read_audio(r.utterance.audio, r.utterance.start, r.utterance.duration))
-        for r in references
+        Clip(u.id, text, read_audio(u.audio, u.start, u.duration))
+        for u, text in zip(utterances, texts, strict=True)
     ]
     reading = time.perf_counter() - begin
     audio_seconds = sum(clip.seconds for clip in clips)
@@ -70,6 +74,14 @@ def run_bench(
     time_passes(runs, clips, repeats, tell)
 
     reference_run = next(run for run in runs if run.candidate.name == reference)
+    tell("scoring")
+    scores = score_candidates(
+        [Spoken(clip.id, clip.seconds, clip.text) for clip in clips],
+        {run.candidate.name: run.texts for run in runs if not run.failed},
+        normalizer=normalizer,
+        reference=reference,
+        seed=seed,
+    )
     return BenchReport(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         machine=machine,
@@ -80,17 +92,23 @@ def run_bench(
             repeats=repeats,
             block=BLOCK,
             normalizer=normalizer,
-            normalizer_version=NORMALIZER_VERSION,
+            normalizer_version=NORMALIZER_VERSIONS[normalizer],
             reference=reference,
             seed=seed,
         ),
         audio_decoding_rtf=reading / audio_seconds,
-        utterances=tuple(Heard(clip.id, clip.seconds, clip.text) for clip in clips),
-        results=tuple(_result(run, reference_run, clips, normalizer, seed) for run in runs),
+        utterances=tuple(
+            Heard(clip.id, clip.seconds, clip.text, str(utterance.audio))
+            for clip, utterance in zip(clips, utterances, strict=True)
+        ),
+        results=tuple(
+            _result(run, reference_run, clips, repeats, scores.of.get(run.candidate.name)) for run in runs
+        ),
+        differences=(*scores.differences, *_time_differences(runs, reference_run, clips, repeats, seed)),
     )
 
 
-def _check(names: Sequence[str], references: Sequence[Reference], repeats: int, reference: str) -> None:
+def _check(names: Sequence[str], references: Sequence[object], repeats: int, reference: str) -> None:
     if not names or not references:
         raise BenchError(f"{len(names)} candidates and {len(references)} utterances: expected some of each")
     if len(set(names)) != len(names):
@@ -102,18 +120,22 @@ def _check(names: Sequence[str], references: Sequence[Reference], repeats: int, 
 
 
 def _result(
-    run: Measured, reference: Measured, clips: Sequence[Clip], normalizer: str, seed: int
+    run: Measured, reference: Measured, clips: Sequence[Clip], repeats: int, score: Score | None
 ) -> CandidateResult:
     candidate = run.candidate
+    notes = (*_notes(run), *(score.notes if score else ()))
     return CandidateResult(
         name=candidate.name,
         bytes=candidate.bytes,
         parameters=candidate.parameters,
-        facts=run.facts and replace(run.facts, notes=(*run.facts.notes, *_notes(run))),
+        facts=run.facts and replace(run.facts, notes=(*run.facts.notes, *notes)),
         failed=run.failed,
-        accuracy=None if run.failed else _accuracy(run, clips, normalizer, seed),
+        accuracy=score.accuracy if score else None,
         timing=None if run.failed else _timing(run, reference, sum(clip.seconds for clip in clips)),
         hypotheses=run.texts,
+        seconds={} if run.failed else median_seconds(_walls(run, clips, repeats)),
+        non_speech=score.non_speech if score else None,
+        agreement=score.agreement if score else None,
     )
 
 
@@ -132,10 +154,24 @@ def _notes(run: Measured) -> list[str]:
     return notes
 
 
-def _accuracy(run: Measured, clips: Sequence[Clip], normalizer: str, seed: int) -> Accuracy:
-    references = [normalize(clip.text, normalizer) for clip in clips]
-    hypotheses = [normalize(run.texts[clip.id], normalizer) for clip in clips]
-    return score(references, hypotheses, seed=seed)
+def _walls(run: Measured, clips: Sequence[Clip], repeats: int) -> dict[str, list[float]]:
+    """Sort the calls, which came repeat after repeat, by utterance."""
+    return {clip.id: run.latencies[n :: len(clips)][:repeats] for n, clip in enumerate(clips)}
+
+
+def _time_differences(
+    runs: Sequence[Measured], reference: Measured, clips: Sequence[Clip], repeats: int, seed: int
+) -> list[Difference]:
+    if reference.failed:
+        return []
+    theirs = _walls(reference, clips, repeats)
+    return [
+        time_difference(
+            (run.candidate.name, reference.candidate.name), _walls(run, clips, repeats), theirs, BLOCK, seed
+        )
+        for run in runs
+        if run is not reference and not run.failed
+    ]
 
 
 def _timing(run: Measured, reference: Measured, audio_seconds: float) -> Timing:

@@ -24,7 +24,7 @@ class _Found:
     """A candidate that did not fail."""
 
     result: CandidateResult
-    accuracy: Accuracy
+    accuracy: Accuracy | None
     timing: Timing
     facts: Facts
 
@@ -42,7 +42,9 @@ def _count(number: int | None) -> str:
     return f"{number / 1e6:.2f} M" if number >= 1e5 else str(number)
 
 
-def _rate(rate: ErrorRate) -> str:
+def _rate(rate: ErrorRate | None) -> str:
+    if rate is None:
+        return _NONE
     if rate.rate is None or rate.low is None or rate.high is None:
         return f"{_NONE}\n{rate.insertions} inserted"
     return f"{100 * rate.rate:.2f}\n[{100 * rate.low:.1f}, {100 * rate.high:.1f}]"
@@ -61,8 +63,8 @@ def _mark(found: _Found) -> str:
 _MODEL: list[_Column] = [
     ("MB", lambda f: _megabytes(f.result.bytes)),
     ("params", lambda f: _count(f.result.parameters)),
-    ("WER %\n[95 %]", lambda f: _rate(f.accuracy.wer)),
-    ("CER %\n[95 %]", lambda f: _rate(f.accuracy.cer)),
+    ("WER %\n[95 %]", lambda f: _rate(f.accuracy.wer if f.accuracy else None)),
+    ("CER %\n[95 %]", lambda f: _rate(f.accuracy.cer if f.accuracy else None)),
     ("load s", lambda f: f"{f.timing.load_seconds:.2f}"),
     ("on\nthreads", lambda f: f"{f.facts.provider}\n{f.facts.threads}"),
 ]
@@ -125,7 +127,7 @@ def _table(report: BenchReport, columns: Sequence[_Column]) -> Table:
     for title, _ in columns:
         table.add_column(title, justify="right", no_wrap=True)
     for result in report.results:
-        if result.timing is None or result.accuracy is None or result.facts is None:
+        if result.timing is None or result.facts is None:
             table.add_row(Text(result.name), Text("failed", style="bold red"))
         else:
             found = _Found(result, result.accuracy, result.timing, result.facts)

@@ -68,7 +68,7 @@ def root(
       kdcompress bench bundles/mine --manifest test.jsonl
 
     Results go to standard output, progress to standard error. Exit codes: 0 done, 1 failed (one line says
-    why), 2 wrong usage, 130 interrupted, 143 terminated.
+    why), 2 wrong usage, 3 a limit of bench broken, 130 interrupted, 143 terminated.
     """
 
 

@@ -1,13 +1,18 @@
 """`kdcompress bench`: how accurate, how fast, on this machine."""
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from kdcompress.cli import bench_options as options
+from kdcompress.cli.bench_outcome import Outcome, rescore_and_finish
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kdcompress.audio.utterance import Reference, Utterance
     from kdcompress.bench.candidate import Candidate
 
 # numpy's matrix products choose their threads when numpy is first imported.
@@ -15,12 +20,11 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS
 
 
 def bench(
-    manifest: Annotated[
-        Path, typer.Option("--manifest", help="JSONL with audio_filepath and text: what to hear.")
-    ],
     bundles: Annotated[
         list[Path] | None, typer.Argument(metavar="BUNDLE…", help="Directories written by kdcompress export.")
     ] = None,
+    manifest: options.Manifest = None,
+    audio: options.Audio = None,
     teacher: Annotated[
         str | None,
         typer.Option("--teacher", help="Anything that distill --teacher takes, beside them."),
@@ -38,15 +42,14 @@ def bench(
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="Take the first N utterances only.")
     ] = None,
-    normalizer: Annotated[
-        Literal["basic", "none"], typer.Option("--normalizer", help="Applied to both texts before scoring.")
-    ] = "basic",
-    json_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--json", metavar="FILE", help="Write the whole report; - prints it instead of the table."
-        ),
-    ] = None,
+    reference: options.Reference = None,
+    normalizer: options.Normalizer = None,
+    json_file: options.Json = None,
+    hypotheses: options.Hypotheses = None,
+    rescore: options.Rescore = None,
+    baseline: options.Baseline = None,
+    max_wer_increase: options.MaxWerIncrease = None,
+    max_rtf_ratio: options.MaxRtfRatio = None,
 ) -> None:
     """Measure word error rate, speed and size of bundles, and of their teacher, side by side.
 
@@ -56,47 +59,66 @@ def bench(
     moods. Reading audio files and loading models are timed apart.
 
     RTF is processing time / audio time (features, model and CTC decoding): 0.01 is a hundred times faster
-    than real time. Speeds are relative to the teacher, or without one to the first candidate.
+    than real time. Speeds are relative to the --reference candidate: unless given, the teacher, or without
+    one the first candidate. So are the paired differences and the agreement, which needs no transcripts.
+
+    With --baseline the report is held against an earlier one. A limit is broken where the whole 95 % interval
+    of the change lies beyond it, and where a candidate of the baseline is missing or failed. WER is compared
+    utterance by utterance, time relative to the reference candidate of each run.
+
+    Exit codes: 0 fine, 1 a candidate or the command failed, 2 wrong usage, 3 a limit is broken.
 
     \b
     Examples:
       kdcompress bench bundles/mine --manifest test.jsonl
       kdcompress bench bundles/small bundles/large --manifest test.jsonl --teacher runs/teacher --threads 2
       kdcompress bench bundles/mine --manifest test.jsonl --variant int8-dynamic --json report.json
+      kdcompress bench --rescore report.json --normalizer english
+      kdcompress bench --rescore report.json --baseline main.json --max-wer-increase 0.2 --max-rtf-ratio 1.1
     """
+    outcome = Outcome(json_file, hypotheses, baseline, max_wer_increase, max_rtf_ratio)
+    if rescore is not None:
+        if bundles or teacher or manifest or audio:
+            raise typer.BadParameter("--rescore hears nothing: it takes no bundle, teacher or audio")
+        rescore_and_finish(rescore, normalizer, reference, outcome)
+        return
+    source = manifest or audio
+    if source is None or (manifest and audio):
+        raise typer.BadParameter("what is to be heard? Give one of --manifest and --audio")
     for name in _THREAD_VARIABLES:
         os.environ[name] = str(threads)
 
-    from kdcompress.audio.manifest import read_references
-    from kdcompress.bench.report import check_writable, dump_report, write_report
     from kdcompress.bench.run import run_bench
-    from kdcompress.cli.render import progress_bars, render_bench
+    from kdcompress.cli.render import progress_bars
 
-    to_stdout = json_file is not None and str(json_file) == "-"
-    if json_file is not None and not to_stdout:
-        check_writable(json_file)
+    outcome.check()
     candidates = _candidates(bundles or [], teacher, variant or [], provider, threads)
-    references = read_references(manifest)[:limit]
+    references = _speech(source)[:limit]
     with progress_bars() as bars:
         task = bars.add_task("reading audio", total=None)
         report = run_bench(
             candidates,
             references,
             repeats=repeats,
-            normalizer=normalizer,
-            source=str(manifest),
+            normalizer=normalizer or "basic",
+            reference=reference,
+            source=str(source),
             on_progress=lambda what, done, total: bars.update(
                 task, description=what, completed=done, total=total
             ),
         )
-    if to_stdout:
-        sys.stdout.write(dump_report(report))
-    else:
-        render_bench(report)
-        if json_file is not None:
-            write_report(report, json_file)
-    if report.failed:
-        raise typer.Exit(1)
+    outcome.finish(report.to_json(), report)
+
+
+def _speech(source: Path) -> "Sequence[Reference] | Sequence[Utterance]":
+    from kdcompress.audio.speech import read_speech
+    from kdcompress.audio.utterance import Reference
+    from kdcompress.cli.render import show_note
+
+    found = read_speech(source)
+    if not any(isinstance(one, Reference) for one in found):
+        show_note(f"{source} has no transcripts: no error rates, agreement with the reference candidate only")
+    return found
 
 
 def _candidates(

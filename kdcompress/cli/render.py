@@ -1,9 +1,9 @@
 """What the commands share on the terminal: where lines go, bars with ETA, the table of a benchmark."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -58,3 +58,15 @@ def render_bench(report: "BenchReport") -> None:
     from kdcompress.bench.table import BenchTable
 
     console().print(BenchTable(report))
+
+
+def render_scores(data: "Mapping[str, Any]", *, rates: bool) -> None:
+    """Print what follows from the texts of a report, and its differences, on standard output."""
+    from kdcompress.bench.score_table import ScoreTable
+
+    console().print(ScoreTable(data, rates=rates))
+
+
+def show_note(message: str) -> None:
+    """Print a line that is no error on standard error."""
+    console(stderr=True).print(f"note: {message}", markup=False, soft_wrap=True)

@@ -107,6 +107,22 @@ def test_figures_are_those_of_the_clock(references: list[Reference], now: Time) 
     assert not report.failed
 
 
+def test_the_time_of_each_utterance_is_kept(references: list[Reference], now: Time) -> None:
+    @dataclass
+    class Thorough(Scripted):
+        def recognise(self, samples: npt.NDArray[np.float32]) -> Recognition:
+            self.seconds = len(samples) * (1.0 if self.name == "x" else 0.5)
+            return super().recognise(samples)
+
+    report = bench([Thorough("x", now), Thorough("y", now)], references)
+    sizes = {r.utterance.id: round(16_000 * r.utterance.duration) for r in references}
+    assert report.results[0].seconds == pytest.approx(sizes)
+    assert report.results[1].seconds == pytest.approx({id_: size / 2 for id_, size in sizes.items()})
+    (ratio,) = [one for one in report.differences if one.measure == "rtf"]
+    assert (ratio.candidate, ratio.baseline) == ("y", "x")
+    assert (ratio.value, ratio.low, ratio.high) == pytest.approx((0.5, 0.5, 0.5))
+
+
 def test_passes_are_interleaved_and_the_first_turn_rotates(references: list[Reference], now: Time) -> None:
     log: list[str] = []
     bench([Scripted(name, now, log=log) for name in "xy"], references)

@@ -1,0 +1,117 @@
+"""What `kdcompress bench` does with a report once there is one: gate, files, exit code."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from kdcompress.bench.gate import Verdict
+    from kdcompress.bench.report import BenchReport
+
+GATE_BROKEN = 3
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where a report goes, and what it is held against."""
+
+    json_file: Path | None
+    hypotheses: Path | None
+    baseline: Path | None
+    max_wer_increase: float | None
+    max_rtf_ratio: float | None
+
+    @property
+    def to_stdout(self) -> bool:
+        """Whether the JSON takes the place of the table."""
+        return str(self.json_file) == "-"
+
+    def check(self) -> None:
+        """Find out before minutes of measuring what would be refused after them."""
+        from kdcompress.bench.report import check_writable
+        from kdcompress.bench.saved import read_report
+
+        if self.baseline is not None:
+            read_report(self.baseline)
+        elif (self.max_wer_increase, self.max_rtf_ratio) != (None, None):
+            raise typer.BadParameter("a limit needs an earlier report to hold it against: give --baseline")
+        for path in (self.json_file, self.hypotheses):
+            if path is not None and str(path) != "-":
+                check_writable(path)
+
+    def finish(self, data: dict[str, Any], report: "BenchReport | None" = None) -> None:
+        """Show and write a report, then end with the exit code that it deserves.
+
+        Args:
+            data: the JSON of the report; the gate's verdict is added to it.
+            report: the same with its times; None shows what the texts alone say.
+
+        Raises:
+            typer.Exit: 3 where the gate is broken, else 1 where a candidate failed.
+        """
+        from kdcompress.bench.files import write_whole
+        from kdcompress.bench.hypotheses import write_hypotheses
+        from kdcompress.bench.report import dump_json
+        from kdcompress.bench.saved import parse_report
+        from kdcompress.cli.render import render_bench, render_scores
+
+        if self.hypotheses is not None:
+            write_hypotheses(parse_report(data, "the report"), self.hypotheses)
+        if not self.to_stdout:
+            if report is not None:
+                render_bench(report)
+            render_scores(data, rates=report is None)
+        try:
+            verdict = self._judge(data)
+            if verdict is not None:
+                data["gate"] = verdict.to_json()
+        finally:
+            # A gate that cannot be judged does not take the measurement with it.
+            if self.to_stdout:
+                sys.stdout.write(dump_json(data))
+            elif self.json_file is not None:
+                write_whole(dump_json(data), self.json_file)
+        if verdict is not None:
+            self._show(verdict)
+            if verdict.broken:
+                raise typer.Exit(GATE_BROKEN)
+        if any(result["failed"] for result in data["results"]):
+            raise typer.Exit(1)
+
+    def _judge(self, data: Mapping[str, Any]) -> "Verdict | None":
+        if self.baseline is None:
+            return None
+        from kdcompress.bench.gate import Limits, judge
+        from kdcompress.bench.saved import parse_report, read_report
+
+        baseline = parse_report(read_report(self.baseline), str(self.baseline))
+        limits = Limits(self.max_wer_increase, self.max_rtf_ratio)
+        return judge(parse_report(data, "the report"), baseline, limits)
+
+    def _show(self, verdict: "Verdict") -> None:
+        from kdcompress.cli.render import console
+
+        lines = [f"Against {self.baseline} [95 %]:"]
+        lines += [
+            f"  {'BROKEN' if finding.broken else 'kept  ' if finding.limit is not None else '      '} "
+            f"{finding.sentence}"
+            for finding in verdict.findings
+        ]
+        lines += [f"  note: {note}" for note in verdict.notes]
+        console(stderr=self.to_stdout).print("\n".join(lines), markup=False, soft_wrap=True)
+
+
+def rescore_and_finish(path: Path, normalizer: str | None, reference: str | None, outcome: Outcome) -> None:
+    """Score a file of hypotheses, or a report, again."""
+    from kdcompress.bench.rescore import rescore
+    from kdcompress.cli.render import progress_bars
+
+    outcome.check()
+    with progress_bars() as bars:
+        bars.add_task("scoring", total=None)
+        data = rescore(path, normalizer, reference)
+    outcome.finish(data)
