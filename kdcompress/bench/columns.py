@@ -137,7 +137,7 @@ SPEED: list[Figure] = [
     (Column("p50 ms", "half of the utterances took less"), _scaled(1e3, "timing", "latency", "p50")),
     (Column("p90 ms", "nine in ten took less"), _scaled(1e3, "timing", "latency", "p90")),
     (Column("p99 ms", "99 in 100 took less"), _scaled(1e3, "timing", "latency", "p99")),
-    (Column("first result ms", "from samples to text, right after loading"),
+    (Column("first result ms", "opening the model and hearing the first utterance, nothing warmed up"),
      _scaled(1e3, "timing", "first_result_seconds")),
     (Column("load ms", "opening the model"), _scaled(1e3, "timing", "load_seconds")),
     (Column("CPU s/h", "CPU seconds per hour of audio"), _scaled(1, "timing", "cpu_seconds_per_hour")),

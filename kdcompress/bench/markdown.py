@@ -14,7 +14,7 @@ from kdcompress.bench.view import ReportView
 from kdcompress.bench.worst import WORST, WorstUtterance, worst_utterances
 
 _OPEN = frozenset({"accuracy", "speed", "size", "differences"})  # the other tables are folded
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()<>#+\-!|~$&])")
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>!|~$&]|^[-+=]|(?<=^\d)[.)])")  # a list or a rule only begins a line
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _LINKS = re.compile(r"(@|#|://|www\.)")  # would call people and tickets, or become links
 
@@ -38,6 +38,10 @@ def render_markdown(report: Mapping[str, Any], *, worst: int = WORST) -> str:
     tables = report_tables(view)
     lines = ["## Speech recognition benchmark", ""]
     lines += [f"**Failed:** {escape(failure)}\n" for failure in summary.failures]
+    lines += [
+        f"- **{'Gate broken' if broken else 'Gate kept'}:** {escape(said)}" for broken, said in summary.gate
+    ]
+    lines += [""] * bool(summary.gate)
     lines += [escape(" ".join(summary.sentences)), ""]
     lines += [f"- **Care:** {escape(caution)}" for caution in summary.cautions]
     if summary.cautions:

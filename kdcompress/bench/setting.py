@@ -83,7 +83,12 @@ def _cores(machine: Mapping[str, Any]) -> str:
     if usable is None or logical is None:
         return ""
     physical = number(machine, "physical_cores")
-    return f"{usable:.0f} of {logical:.0f} usable" + (f", {physical:.0f} physical" if physical else "")
+    parts = [f"{usable:.0f} of {logical:.0f} usable"]
+    if physical:
+        parts.append(f"{physical:.0f} physical")
+    if quota := number(machine, "quota"):
+        parts.append(f"time of {short(quota)} allowed to this container")
+    return ", ".join(parts)
 
 
 def _clock(machine: Mapping[str, Any]) -> str:

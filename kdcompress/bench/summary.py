@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from kdcompress.bench.alignment import Alignments
 from kdcompress.bench.choice import Choice, choose, increase
 from kdcompress.bench.figures import duration, fixed, listed, plural, significant, size
-from kdcompress.bench.view import Entry, Estimate, ReportView, number
+from kdcompress.bench.view import Entry, Estimate, ReportView, lookup, number, records, text
 
 _GAIN = 1.05  # below this ratio a difference is not worth a word
 _FEW_UTTERANCES, _FEW_PASSES = 50, 3
@@ -29,6 +29,7 @@ class Summary:
         sentences: what was found, the most important first.
         failures: what was not measured, one sentence a candidate.
         cautions: what makes figures doubtful.
+        gate: sentences about limits that were set against an earlier report, and whether each is broken.
         picked: whether one model is recommended.
     """
 
@@ -37,6 +38,7 @@ class Summary:
     failures: tuple[str, ...]
     cautions: tuple[str, ...]
     picked: bool
+    gate: tuple[tuple[bool, str], ...] = ()
 
 
 def summarize(report: ReportView, alignments: Alignments) -> Summary:
@@ -48,6 +50,7 @@ def summarize(report: ReportView, alignments: Alignments) -> Summary:
         failures=tuple(f"{entry.name} failed and was not timed: {entry.failed}" for entry in report.failed),
         cautions=tuple(_cautions(report, alignments)),
         picked=choice.pick is not None,
+        gate=tuple(_gate(report)),
     )
 
 
@@ -130,6 +133,16 @@ def _gains(entry: Entry, over: Entry) -> str:
     if entry.bytes and over.bytes and over.bytes / entry.bytes >= _GAIN:
         gains.append(f"{significant(over.bytes / entry.bytes, 2)}× smaller")
     return listed(gains)
+
+
+def _gate(report: ReportView) -> list[tuple[bool, str]]:
+    """Return what was judged; a finding without a limit is none of the gate's business."""
+    found = records(report.data, "gate", "findings")
+    return [
+        (lookup(one, "broken") is True, text(one, "sentence"))
+        for one in found
+        if lookup(one, "broken") is True or number(one, "limit") is not None
+    ]
 
 
 def _tiles(report: ReportView, choice: Choice) -> list[Tile]:

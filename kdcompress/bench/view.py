@@ -3,10 +3,12 @@
 Reports of schema 1 and 2 are read, whole or edited by hand; nothing here raises for a key that is not there.
 """
 
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from kdcompress.errors import BenchError
@@ -14,6 +16,20 @@ from kdcompress.errors import BenchError
 KIND = "kdcompress-bench"
 NEWEST = 2
 """The newest schema that the renderers know all keys of."""
+
+
+def read_json(path: Path) -> Any:
+    """Read the JSON of a report.
+
+    Raises:
+        BenchError: there is no such file, or it is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BenchError(f"cannot read the report {path}: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise BenchError(f"{path} is not JSON: expected what `kdcompress bench --json` writes") from error
 
 
 @dataclass(frozen=True)

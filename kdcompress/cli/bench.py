@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from kdcompress.cli import bench_page as page
+
 if TYPE_CHECKING:
     from kdcompress.bench.candidate import Candidate
 
@@ -15,11 +17,11 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS
 
 
 def bench(
-    manifest: Annotated[
-        Path, typer.Option("--manifest", help="JSONL with audio_filepath and text: what to hear.")
-    ],
     bundles: Annotated[
         list[Path] | None, typer.Argument(metavar="BUNDLE…", help="Directories written by kdcompress export.")
+    ] = None,
+    manifest: Annotated[
+        Path | None, typer.Option("--manifest", help="JSONL with audio_filepath and text: what to hear.")
     ] = None,
     teacher: Annotated[
         str | None,
@@ -47,6 +49,11 @@ def bench(
             "--json", metavar="FILE", help="Write the whole report; - prints it instead of the table."
         ),
     ] = None,
+    html: page.Html = None,
+    markdown: page.Markdown = None,
+    worst: page.Worst = 12,
+    no_sound: page.NoSound = False,
+    saved: page.Saved = None,
 ) -> None:
     """Measure word error rate, speed and size of bundles, and of their teacher, side by side.
 
@@ -63,7 +70,18 @@ def bench(
       kdcompress bench bundles/mine --manifest test.jsonl
       kdcompress bench bundles/small bundles/large --manifest test.jsonl --teacher runs/teacher --threads 2
       kdcompress bench bundles/mine --manifest test.jsonl --variant int8-dynamic --json report.json
+      kdcompress bench bundles/mine --manifest test.jsonl --html report.html --markdown report.md
+      kdcompress bench --report report.json --html report.html
     """
+    if saved is not None:
+        if bundles or teacher or manifest:
+            raise typer.BadParameter(
+                "it measures nothing: it takes no bundle, teacher or manifest", param_hint="--report"
+            )
+        page.render_saved(saved, html, markdown, worst=worst, sound=not no_sound)
+        return
+    if manifest is None:
+        raise typer.BadParameter("what is to be heard? Give a manifest", param_hint="--manifest")
     for name in _THREAD_VARIABLES:
         os.environ[name] = str(threads)
 
@@ -75,6 +93,7 @@ def bench(
     to_stdout = json_file is not None and str(json_file) == "-"
     if json_file is not None and not to_stdout:
         check_writable(json_file)
+    page.check_files(html, markdown)
     candidates = _candidates(bundles or [], teacher, variant or [], provider, threads)
     references = read_references(manifest)[:limit]
     with progress_bars() as bars:
@@ -95,6 +114,7 @@ def bench(
         render_bench(report)
         if json_file is not None:
             write_report(report, json_file)
+    page.render_files(report.to_json(), html, markdown, worst=worst, sound=not no_sound)
     if report.failed:
         raise typer.Exit(1)
 

@@ -29,21 +29,21 @@ class EmbeddedAudio:
 
 
 def find_audio(report: ReportView, wanted: Sequence[str]) -> dict[str, Utterance]:
-    """Look for the audio of utterances: by the report's manifest, else by the paths that the report gives.
+    """Look for the audio of utterances: in the report's manifest or folder, else by the paths it gives.
 
     A path without a manifest is taken only where the file is as long as the utterance: it may be a stretch
     of a longer one, and the report does not say which.
     """
-    manifest = Path(report.source)
+    source = Path(report.source)
     found: dict[str, Utterance] = {}
-    if report.source and manifest.is_file():
+    if report.source and source.exists():
         try:
-            utterances, _ = read_utterances(manifest)
+            utterances, _ = read_utterances(source)
         except (KdcompressError, OSError):
             utterances = []
         found = {utterance.id: utterance for utterance in utterances if utterance.id in set(wanted)}
     for id_ in wanted:
-        if id_ not in found and (utterance := _by_path(report, id_, manifest.parent)) is not None:
+        if id_ not in found and (utterance := _by_path(report, id_, folder)) is not None:
             found[id_] = utterance
     return found
 

@@ -75,7 +75,7 @@ def throughput(report: ReportView) -> Markup | None:
     for (_, t), (entry, found) in groups.items():
         name = shortened(entry.name, _NAME)
         if by_batch and len(threads) > 1:
-            name = f"{shortened(entry.name, _NAME - 6)}, {plural(t, 'thr.', 'thr.')}"
+            name = f"{shortened(entry.name, _NAME - 4)}, {plural(t, 'thr.', 'thr.')}"
         lines.append((entry, name, f"dash{threads.index(t) % 3}" if t in threads else "", found))
     order = [str(n) for n in (batches if by_batch else threads)]
     x_title = "utterances in a batch" if by_batch else "threads"

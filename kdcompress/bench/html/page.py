@@ -2,24 +2,23 @@
 
 import base64
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import PurePath
 from typing import Any
 
 from kdcompress.bench.alignment import Alignments
-from kdcompress.bench.choice import RULE
 from kdcompress.bench.figures import duration, plural
 from kdcompress.bench.html.audio import EmbeddedAudio, embed_audio, find_audio
 from kdcompress.bench.html.bars import error_types, stages
+from kdcompress.bench.html.headline import summary_section
 from kdcompress.bench.html.lines import latency, throughput
 from kdcompress.bench.html.listen import worst_section
 from kdcompress.bench.html.markup import Markup, tag
 from kdcompress.bench.html.scatter import scatter
 from kdcompress.bench.html.tabular import fact_list, table_element
 from kdcompress.bench.setting import Fact, machine_facts, setting_facts, version_facts
-from kdcompress.bench.summary import Summary, Tile, summarize
+from kdcompress.bench.summary import summarize
 from kdcompress.bench.tables import report_tables
 from kdcompress.bench.view import Estimate, ReportView, number, text
 from kdcompress.bench.worst import WORST, worst_utterances
@@ -75,7 +74,7 @@ def render_html(
         _header(view, [(key, title) for key, title, content in sections if content]),
         tag(
             "main",
-            _summary(summarize(view, alignments), names),
+            summary_section(summarize(view, alignments), names),
             [_section(key, title, content) for key, title, content in sections],
         ),
         tag("footer", _footer(view)),
@@ -135,54 +134,6 @@ def _header(view: ReportView, sections: Sequence[Fact]) -> Markup:
         tag("p", " · ".join(fact for fact in facts if fact), class_="muted"),
         tag("nav", [tag("a", name, href=f"#{key}") for key, name in sections], aria_label="On this page"),
         class_="page",
-    )
-
-
-def _summary(summary: Summary, names: Sequence[str]) -> Markup:
-    failed = None
-    if summary.failures:
-        failed = tag(
-            "section",
-            tag("h2", f"✕ {plural(len(summary.failures), 'model')} failed"),
-            tag("ul", [tag("li", failure) for failure in summary.failures]),
-            class_="banner failed",
-            role="alert",
-        )
-    cautions = None
-    if summary.cautions:
-        cautions = tag(
-            "section",
-            tag("h2", "⚠ Read the figures with care"),
-            tag("ul", [tag("li", caution) for caution in summary.cautions]),
-            class_="banner caution",
-        )
-    return tag(
-        "section",
-        failed,
-        tag("p", [[_emphasized(sentence, names), " "] for sentence in summary.sentences], class_="lead"),
-        tag("div", [_tile(tile) for tile in summary.tiles], class_="tiles") if summary.tiles else None,
-        tag("details", tag("summary", "How the pick is made"), tag("p", RULE)) if summary.picked else None,
-        cautions,
-        id="summary",
-        aria_label="Summary",
-    )
-
-
-def _emphasized(sentence: str, names: Sequence[str]) -> list[Markup | str]:
-    """Return a sentence whose models' names stand out."""
-    longest_first = sorted(names, key=len, reverse=True)
-    parts = re.split(f"({'|'.join(map(re.escape, longest_first))})", sentence)
-    return [tag("strong", part) if part in names else part for part in parts]
-
-
-def _tile(tile: Tile) -> Markup:
-    return tag(
-        "article",
-        tag("h2", tile.title),
-        tag("p", tile.figure, class_="figure" if tile.model else "figure words"),
-        tag("p", tile.model, class_="model") if tile.model else None,
-        tag("p", tile.meaning, class_="muted"),
-        class_="tile" if tile.model else "tile pick",
     )
 
 

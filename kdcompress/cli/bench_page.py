@@ -1,0 +1,86 @@
+"""The pages of `kdcompress bench`: a report, just measured or read back, as HTML and Markdown."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+import typer
+
+Html: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--html",
+        metavar="FILE",
+        help="Write one page with plots, tables and the worst utterances; it needs no network.",
+    ),
+]
+Markdown: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--markdown", metavar="FILE", help="Write the same tables as Markdown, for a comment."),
+]
+Worst: TypeAlias = Annotated[
+    int, typer.Option("--worst", min=0, metavar="N", help="Worst utterances on the pages; 0 shows none.")
+]
+NoSound: TypeAlias = Annotated[
+    bool, typer.Option("--no-sound", help="Leave the audio of the worst utterances out of the page.")
+]
+Saved: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--report",
+        metavar="FILE",
+        help="Measure nothing: make --html and --markdown of what --json wrote. Takes no bundles.",
+    ),
+]
+
+
+def check_files(html: Path | None, markdown: Path | None) -> None:
+    """Find out before minutes of measuring whether the pages can be written.
+
+    Raises:
+        BenchError: one of them cannot.
+    """
+    from kdcompress.bench.report import check_writable
+
+    for path in (html, markdown):
+        if path is not None:
+            check_writable(path)
+
+
+def render_files(
+    report: Mapping[str, Any], html: Path | None, markdown: Path | None, *, worst: int, sound: bool
+) -> None:
+    """Write the pages that are wanted.
+
+    Args:
+        report: the JSON of a report, of schema 1 or 2.
+        html, markdown: None writes none.
+        worst: how many of the worst utterances are shown.
+        sound: put their audio into the HTML, where it is at hand.
+    """
+    from kdcompress.bench.files import write_whole
+
+    if html is not None:
+        from kdcompress.bench.html.page import render_html
+
+        write_whole(render_html(report, worst=worst, audio=sound), html)
+    if markdown is not None:
+        from kdcompress.bench.markdown import render_markdown
+
+        write_whole(render_markdown(report, worst=worst), markdown)
+
+
+def render_saved(saved: Path, html: Path | None, markdown: Path | None, *, worst: int, sound: bool) -> None:
+    """Write the pages of a report that was measured before.
+
+    Raises:
+        BenchError: there is no such report, or a page cannot be written.
+    """
+    from kdcompress.bench.view import read_json
+
+    if html is None and markdown is None:
+        raise typer.BadParameter(
+            "into what? Give --html FILE, --markdown FILE or both", param_hint="--report"
+        )
+    check_files(html, markdown)
+    render_files(read_json(saved), html, markdown, worst=worst, sound=sound)
