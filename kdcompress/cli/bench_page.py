@@ -61,11 +61,11 @@ def render_files(
     from kdcompress.bench.files import write_whole
 
     if html is not None:
-        from kdcompress.bench.html.page import render_html
+        from kdcompress.bench.pages.html.page import render_html
 
         write_whole(render_html(report, worst=worst, audio=sound), html)
     if markdown is not None:
-        from kdcompress.bench.markdown import render_markdown
+        from kdcompress.bench.pages.markdown import render_markdown
 
         write_whole(render_markdown(report, worst=worst), markdown)
 
@@ -76,7 +76,7 @@ def render_saved(saved: Path, html: Path | None, markdown: Path | None, *, worst
     Raises:
         BenchError: there is no such report, or a page cannot be written.
     """
-    from kdcompress.bench.view import read_json
+    from kdcompress.bench.pages.view import read_json
 
     if html is None and markdown is None:
         raise typer.BadParameter(

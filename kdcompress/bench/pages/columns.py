@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from kdcompress.bench.figures import NONE, count, percent, significant
-from kdcompress.bench.view import Entry, Estimate, estimate, mapping, number, text
+from kdcompress.bench.pages.figures import NONE, count, percent, significant
+from kdcompress.bench.pages.view import Entry, Estimate, estimate, mapping, number, text
 
 
 @dataclass(frozen=True, slots=True)

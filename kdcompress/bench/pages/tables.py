@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kdcompress.bench.columns import (
+from kdcompress.bench.pages.columns import (
     ACCURACY,
     EMPTY,
     RUNTIME,
@@ -16,8 +16,8 @@ from kdcompress.bench.columns import (
     named,
     words,
 )
-from kdcompress.bench.figures import NONE, count, fixed, probability, significant
-from kdcompress.bench.view import Entry, Estimate, ReportView, estimate, lookup, number, records, text
+from kdcompress.bench.pages.figures import NONE, count, fixed, probability, significant
+from kdcompress.bench.pages.view import Entry, Estimate, ReportView, estimate, lookup, number, records, text
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kdcompress.bench.figures import short
-from kdcompress.bench.html.markup import Child, Markup, tag
+from kdcompress.bench.pages.figures import short
+from kdcompress.bench.pages.html.markup import Child, Markup, tag
 
 WIDTH, HEIGHT = 460.0, 330.0
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 14.0, 14.0, 46.0

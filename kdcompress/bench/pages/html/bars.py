@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kdcompress.bench.figures import duration, fixed, short, shortened, significant
-from kdcompress.bench.html.axes import RIGHT, WIDTH, label, mark, plot, scale, series
-from kdcompress.bench.html.labels import text_width
-from kdcompress.bench.html.markup import Markup, tag
-from kdcompress.bench.view import Entry, ReportView, lookup, number
+from kdcompress.bench.pages.figures import duration, fixed, short, shortened, significant
+from kdcompress.bench.pages.html.axes import RIGHT, WIDTH, label, mark, plot, scale, series
+from kdcompress.bench.pages.html.labels import text_width
+from kdcompress.bench.pages.html.markup import Markup, tag
+from kdcompress.bench.pages.view import Entry, ReportView, lookup, number
 
 _ROW, _BAR, _HEAD, _FOOT = 40.0, 15.0, 30.0, 46.0
 _NAME = 44

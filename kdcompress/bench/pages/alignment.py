@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeAlias
 
 import jiwer
 
-from kdcompress.bench.view import Entry, ReportView, mapping, number, text
+from kdcompress.bench.pages.view import Entry, ReportView, mapping, number, text
 from kdcompress.errors import ConfigError
 from kdcompress.text.normalize import normalize
 

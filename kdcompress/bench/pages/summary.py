@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from kdcompress.bench.alignment import Alignments
-from kdcompress.bench.choice import Choice, choose, increase
-from kdcompress.bench.figures import duration, fixed, listed, plural, significant, size
-from kdcompress.bench.view import Entry, Estimate, ReportView, lookup, number, records, text
+from kdcompress.bench.pages.alignment import Alignments
+from kdcompress.bench.pages.choice import Choice, choose, increase
+from kdcompress.bench.pages.figures import duration, fixed, listed, plural, significant, size
+from kdcompress.bench.pages.view import Entry, Estimate, ReportView, lookup, number, records, text
 
 _GAIN = 1.05  # below this ratio a difference is not worth a word
 _FEW_UTTERANCES, _FEW_PASSES = 50, 3

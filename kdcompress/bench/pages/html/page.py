@@ -7,21 +7,21 @@ from importlib import resources
 from pathlib import PurePath
 from typing import Any
 
-from kdcompress.bench.alignment import Alignments
-from kdcompress.bench.figures import duration, plural
-from kdcompress.bench.html.audio import EmbeddedAudio, embed_audio, find_audio
-from kdcompress.bench.html.bars import error_types, stages
-from kdcompress.bench.html.headline import summary_section
-from kdcompress.bench.html.lines import latency, throughput
-from kdcompress.bench.html.listen import worst_section
-from kdcompress.bench.html.markup import Markup, tag
-from kdcompress.bench.html.scatter import scatter
-from kdcompress.bench.html.tabular import fact_list, table_element
-from kdcompress.bench.setting import Fact, machine_facts, setting_facts, version_facts
-from kdcompress.bench.summary import summarize
-from kdcompress.bench.tables import report_tables
-from kdcompress.bench.view import Estimate, ReportView, number, text
-from kdcompress.bench.worst import WORST, worst_utterances
+from kdcompress.bench.pages.alignment import Alignments
+from kdcompress.bench.pages.figures import duration, plural
+from kdcompress.bench.pages.html.audio import EmbeddedAudio, embed_audio, find_audio
+from kdcompress.bench.pages.html.bars import error_types, stages
+from kdcompress.bench.pages.html.headline import summary_section
+from kdcompress.bench.pages.html.lines import latency, throughput
+from kdcompress.bench.pages.html.listen import worst_section
+from kdcompress.bench.pages.html.markup import Markup, tag
+from kdcompress.bench.pages.html.scatter import scatter
+from kdcompress.bench.pages.html.tabular import fact_list, table_element
+from kdcompress.bench.pages.setting import Fact, machine_facts, setting_facts, version_facts
+from kdcompress.bench.pages.summary import summarize
+from kdcompress.bench.pages.tables import report_tables
+from kdcompress.bench.pages.view import Estimate, ReportView, number, text
+from kdcompress.bench.pages.worst import WORST, worst_utterances
 
 _TERMS: tuple[Fact, ...] = (
     (
@@ -154,10 +154,10 @@ def _plots(view: ReportView) -> list[Markup]:
         "Errors against size": scatter(
             view, "size", "Errors against size", lambda e: megabytes(e.bytes), "size in MB"
         ),
-        "What kind of errors": error_types(view),
-        "Where the time goes": stages(view),
         "How long one utterance takes": latency(view),
         "Throughput": throughput(view),
+        "What kind of errors": error_types(view),
+        "Where the time goes": stages(view),
     }
     figures = [
         tag("figure", tag("figcaption", title), svg) for title, svg in drawn.items() if svg is not None

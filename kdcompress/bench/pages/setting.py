@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from kdcompress.bench.figures import count, duration, plural, short, significant
-from kdcompress.bench.view import ReportView, lookup, mapping, number, text
+from kdcompress.bench.pages.figures import count, duration, plural, short, significant
+from kdcompress.bench.pages.view import ReportView, lookup, mapping, number, text
 
 Fact: TypeAlias = tuple[str, str]
 

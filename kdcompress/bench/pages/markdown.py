@@ -4,14 +4,14 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kdcompress.bench.alignment import Alignment, Alignments
-from kdcompress.bench.choice import RULE
-from kdcompress.bench.columns import Cell
-from kdcompress.bench.setting import Fact, machine_facts, setting_facts, version_facts
-from kdcompress.bench.summary import summarize
-from kdcompress.bench.tables import Table, report_tables
-from kdcompress.bench.view import ReportView
-from kdcompress.bench.worst import WORST, WorstUtterance, worst_utterances
+from kdcompress.bench.pages.alignment import Alignment, Alignments
+from kdcompress.bench.pages.choice import RULE
+from kdcompress.bench.pages.columns import Cell
+from kdcompress.bench.pages.setting import Fact, machine_facts, setting_facts, version_facts
+from kdcompress.bench.pages.summary import summarize
+from kdcompress.bench.pages.tables import Table, report_tables
+from kdcompress.bench.pages.view import ReportView
+from kdcompress.bench.pages.worst import WORST, WorstUtterance, worst_utterances
 
 _OPEN = frozenset({"accuracy", "speed", "size", "differences"})  # the other tables are folded
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>!|~$&]|^[-+=]|(?<=^\d)[.)])")  # a list or a rule only begins a line

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from kdcompress.bench.alignment import Alignment, Alignments
-from kdcompress.bench.view import Entry, ReportView, number
+from kdcompress.bench.pages.alignment import Alignment, Alignments
+from kdcompress.bench.pages.view import Entry, ReportView, number
 
 WORST = 12
 """How many utterances a report shows unless told otherwise."""

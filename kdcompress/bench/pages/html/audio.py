@@ -11,7 +11,7 @@ import soundfile
 from kdcompress.audio.decode import probe, read_audio
 from kdcompress.audio.manifest import read_utterances
 from kdcompress.audio.utterance import SAMPLE_RATE, Utterance
-from kdcompress.bench.view import ReportView, number, text
+from kdcompress.bench.pages.view import ReportView, number, text
 from kdcompress.errors import KdcompressError
 
 AUDIO_LIMIT = 6_000_000
@@ -42,8 +42,10 @@ def find_audio(report: ReportView, wanted: Sequence[str]) -> dict[str, Utterance
         except (KdcompressError, OSError):
             utterances = []
         found = {utterance.id: utterance for utterance in utterances if utterance.id in set(wanted)}
+    folder = source if source.is_dir() else source.parent
     for id_ in wanted:
-        if id_ not in found and (utterance := _by_path(report, id_, folder)) is not None:
+        utterance = found.get(id_) or _by_path(report, id_, folder)
+        if utterance is not None:
             found[id_] = utterance
     return found
 

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from kdcompress.bench.figures import fixed, shortened, significant
-from kdcompress.bench.html.axes import (
+from kdcompress.bench.pages.figures import fixed, shortened, significant
+from kdcompress.bench.pages.html.axes import (
     BOTTOM,
     HEIGHT,
     LEFT,
@@ -19,9 +19,9 @@ from kdcompress.bench.html.axes import (
     scale,
     series,
 )
-from kdcompress.bench.html.labels import Box, place
-from kdcompress.bench.html.markup import Markup, tag
-from kdcompress.bench.view import Entry, Estimate, ReportView
+from kdcompress.bench.pages.html.labels import Box, place
+from kdcompress.bench.pages.html.markup import Markup, tag
+from kdcompress.bench.pages.view import Entry, Estimate, ReportView
 
 _NAME = 26  # characters of a name on a plot
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from kdcompress.bench.figures import plural, shortened, significant
-from kdcompress.bench.html.axes import (
+from kdcompress.bench.pages.figures import plural, shortened, significant
+from kdcompress.bench.pages.html.axes import (
     BOTTOM,
     HEIGHT,
     LEFT,
@@ -19,10 +19,10 @@ from kdcompress.bench.html.axes import (
     scale,
     series,
 )
-from kdcompress.bench.html.labels import spread, text_width
-from kdcompress.bench.html.markup import Markup, tag
-from kdcompress.bench.tables import bucket_label
-from kdcompress.bench.view import Entry, Estimate, ReportView, estimate, number, records
+from kdcompress.bench.pages.html.labels import spread, text_width
+from kdcompress.bench.pages.html.markup import Markup, tag
+from kdcompress.bench.pages.tables import bucket_label
+from kdcompress.bench.pages.view import Entry, Estimate, ReportView, estimate, number, records
 
 _NAME = 22
 _DODGE = 5.0  # [SVG units] between candidates in one category: bars do not cover each other

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kdcompress.bench.alignment import Alignments
-from kdcompress.bench.view import Entry, Estimate, ReportView, text
+from kdcompress.bench.pages.alignment import Alignments
+from kdcompress.bench.pages.view import Entry, Estimate, ReportView, text
 
 _Z = 1.96  # of a 95 % interval
 # A small test set cannot tell a bad model from a good one: beyond this none is "about as accurate", whatever

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from kdcompress.bench.columns import Cell, Column
-from kdcompress.bench.html.markup import Markup, tag
-from kdcompress.bench.setting import Fact
-from kdcompress.bench.tables import Table
+from kdcompress.bench.pages.columns import Cell, Column
+from kdcompress.bench.pages.html.markup import Markup, tag
+from kdcompress.bench.pages.setting import Fact
+from kdcompress.bench.pages.tables import Table
 
 _LONG = 12  # rows; longer tables are closed at first
 

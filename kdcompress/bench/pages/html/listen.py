@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from kdcompress.bench.alignment import Alignment, Edit
-from kdcompress.bench.figures import fixed, listed, plural, size
-from kdcompress.bench.html.audio import EmbeddedAudio
-from kdcompress.bench.html.markup import Markup, tag
-from kdcompress.bench.view import Entry, ReportView
-from kdcompress.bench.worst import WorstUtterance
+from kdcompress.bench.pages.alignment import Alignment, Edit
+from kdcompress.bench.pages.figures import fixed, listed, plural, size
+from kdcompress.bench.pages.html.audio import EmbeddedAudio
+from kdcompress.bench.pages.html.markup import Markup, tag
+from kdcompress.bench.pages.view import Entry, ReportView
+from kdcompress.bench.pages.worst import WorstUtterance
 
 
 def worst_section(report: ReportView, worst: Sequence[WorstUtterance], audio: EmbeddedAudio | None) -> Markup:
