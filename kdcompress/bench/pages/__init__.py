@@ -1,1 +1,1 @@
-"""A report as people read it: one page of HTML, and Markdown; from its JSON, so that old reports render too."""
+"""A report as people read it, one page of HTML or Markdown: made of its JSON, so that old ones render too."""

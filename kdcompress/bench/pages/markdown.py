@@ -14,7 +14,8 @@ from kdcompress.bench.pages.view import ReportView
 from kdcompress.bench.pages.worst import WORST, WorstUtterance, worst_utterances
 
 _OPEN = frozenset({"accuracy", "speed", "size", "differences"})  # the other tables are folded
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>!|~$&]|^[-+=]|(?<=^\d)[.)])")  # a list or a rule only begins a line
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>!|~$&]|^[-+=])")
+_NUMBERED = re.compile(r"^(\d{1,9})([.)])(?=\s|$)")  # a list, at the beginning of a line
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _LINKS = re.compile(r"(@|#|://|www\.)")  # would call people and tickets, or become links
 
@@ -66,9 +67,10 @@ def render_markdown(report: Mapping[str, Any], *, worst: int = WORST) -> str:
 
 def escape(said: str) -> str:
     """Return one line of text that means itself in Markdown, in a table's cell too."""
-    plain = _SPECIAL.sub(r"\\\1", _CONTROL.sub(" ", said))
+    line = _CONTROL.sub(" ", said).strip()
+    plain = _NUMBERED.sub(r"\1\\\2", _SPECIAL.sub(r"\\\1", line))
     # A space without width: what is read stays the same.
-    return _LINKS.sub("\\1\u200b", plain).strip()
+    return _LINKS.sub("\\1\u200b", plain)
 
 
 def _folded(title: str, lines: Sequence[str]) -> list[str]:

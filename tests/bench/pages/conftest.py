@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 import soundfile
 
+from kdcompress.bench.accuracy import score
+from kdcompress.text.normalize import normalize
+
 HOSTILE = "<script>document.title='owned'</script><img src=x onerror=alert(1)>"
 
 
-def accuracy(s: int, i: int, d: int, words: int) -> dict[str, Any]:
-    rate = (s + i + d) / words
-    counts = {"substitutions": s, "insertions": i, "deletions": d, "reference": words}
-    return {"wer": {"rate": rate, "low": 0.7 * rate, "high": 1.4 * rate, **counts},
-            "cer": {"rate": rate / 2, "low": 0.3 * rate, "high": 0.8 * rate, **counts}}  # fmt: skip
+def scored(said: dict[str, str], heard: dict[str, str]) -> dict[str, Any]:
+    return score([normalize(said[id_]) for id_ in said], [normalize(heard[id_]) for id_ in said]).to_json()
 
 
 def around(value: float, by: float = 0.1) -> dict[str, float]:
@@ -81,7 +81,7 @@ def result(name: str, size: int, rtf: float, heard: dict[str, str], **more: Any)
 
 @pytest.fixture
 def report(tmp_path: Path) -> dict[str, Any]:
-    """A report of schema 2, with three measured candidates, one that failed and texts that nobody trusts."""
+    """Return a report of schema 2: three measured candidates, one that failed, texts that nobody trusts."""
     said = {"u1": "rub out g m e f three nine", "u2": "erase c q q f seven", "u3": "go", "u4": "yes it is"}
     right = dict(said)
     some = {**said, "u1": "rub out g n e three nine nine", "u2": f"erase c q {HOSTILE}", "u4": "yes it is"}
@@ -93,11 +93,11 @@ def report(tmp_path: Path) -> dict[str, Any]:
     (tmp_path / "test.jsonl").write_text("\n".join(lines))
     names = ("teacher", "student fp32", "student int8-dynamic")
     sizes, rtfs, texts = (380_000_000, 7_220_129, 1_943_014), (0.21, 0.004, 0.0021), (right, some, more)
-    rates = (accuracy(0, 0, 0, 18), accuracy(6, 4, 1, 18), accuracy(6, 5, 4, 18))
     results = [
-        result(name, size, rtf, heard, accuracy=rate)
-        for name, size, rtf, heard, rate in zip(names, sizes, rtfs, texts, rates, strict=True)
+        result(name, size, rtf, heard, accuracy=scored(said, heard))
+        for name, size, rtf, heard in zip(names, sizes, rtfs, texts, strict=True)
     ]
+    results[0]["facts"] |= {"runtime": "torch 2.13.0", "runtime_name": "torch"}
     broken = {"name": f"broken {HOSTILE}", "failed": "u3: ValueError: not <finite>", "hypotheses": {}}
     pair = {"candidate": names[2], "baseline": names[1]}
     return {
@@ -249,7 +249,9 @@ class Browser:
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    program = next((found for name in names if (found := shutil.which(name))), None)
+    playwrights = sorted(Path.home().glob(".cache/ms-playwright/chromium-*/chrome-linux*/chrome"))
+    found = [program for name in names if (program := shutil.which(name))]
+    program = next(iter([*found, *map(str, playwrights)]), None)
     if program is None or sys.platform == "win32":
         pytest.skip("no Chromium here: install chromium to look at the page")
     opened = Browser(program, tmp_path_factory.mktemp("browser"))

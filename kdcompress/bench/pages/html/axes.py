@@ -68,8 +68,8 @@ def _log_ticks(low: float, high: float) -> tuple[float, ...]:
         powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
         ticks = tuple(m * 10.0**p for p in powers for m in steps if low <= m * 10.0**p <= high)
         if len(ticks) <= 7:
-            break
-    return ticks
+            return ticks
+    return ticks[:: math.ceil(len(ticks) / 7)]
 
 
 def frame(x: Scale, y: Scale, x_title: str, y_title: str) -> list[Markup]:
