@@ -70,6 +70,15 @@ def test_chance_excuses_only_so_much() -> None:
     assert picked(report) == "good"
 
 
+def test_what_is_surely_worse_is_not_as_accurate_however_little() -> None:
+    report = made(("good", 0.0, 1, 0.04, 8), ("worse", 0.0, 2, 0.01, 4))
+    for result, wrong in zip(report["results"], (80, 88), strict=True):  # the same ones, and eight more
+        heard = ["a b c x"] * wrong + ["a b c d"] * (200 - wrong)
+        result["hypotheses"] = {f"u{n}": text for n, text in enumerate(heard)}
+        result["accuracy"]["wer"]["rate"] = wrong / 800
+    assert picked(report) == "good"
+
+
 def test_a_model_in_torch_is_what_others_are_measured_by() -> None:
     teacher = ("teacher", 0.1, 1, 0.9, 900)
     report = made(teacher, ("student", 0.5, 2, 0.01, 3), runtime="torch")

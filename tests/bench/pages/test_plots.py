@@ -47,6 +47,13 @@ def test_names_do_not_cover_each_other_or_the_points(
         assert not any(box.left < x < box.right and box.top < y < box.bottom for x, y in found)
 
 
+def test_close_points_share_the_room_around_them() -> None:
+    found = [(200.0, 100.0), (240.0, 100.0), (220.0, 112.0)]
+    boxes = [spot.box for spot in place(found, ["a long name", "a longer name", "another"], [], BOUNDS)]
+    assert boxes[0].overlap(boxes[1]) == boxes[0].overlap(boxes[2]) == boxes[1].overlap(boxes[2]) == 0
+    assert not any(box.overlap(Box(x - 5, y - 5, x + 5, y + 5)) for box in boxes for x, y in found)
+
+
 def test_names_avoid_bars_too() -> None:
     bar = Box(209, 100, 300, 120)
     (spot,) = place([(200, 110)], ["beside it"], [bar], BOUNDS)
