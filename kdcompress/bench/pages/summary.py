@@ -117,11 +117,12 @@ def _interval(found: Estimate) -> str:
 
 def _errors(more: Estimate) -> str:
     low, high = more.low or 0.0, more.high or 0.0
-    if low <= 0:
-        return "no measurably higher error rate"
+    if more.value <= 0:
+        return "no more errors"
+    chance = "" if low > 0 else ", which could be chance,"
     return (
         f"{fixed(100 * more.value, 1)} more errors in 100 words ({fixed(100 * low, 1)} to "
-        f"{fixed(100 * high, 1)} more)"
+        f"{fixed(100 * high, 1)} more){chance}"
     )
 
 

@@ -67,6 +67,8 @@ def _accuracy_note(report: ReportView) -> str:
     name = text(report.data, "settings", "normalizer")
     version = text(report.data, "settings", "normalizer_version")
     note = f"Both sides went through the normaliser {name} v{version}." if name else ""
+    if any(lookup(entry.data, "agreement", "wer") for entry in report.measured) and not report.agreement_with:
+        note += f" disagrees, same: held against the transcripts of {report.reference}."
     if report.agreement_with:
         note += f" There are no references: transcripts are held against those of {report.agreement_with}."
     return note.strip()

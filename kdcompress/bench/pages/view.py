@@ -196,6 +196,19 @@ class ReportView:
         named = [text(entry.data, "agreement", "reference") for entry in self.measured]
         return next((name for name in named if name), "")
 
+    def plot_name(self, entry: Entry) -> str:
+        """Return a candidate's name without the words that all names begin with: plots are narrow."""
+        return " ".join(entry.name.split()[self._shared :])
+
+    @cached_property
+    def _shared(self) -> int:
+        words = [entry.name.split() for entry in self.measured]
+        if len(words) < 2:
+            return 0
+        # At least one word of each stays.
+        columns = list(zip(*(name[:-1] for name in words), strict=False))
+        return next((at for at, column in enumerate(columns) if len(set(column)) > 1), len(columns))
+
     def error(self, entry: Entry) -> Estimate | None:
         """Return the word error rate or, without references, the rate against the chosen system."""
         return estimate(entry.data, "agreement", "wer") if self.agreement_with else entry.wer

@@ -93,6 +93,17 @@ def test_a_model_in_torch_is_what_others_are_measured_by() -> None:
     assert picked(made(teacher, ("other", 0.5, 2, 0.01, 3))) == "teacher"
 
 
+def test_a_price_that_may_be_chance_is_named_all_the_same() -> None:
+    report = made(("good", 0.0, 1, 0.04, 8), ("quick", 0.0, 2, 0.01, 4))
+    for result, wrong in zip(report["results"], (range(40), range(20, 71)), strict=True):
+        result["hypotheses"] = {f"u{n}": "a b c x" if n in wrong else "a b c d" for n in range(200)}
+        result["accuracy"]["wer"]["rate"] = len(wrong) / 800
+    view = ReportView(report)
+    last = summarize(view, Alignments(view)).sentences[-1]
+    start = "quick is 4.0× faster and 2.0× smaller, for 1.4 more errors in 100 words (−0.4 to 3.1 more)"
+    assert last == f"{start}, which could be chance, than good."
+
+
 def test_one_model_is_no_choice() -> None:
     report = made(("only", 0.4, 1, 0.01, 5))
     assert picked(report) is None

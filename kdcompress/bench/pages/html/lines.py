@@ -1,6 +1,7 @@
 """Lines: how long an utterance takes by its length, and what batches and threads bring."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from kdcompress.bench.pages.figures import plural, shortened, significant
 from kdcompress.bench.pages.html.axes import (
@@ -22,37 +23,49 @@ from kdcompress.bench.pages.html.axes import (
 from kdcompress.bench.pages.html.labels import spread, text_width
 from kdcompress.bench.pages.html.markup import Markup, tag
 from kdcompress.bench.pages.tables import bucket_label
-from kdcompress.bench.pages.view import Entry, Estimate, ReportView, estimate, number, records
+from kdcompress.bench.pages.view import Entry, Estimate, ReportView, estimate, mapping, number, records
 
-_NAME = 22
+_NAME = 26
 _DODGE = 5.0  # [SVG units] between candidates in one category: bars do not cover each other
+_DASHES = ("solid", "dashed", "dotted")  # dash1 and dash2 in style.css
+
+
+@dataclass(frozen=True, eq=False)
+class _Line:
+    """One line.
+
+    Attributes:
+        full: whose it is.
+        name: the same on the plot; "" where another line of its colour is named.
+        points: by category.
+        dash: which of `_DASHES`.
+    """
+
+    entry: Entry
+    full: str
+    name: str
+    points: Mapping[str, Estimate]
+    dash: int = 0
 
 
 def latency(report: ReportView) -> Markup | None:
     """Draw the median latency with its p99, by the length of the audio where it is known by length."""
-    rows: list[tuple[Entry, dict[str, Estimate]]] = []
-    names: dict[str, float] = {}
+    lines: list[_Line] = []
+    starts: dict[str, float] = {}
     for entry in report.measured:
-        found = {}
+        points = {}
         buckets = records(entry.data, "timing", "buckets")
-        for bucket in buckets or records({"all": [{**_latency(entry), "all": True}]}, "all"):
+        for bucket in buckets or [mapping(entry.data, "timing", "latency")]:
             p50, p99 = number(bucket, "p50"), number(bucket, "p99")
             if p50 is not None:
-                name = "all utterances" if "all" in bucket else bucket_label(bucket)
-                names[name] = number(bucket, "from") or 0.0
-                found[name] = Estimate(1e3 * p50, 1e3 * p50, None if p99 is None else 1e3 * p99)
-        if found:
-            rows.append((entry, found))
-    order = sorted(names, key=lambda name: names[name])
-    lines = [(entry, shortened(entry.name, _NAME), "", found) for entry, found in rows]
-    return _lines(
-        "latency",
-        "How long one utterance takes",
-        ("length of the audio", "median to p99, ms"),
-        order,
-        lines,
-        " ms",
-    )
+                name = bucket_label(bucket) if buckets else "all utterances"
+                starts[name] = number(bucket, "from") or 0.0
+                points[name] = Estimate(1e3 * p50, 1e3 * p50, None if p99 is None else 1e3 * p99)
+        if points:
+            lines.append(_Line(entry, entry.name, shortened(report.plot_name(entry), _NAME), points))
+    titles = ("length of the audio", "median to p99, ms")
+    order = sorted(starts, key=starts.__getitem__)
+    return _lines("latency", "How long one utterance takes", titles, order, lines, " ms")
 
 
 def throughput(report: ReportView) -> Markup | None:
@@ -62,95 +75,87 @@ def throughput(report: ReportView) -> Markup | None:
         for entry in report.measured
         for found in records(entry.data, "timing", "throughput")
     ]
-    known = [(e, int(t), int(b), rtfx) for e, t, b, rtfx in cells if t and b and rtfx]
+    known = [(entry, int(t), int(b), rtfx) for entry, t, b, rtfx in cells if t and b and rtfx]
     batches, threads = sorted({b for _, _, b, _ in known}), sorted({t for _, t, _, _ in known})
     if len(batches) * len(threads) < 2:
         return None
     by_batch = len(batches) > 1
-    groups: dict[tuple[int, int], tuple[Entry, dict[str, Estimate]]] = {}
+    groups: dict[tuple[Entry, int], dict[str, Estimate]] = {}
     for entry, t, b, rtfx in known:
-        line = groups.setdefault((entry.index, t if by_batch else 0), (entry, {}))
-        line[1][str(b if by_batch else t)] = rtfx
-    lines = []
-    for (_, t), (entry, found) in groups.items():
-        name = shortened(entry.name, _NAME)
-        if by_batch and len(threads) > 1:
-            name = f"{shortened(entry.name, _NAME - 4)}, {plural(t, 'thr.', 'thr.')}"
-        lines.append((entry, name, f"dash{threads.index(t) % 3}" if t in threads else "", found))
-    order = [str(n) for n in (batches if by_batch else threads)]
+        groups.setdefault((entry, t if by_batch else 0), {})[str(b if by_batch else t)] = rtfx
+    lines, named = [], set()
+    for (entry, t), points in groups.items():
+        dash = threads.index(t) % len(_DASHES) if by_batch else 0
+        full = f"{entry.name}, {plural(t, 'thread')}" if by_batch else entry.name
+        name = "" if entry in named else shortened(report.plot_name(entry), _NAME)
+        named.add(entry)
+        lines.append(_Line(entry, full, name, points, dash))
     x_title = "utterances in a batch" if by_batch else "threads"
+    if by_batch and len(threads) > 1:
+        drawn = [f"{dash}: {plural(t, 'thread')}" for dash, t in zip(_DASHES, threads, strict=False)]
+        x_title += f"; {', '.join(drawn)}"
+    order = [str(n) for n in (batches if by_batch else threads)]
     return _lines("throughput", "Throughput", (x_title, "times real time"), order, lines, "×")
 
 
-def _latency(entry: Entry) -> dict[str, float | None]:
-    return {key: number(entry.data, "timing", "latency", key) for key in ("p50", "p99")}
-
-
 def _lines(
-    key: str,
-    title: str,
-    axes: tuple[str, str],
-    order: Sequence[str],
-    lines: Sequence[tuple[Entry, str, str, dict[str, Estimate]]],
-    unit: str,
+    key: str, title: str, titles: tuple[str, str], order: Sequence[str], lines: Sequence[_Line], unit: str
 ) -> Markup | None:
     if not lines:
         return None
-    every = [e for _, _, _, found in lines for e in found.values()]
+    every = [e for line in lines for e in line.points.values()]
     y = scale([v for e in every for v in (e.low, e.value, e.high) if v is not None], HEIGHT - BOTTOM, TOP)
     # Room for the names at the right end of their lines.
-    right = RIGHT + 12 + max(text_width(name) for _, name, _, _ in lines)
-    last = [_last(order, found) for _, _, _, found in lines]
-    heights = spread([y(e.value) for e in last], 15, TOP + 8, HEIGHT - BOTTOM - 4)
+    right = RIGHT + 12 + max(text_width(line.name) for line in lines)
+    ends = {line: y(_last(order, line)) for line in lines if line.name}
+    heights = dict(zip(ends, spread(list(ends.values()), 15, TOP + 8, HEIGHT - BOTTOM - 4), strict=True))
     # One category has the whole width to itself.
-    step = min(
-        _DODGE if len(order) > 1 else 6 * _DODGE, (WIDTH - right - LEFT) / len(order) / (len(lines) + 1)
-    )
+    room = (WIDTH - right - LEFT) / len(order) / (len(lines) + 1)
+    step = min(_DODGE if len(order) > 1 else 6 * _DODGE, room)
     drawn = []
-    for at, ((entry, name, dash, found), height, end) in enumerate(zip(lines, heights, last, strict=True)):
+    for at, line in enumerate(lines):
         shift = (at - (len(lines) - 1) / 2) * step
-        places = {n: centre(order.index(n), len(order), right) + shift for n in order if n in found}
-        drawn.append(
-            series(
-                entry.index,
-                _path(places, found, y, dash),
-                *(_point(entry, name, n, places[n], found[n], y, unit) for n in places),
-                tag("path", d=f"M{max(places.values()) + 8:.1f},{y(end.value):.1f}"
-                    f"L{WIDTH - right + 2:.1f},{height - 4:.1f}", class_="lead"),
-                label(name, WIDTH - right + 6, height, class_="name"),
-            )
-        )  # fmt: skip
+        places = {n: centre(order.index(n), len(order), right) + shift for n in order if n in line.points}
+        name = None
+        if line in heights:
+            lead = (max(places.values()) + 8, ends[line]), (WIDTH - right + 2, heights[line] - 4)
+            path = "M" + "L".join(f"{x:.1f},{at_y:.1f}" for x, at_y in lead)
+            name = [
+                tag("path", d=path, class_="lead"),
+                label(line.name, WIDTH - right + 6, heights[line], class_="name"),
+            ]
+        points = [_point(line, n, places[n], y, unit) for n in places]
+        drawn.append(series(line.entry.index, _path(line, places, y), points, name))
     described = "; ".join(
-        f"{name}: " + ", ".join(f"{n} {significant(found[n].value)}{unit}" for n in order if n in found)
-        for _, name, _, found in lines
+        f"{line.full}: " + ", ".join(f"{n} {significant(e.value)}{unit}" for n, e in line.points.items())
+        for line in lines
     )
-    x_title, y_title = axes
-    scale_said = ", logarithmic" if y.log else ""
+    x_title, y_title = titles
     return plot(
         key,
         title,
         f"{y_title} by {x_title}. {described}.",
-        *categories(order, y, x_title, f"{y_title}{scale_said}", right),
+        *categories(order, y, x_title, f"{y_title}{', logarithmic' * y.log}", right),
         *drawn,
     )
 
 
-def _last(order: Sequence[str], found: dict[str, Estimate]) -> Estimate:
-    return [found[name] for name in order if name in found][-1]
+def _last(order: Sequence[str], line: _Line) -> float:
+    return [line.points[name].value for name in order if name in line.points][-1]
 
 
-def _path(places: dict[str, float], found: dict[str, Estimate], y: Scale, dash: str) -> Markup | None:
+def _path(line: _Line, places: Mapping[str, float], y: Scale) -> Markup | None:
     if len(places) < 2:
         return None
-    points = " ".join(f"{x:.1f},{y(found[name].value):.1f}" for name, x in places.items())
-    return tag("polyline", points=points, class_=f"line {dash}".strip())
+    points = " ".join(f"{x:.1f},{y(line.points[name].value):.1f}" for name, x in places.items())
+    return tag("polyline", points=points, class_=f"line dash{line.dash}")
 
 
-def _point(entry: Entry, name: str, category: str, x: float, found: Estimate, y: Scale, unit: str) -> Markup:
-    low, high = found.low, found.high
-    bar = None
-    if low is not None and high is not None:
-        bar = tag("path", d=f"M{x:.1f},{y(low):.1f}V{y(high):.1f}m-3,0h6", class_="interval")
-    bounds = "" if high is None else f" (up to {significant(high)}{unit})"
-    said = f"{name}, {category}: {significant(found.value)}{unit}{bounds}"
-    return tag("g", tag("title", said), bar, mark(entry.index, x, y(found.value), 4.5))
+def _point(line: _Line, category: str, x: float, y: Scale, unit: str) -> Markup:
+    found = line.points[category]
+    bar, bounds = None, ""
+    if found.low is not None and found.high is not None:
+        bar = tag("path", d=f"M{x:.1f},{y(found.low):.1f}V{y(found.high):.1f}m-3,0h6", class_="interval")
+        bounds = f" (up to {significant(found.high)}{unit})"
+    said = f"{line.full}, {category}: {significant(found.value)}{unit}{bounds}"
+    return tag("g", tag("title", said), bar, mark(line.entry.index, x, y(found.value), 4.5))

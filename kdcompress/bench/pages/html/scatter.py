@@ -44,7 +44,7 @@ def scatter(
     x_axis = scale(_extent([x for _, x, _ in known]), LEFT, WIDTH - RIGHT)
     y_axis = scale(_extent([y for _, _, y in known]), HEIGHT - BOTTOM, TOP)
     points = [(x_axis(x.value), y_axis(y.value)) for _, x, y in known]
-    names = [shortened(entry.name, _NAME) for entry, _, _ in known]
+    names = [shortened(report.plot_name(entry), _NAME) for entry, _, _ in known]
     bars = [box for _, x, y in known for box in _bar_boxes(x, y, x_axis, y_axis)]
     corners = _front(points)
     labels = place(

@@ -7,7 +7,7 @@ from kdcompress.bench.pages.html.markup import Markup, tag
 from kdcompress.bench.pages.setting import Fact
 from kdcompress.bench.pages.tables import Table
 
-_LONG = 12  # rows; longer tables are closed at first
+_LONG = 24  # rows; longer tables are closed at first
 
 
 def table_element(table: Table) -> Markup:
