@@ -31,18 +31,17 @@ _PACKAGES = (
     "numpy",
     "onnxruntime",
     "onnxruntime-gpu",
-    "sherpa-onnx",
     "onnx-asr",
+    "sherpa-onnx",
     "soundfile",
     "soxr",
     "jiwer",
     "torch",
-    "torchaudio",
     "transformers",
 )
-_CPUS = Path("/sys/devices/system/cpu")
 # Each may put numpy's matrix products on more threads than the models were given.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_CPUS = Path("/sys/devices/system/cpu")
 
 
 @dataclass(frozen=True)
