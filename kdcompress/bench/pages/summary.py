@@ -98,14 +98,14 @@ def _recommendation(report: ReportView, alignments: Alignments, choice: Choice, 
     for other in dict.fromkeys((choice.fastest, choice.smallest)):
         if other is not None and other not in (pick, best) and (gains := _gains(other, pick)):
             more = increase(alignments, other, pick)
-            price = f", for {_errors(more)} than {pick.name}" if more else f" than {pick.name}"
+            price = f", for {_price(more, pick)}" if more else f" than {pick.name}"
             sentences.append(f"{other.name} is {gains}{price}.")
     return sentences
 
 
 def _trade(alignments: Alignments, entry: Entry, over: Entry) -> str:
     gains, more = _gains(entry, over), increase(alignments, entry, over)
-    price = f", for {_errors(more)} than {over.name}" if more is not None else ""
+    price = f", for {_price(more, over)}" if more is not None else ""
     return f": {gains}{price}" if gains else price
 
 
@@ -115,14 +115,14 @@ def _interval(found: Estimate) -> str:
     return f" (95 % interval {fixed(100 * found.low, 1)} to {fixed(100 * found.high, 1)})"
 
 
-def _errors(more: Estimate) -> str:
+def _price(more: Estimate, over: Entry) -> str:
     low, high = more.low or 0.0, more.high or 0.0
     if more.value <= 0:
-        return "no more errors"
-    chance = "" if low > 0 else ", which could be chance,"
+        return f"no more errors than {over.name}"
+    chance = "" if low > 0 else ": it could be chance"
     return (
-        f"{fixed(100 * more.value, 1)} more errors in 100 words ({fixed(100 * low, 1)} to "
-        f"{fixed(100 * high, 1)} more){chance}"
+        f"{fixed(100 * more.value, 1)} more errors in 100 words than {over.name} "
+        f"({fixed(100 * low, 1)} to {fixed(100 * high, 1)} more{chance})"
     )
 
 
