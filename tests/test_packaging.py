@@ -1,6 +1,7 @@
 """The wheel: what is in it, what it asks for, and that it works away from the checkout and without torch."""
 
 import ast
+import json
 import os
 import re
 import subprocess
@@ -154,6 +155,24 @@ def test_the_torch_free_half_imports_without_torch(installed: Path, tmp_path: Pa
     files = done.stdout.splitlines()
     assert len(files) > 20
     assert all(file.startswith(str(installed)) for file in files)
+
+
+def test_an_installed_copy_renders_a_report_without_torch(installed: Path, tmp_path: Path) -> None:
+    heard = {"name": "model", "hypotheses": {"u": "b"}}
+    report = {"kind": "kdcompress-bench", "results": [heard], "utterances": [{"id": "u", "reference": "a"}]}
+    (tmp_path / "report.json").write_text(json.dumps(report))
+    code = (
+        "sys.argv = 'kdcompress bench --report report.json --html page.html --markdown page.md'.split()\n"
+        "from kdcompress.cli.app import main\nmain()"
+    )
+    done = without_torch(installed, code, tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    for name in ("style.css", "page.js"):
+        assert (installed / "kdcompress" / "bench" / "pages" / "html" / name).read_text(
+            encoding="utf-8"
+        ) in page
+    assert "**b** ~~a~~" in (tmp_path / "page.md").read_text(encoding="utf-8")
 
 
 def test_a_command_that_trains_names_the_extra(installed: Path, tmp_path: Path) -> None:

@@ -18,16 +18,30 @@ _TELLING_FLAGS = (
     "avx512f",
     "avx_vnni",
     "avx512_vnni",
-    "amx_int8",
+    "avx512_bf16",
     "avx512_fp16",
+    "amx_int8",
+    "amx_bf16",
     "asimddp",
     "i8mm",
     "sve",
 )
 _VNNI = {"avx_vnni", "avx512_vnni", "amx_int8", "asimddp"}
-_PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "soundfile", "soxr", "jiwer", "torch", "transformers")
+_PACKAGES = (
+    "numpy",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "onnx-asr",
+    "sherpa-onnx",
+    "soundfile",
+    "soxr",
+    "jiwer",
+    "torch",
+    "transformers",
+)
 # Each may put numpy's matrix products on more threads than the models were given.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_CPUS = Path("/sys/devices/system/cpu")
 
 
 @dataclass(frozen=True)
@@ -47,6 +61,10 @@ class Machine:
         load_average: processes that wanted a core over the last minute, before anything was timed.
         versions: of Python, kdcompress and the packages that are installed.
         environment: variables that set thread numbers, where set.
+        physical_cores: without those that hyper-threading adds; None where unknown.
+        max_mhz: highest clock [MHz], None where unknown.
+        virtual: whether it is a virtual machine: neighbours take part in every time. None where unknown.
+        quota: cores' worth of CPU time that a container may use; None where there is no limit, or unknown.
     """
 
     cpu: str
@@ -61,6 +79,10 @@ class Machine:
     load_average: float | None
     versions: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
+    physical_cores: int | None = None
+    max_mhz: float | None = None
+    virtual: bool | None = None
+    quota: float | None = None
 
 
 def describe_machine(gpu: bool = False) -> Machine:
@@ -84,6 +106,11 @@ def describe_machine(gpu: bool = False) -> Machine:
         load_average=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         versions=_versions(),
         environment={name: os.environ[name] for name in _THREAD_VARIABLES if name in os.environ},
+        physical_cores=_physical_cores(),
+        max_mhz=_max_mhz(),
+        # Linux on x86 says so among the flags; elsewhere their absence means nothing.
+        virtual="hypervisor" in info["flags"].split() if "sse2" in info["flags"].split() else None,
+        quota=_quota(),
     )
 
 
@@ -95,6 +122,8 @@ def _cpu_info() -> dict[str, str]:
         if sys.platform == "darwin":
             found["name"] = _output("sysctl", "-n", "machdep.cpu.brand_string") or found["name"]
         return found
+    # Arm's list of cores has no name; boards have one.
+    found["name"] = _read(Path("/proc/device-tree/model")) or found["name"]
     for line in text.splitlines():
         key, _, value = line.partition(":")
         if key.strip() == "model name":
@@ -112,10 +141,33 @@ def _memory_gb() -> float | None:
 
 
 def _governor() -> str | None:
+    return _read(_CPUS / "cpu0" / "cpufreq" / "scaling_governor") or None
+
+
+def _max_mhz() -> float | None:
+    kilohertz = _read(_CPUS / "cpu0" / "cpufreq" / "cpuinfo_max_freq")
+    return int(kilohertz) / 1000 if kilohertz.isdecimal() else None
+
+
+def _physical_cores() -> int | None:
+    if sys.platform == "darwin":
+        found = _output("sysctl", "-n", "hw.physicalcpu")
+        return int(found) if found.isdecimal() else None
+    siblings = {_read(path) for path in _CPUS.glob("cpu[0-9]*/topology/thread_siblings_list")}
+    return len(siblings - {""}) or None
+
+
+def _quota() -> float | None:
+    """Return the limit of this process's control group (version 2) [cores]."""
+    allowed, _, period = _read(Path("/sys/fs/cgroup/cpu.max")).partition(" ")
+    return int(allowed) / int(period) if allowed.isdecimal() and period.isdecimal() else None
+
+
+def _read(path: Path) -> str:
     try:
-        return Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").read_text().strip()
+        return path.read_text(encoding="utf-8", errors="replace").strip("\0\n ")
     except OSError:
-        return None
+        return ""
 
 
 def _gpus() -> tuple[str, ...]:

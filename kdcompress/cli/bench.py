@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from kdcompress.cli import bench_options as options
+from kdcompress.cli import bench_page as page
 from kdcompress.cli.bench_outcome import Outcome, rescore_and_finish
 
 if TYPE_CHECKING:
@@ -50,6 +51,11 @@ def bench(
     baseline: options.Baseline = None,
     max_wer_increase: options.MaxWerIncrease = None,
     max_rtf_ratio: options.MaxRtfRatio = None,
+    html: page.Html = None,
+    markdown: page.Markdown = None,
+    worst: page.Worst = 12,
+    no_sound: page.NoSound = False,
+    saved: page.Saved = None,
 ) -> None:
     """Measure word error rate, speed and size of bundles, and of their teacher, side by side.
 
@@ -73,10 +79,20 @@ def bench(
       kdcompress bench bundles/mine --manifest test.jsonl
       kdcompress bench bundles/small bundles/large --manifest test.jsonl --teacher runs/teacher --threads 2
       kdcompress bench bundles/mine --manifest test.jsonl --variant int8-dynamic --json report.json
+      kdcompress bench bundles/mine --manifest test.jsonl --html report.html --markdown report.md
+      kdcompress bench --report report.json --html report.html
       kdcompress bench --rescore report.json --normalizer english
       kdcompress bench --rescore report.json --baseline main.json --max-wer-increase 0.2 --max-rtf-ratio 1.1
     """
-    outcome = Outcome(json_file, hypotheses, baseline, max_wer_increase, max_rtf_ratio)
+    pages = page.Pages(html, markdown, worst, not no_sound)
+    if saved is not None:
+        if bundles or teacher or manifest or audio or rescore:
+            raise typer.BadParameter(
+                "it measures nothing: it takes no bundle, teacher, manifest or audio", param_hint="--report"
+            )
+        page.write_saved(saved, pages)
+        return
+    outcome = Outcome(json_file, hypotheses, baseline, max_wer_increase, max_rtf_ratio, pages)
     if rescore is not None:
         if bundles or teacher or manifest or audio:
             raise typer.BadParameter("--rescore hears nothing: it takes no bundle, teacher or audio")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from kdcompress.cli.bench_page import Pages
+
 if TYPE_CHECKING:
     from kdcompress.bench.gate import Verdict
     from kdcompress.bench.report import BenchReport
@@ -24,6 +26,7 @@ class Outcome:
     baseline: Path | None
     max_wer_increase: float | None
     max_rtf_ratio: float | None
+    pages: Pages
 
     @property
     def to_stdout(self) -> bool:
@@ -42,6 +45,7 @@ class Outcome:
         for path in (self.json_file, self.hypotheses):
             if path is not None and str(path) != "-":
                 check_writable(path)
+        self.pages.check()
 
     def finish(self, data: dict[str, Any], report: "BenchReport | None" = None) -> None:
         """Show and write a report, then end with the exit code that it deserves.
@@ -75,6 +79,7 @@ class Outcome:
                 sys.stdout.write(dump_json(data))
             elif self.json_file is not None:
                 write_whole(dump_json(data), self.json_file)
+            self.pages.write(data)
         if verdict is not None:
             self._show(verdict)
             if verdict.broken:

@@ -83,7 +83,9 @@ def notes(bundle: "Bundle") -> list[str]:
         if "blank_bias" in figures:
             lines.append(_bias(name, figures))
         if foreign := figures.get("domains"):
-            lines.append(f"{name} has operators of {', '.join(foreign)}: only runtimes built on onnxruntime load it")
+            lines.append(
+                f"{name} has operators of {', '.join(foreign)}: only runtimes built on onnxruntime load it"
+            )
     found = bundle.provenance.get("auto")
     return lines + (_search(found) if found else [])
 
