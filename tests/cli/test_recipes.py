@@ -63,10 +63,13 @@ def test_show_without_a_name_is_wrong_usage() -> None:
         ("data: {validation: {references: .}}", "data.validation.references"),
         ("teacher: {kind: checkpoint, path: absent}", "teacher.path: no such"),
         ("teacher: {kind: huggingface, path: ./absent}", "teacher.path: no such"),
-        ("teacher: {kind: ensemble, members: [{kind: huggingface, path: a/b}, {kind: onnx, path: absent}]}", "teacher.members.1.path"),
+        (
+            "teacher: {kind: ensemble, members: [{kind: torchaudio, name: A}, {kind: onnx, path: absent}]}",
+            "teacher.members.1.path: no such",
+        ),
         ("training: {start_from: absent}\ndata: {audio: absent}", "(and 1 more)"),
     ],
-)  # fmt: skip
+)
 def test_validate_misses_files_that_a_recipe_names(text: str, complaint: str, tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(text + "\n", encoding="utf-8")
