@@ -15,13 +15,18 @@ TEXTS = ("ab ca", "cab", "b ac", "abc ab", "ca", "bac c", "ac ba", "cb a")
 LETTERS = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ'"]
 ARPA = """\\data\\
 ngram 1=5
+ngram 2=2
 
 \\1-grams:
--1.5\t<unk>
--99\t<s>
--1.2\t</s>
--0.7\tab
--0.9\tca
+-1.5\t<unk>\t0
+-99\t<s>\t-0.3
+-1.2\t</s>\t0
+-0.7\tab\t-0.2
+-0.9\tca\t-0.1
+
+\\2-grams:
+-0.2\t<s> ab
+-0.3\tab ca
 
 \\end\\
 """
@@ -142,7 +147,8 @@ def stand_ins(
 
     def recording(place: Path) -> None:
         samples, rate = soundfile.read(recordings / "0.wav")
-        soundfile.write(place, samples, rate)
+        form = {"format": "OGG", "subtype": "OPUS"} if place.suffix == ".opus" else {}
+        soundfile.write(place, samples, rate, **form)
 
     folders = {
         "recordings": recordings,
