@@ -256,6 +256,8 @@ def test_what_is_not_run_says_why(capsys: pytest.CaptureFixture[str]) -> None:
     found = [step for document in DOCUMENTS for step in steps(document) if step.kind in {"sh", "python"}]
     marked = [step for step in found if not step.runs]
     assert all(len(step.why_not or "") > 5 for step in marked)
+    texts = "\n".join(step.text for step in found)
+    assert not [old for old in SUBSTITUTED if old not in texts], "of no use any more"
     with capsys.disabled():
         print(f"\ndocumentation: {len(found) - len(marked)} executed, {len(marked)} marked")  # noqa: T201
 
