@@ -18,8 +18,9 @@ from kdcompress.students.layers import valid_frames
 from kdcompress.students.student import CtcStudent
 from kdcompress.teachers.teacher import Posteriors
 from kdcompress.text.decode import greedy
-from kdcompress.text.normalize import normalize, unspaced
+from kdcompress.text.normalize import normalize
 from kdcompress.text.vocabulary import Vocabulary
+from kdcompress.text.word_spacing import unspaced
 
 
 @dataclass(frozen=True)

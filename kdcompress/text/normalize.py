@@ -2,7 +2,6 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable
 from typing import Literal, TypeAlias
 
 from kdcompress.errors import ConfigError
@@ -16,7 +15,6 @@ NORMALIZER_VERSION = 1
 # Typographic and typed apostrophes: right and left quotes, prime, modifier letter, acute, grave.
 _APOSTROPHES = str.maketrans(dict.fromkeys("‘’‛′ʼ´`＇", "'"))
 _REPEATED = re.compile("'+")
-_HAN_OR_KANA = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]")
 
 
 def normalize(text: str, name: str = "basic") -> str:
@@ -35,12 +33,6 @@ def normalize(text: str, name: str = "basic") -> str:
     if name == "basic":
         return _basic(text)
     raise ConfigError(f"no text normaliser named {name!r}; there are {', '.join(NORMALIZERS)}")
-
-
-def unspaced(texts: Iterable[str]) -> bool:
-    """Tell whether texts are in Han or kana and never separate words: then characters are what to count."""
-    joined = "".join(texts)
-    return not any(map(str.isspace, joined)) and _HAN_OR_KANA.search(joined) is not None
 
 
 def _basic(text: str) -> str:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kdcompress.errors import ConfigError
-from kdcompress.text.normalize import NORMALIZERS, normalize, unspaced
+from kdcompress.text.normalize import NORMALIZERS, normalize
 
 
 @pytest.mark.parametrize(
@@ -61,11 +61,3 @@ def test_another_name_is_refused() -> None:
     assert NORMALIZERS == ("none", "basic")
     with pytest.raises(ConfigError, match="no text normaliser named 'english'; there are none, basic"):
         normalize("a", "english")
-
-
-def test_unspaced_is_what_mandarin_and_japanese_are_and_no_single_words() -> None:
-    assert unspaced(["甚至出现交易", "几乎停滞"])
-    assert unspaced(["", "カタカナ"])
-    assert not unspaced(["甚至 出现"])
-    assert not unspaced(["yes", "no"])
-    assert not unspaced([])
