@@ -40,7 +40,7 @@ app.command(short_help="Measure error rate, speed and size of bundles.")(bench)
 app.command(short_help="Turn audio files into text.")(transcribe)
 app.command(short_help="Train and score many settings with many seeds.")(compare)
 app.command(short_help="Watch all of it on the shipped teacher and audio.")(demo)
-app.add_typer(recipes, name="recipes", short_help="List, show and check recipes.")
+app.add_typer(recipes, name="recipes", short_help="List, show, copy and check recipes.")
 
 
 def _print_version(wanted: bool) -> None:

@@ -2,12 +2,13 @@
 
 import json
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 recipes = typer.Typer(
-    help="List, show and check recipes: YAML files that say what to train.",
+    help="List, show, copy and check recipes: YAML files that say what to train.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -63,30 +64,71 @@ def show_recipe(
     sys.stdout.write(dump_recipe(load_recipe(recipe_path(name), overrides or [])))
 
 
+@recipes.command("copy")
+def copy_recipe(
+    name: Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped recipe or a YAML file.")],
+    destination: Annotated[Path, typer.Argument(metavar="DEST", help="A new YAML file, or a folder for it.")],
+) -> None:
+    """Copy a recipe, to change it.
+
+    The copy means what the original means: comments stay unless it has a base or names files beside it, which
+    are written out with absolute paths. Nothing is overwritten.
+
+    \b
+    Examples:
+      kdcompress recipes copy an4 mine.yaml
+      kdcompress recipes copy corpora/librispeech-100 experiments/
+    """
+    from kdcompress.config.recipe import standalone
+    from kdcompress.errors import ConfigError
+    from kdcompress.resources import recipe_path
+    from kdcompress.runtime.formats import write_rendered
+
+    source = recipe_path(name)
+    target = destination / f"{source.stem}.yaml" if destination.is_dir() else destination
+    if target.suffix not in {".yaml", ".yml"}:
+        raise ConfigError(f"{target} is neither a folder nor named *.yaml, by which a recipe is known")
+    if target.exists():
+        raise ConfigError(f"{target} exists already: choose another name, or delete it")
+    write_rendered(target, standalone(source))
+    sys.stdout.write(f"{target}\n")
+
+
 @recipes.command("validate")
 def validate_recipes(
     names: Annotated[list[str], typer.Argument(metavar="RECIPE", help="Shipped recipes or YAML files.")],
+    schema_only: Annotated[
+        bool,
+        typer.Option("--schema-only", help="Do not look for the files that it names: it runs elsewhere."),
+    ] = False,
 ) -> None:
     """Check recipes without running them.
 
-    One line each; exit code 1 if any is wrong.
+    Keys, values, and whether the audio, manifests, teachers and runs that it names are there; what is not
+    named (audio that --audio will give) is not missed. One line each; exit code 1 if any is wrong.
 
     \b
     Examples:
       kdcompress recipes validate mine.yaml
       kdcompress recipes validate recipes/*.yaml
+      kdcompress recipes validate --schema-only cluster/*.yaml
     """
     from kdcompress.config.recipe import load_recipe
+    from kdcompress.config.references import check_files
     from kdcompress.errors import ConfigError
     from kdcompress.resources import recipe_path
 
     wrong = 0
     for name in names:
         try:
-            load_recipe(recipe_path(name))
+            recipe = load_recipe(recipe_path(name))
+            if not schema_only:
+                check_files(recipe)
         except ConfigError as error:
             wrong += 1
-            sys.stdout.write(f"wrong  {name}: {' '.join(str(error).split())}\n")
+            # Errors of the file itself begin with its name already.
+            line = " ".join(str(error).split()).removeprefix(f"{name}: ")
+            sys.stdout.write(f"wrong  {name}: {line}\n")
         else:
             sys.stdout.write(f"ok     {name}\n")
     if wrong:

@@ -19,7 +19,7 @@ from kdcompress.config.vocabulary import SentencePiece, VocabularyConfig
 from kdcompress.errors import ConfigError
 
 # Keys whose values are paths: relative ones are meant from the recipe's own folder. * is each item of a list.
-_PATHS = (
+PATH_KEYS = (
     ("data", "audio"),
     ("data", "validation", "audio"),
     ("data", "validation", "references"),
@@ -106,7 +106,7 @@ def make_recipe(layers: Mapping[str, Any], overrides: Sequence[str], source: str
         data = merge(data, value)
     # Files' paths are absolute by now. What is typed is meant from here, and a run's own copy of the recipe,
     # read again on resumption, would take it to be meant from the run's folder.
-    for keys in _PATHS:
+    for keys in PATH_KEYS:
         _make_absolute(data, keys, Path())
     try:
         return Recipe.model_validate(data)
@@ -117,6 +117,23 @@ def make_recipe(layers: Mapping[str, Any], overrides: Sequence[str], source: str
 def dump_recipe(recipe: Recipe) -> str:
     """Return the recipe as YAML with every value spelled out; `load_recipe` reads it back unchanged."""
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def standalone(path: Path) -> str:
+    """Return the text of a recipe as it may lie in any folder and mean the same.
+
+    Where nothing in it depends on its folder that is the file as it is, with its comments; else its base is
+    laid under it and paths are absolute.
+
+    Raises:
+        ConfigError: the file is no recipe.
+    """
+    load_recipe(path)
+    layers = read_layers(path)
+    text = path.read_text(encoding="utf-8")
+    if layers == yaml.safe_load(text):
+        return text
+    return yaml.safe_dump(layers, sort_keys=False, allow_unicode=True)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -130,7 +147,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: expected a mapping of recipe keys, found {type(data).__name__}")
-    for keys in _PATHS:
+    for keys in PATH_KEYS:
         _make_absolute(data, keys, path.parent)
     return data
 

@@ -20,6 +20,7 @@ from kdcompress.teachers.teacher import Posteriors
 from kdcompress.text.decode import greedy
 from kdcompress.text.normalize import normalize
 from kdcompress.text.vocabulary import Vocabulary
+from kdcompress.text.word_spacing import unspaced
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,11 @@ class ValidationFigures:
 
     Attributes:
         kl: teacher ‖ student, mean over valid frames [nats]; only where training compares frames.
-        agreement: WER of the student against the teacher's transcript [%]; characters without word boundary.
+        agreement: WER of the student against the teacher's transcript [%]; of characters where words are not
+            separated, as in Mandarin.
         blank_rate: share of the student's frames whose best token is the blank.
         teacher_blank_rate: the same of the teacher.
-        wer: against the references [%].
+        wer: against the references [%]; of characters likewise.
         units: words, or characters, that agreement is counted over; without a teacher those of the WER.
     """
 
@@ -146,14 +148,18 @@ class Validation:
             yield batch, posteriors, log_probs, lengths
 
     def _agreement(self, texts: Sequence[str]) -> float:
-        rate = jiwer.cer if self.vocabulary.word_boundary is None else jiwer.wer
+        rate = jiwer.cer if self._no_words(self.teacher_texts) else jiwer.wer
         return _rate(rate, self.teacher_texts, texts)
 
     def _units(self) -> int:
         if self.teacher_texts:
-            count = len if self.vocabulary.word_boundary is None else _words
+            count = len if self._no_words(self.teacher_texts) else _words
             return sum(map(count, self.teacher_texts))
-        return sum(_words(normalize(text, "basic")) for text in (self.references or {}).values())
+        references = [normalize(text, "basic") for text in (self.references or {}).values()]
+        return sum(map(len if unspaced(references) else _words, references))
+
+    def _no_words(self, texts: Sequence[str]) -> bool:
+        return self.vocabulary.word_boundary is None or unspaced(texts)
 
     def _wer(self, texts: Sequence[str]) -> float | None:
         if self.references is None:
@@ -163,7 +169,9 @@ class Validation:
             (normalize(self.references[id_], "basic"), normalize(text, "basic"))
             for id_, text in zip(ids, texts, strict=True)
         ]
-        return _rate(jiwer.wer, [reference for reference, _ in pairs], [text for _, text in pairs])
+        references = [reference for reference, _ in pairs]
+        rate = jiwer.cer if unspaced(references) else jiwer.wer
+        return _rate(rate, references, [text for _, text in pairs])
 
 
 def _texts(log_probs: Tensor, lengths: Tensor, vocabulary: Vocabulary) -> list[str]:

@@ -41,7 +41,7 @@ class BeamSearch:
         token_beam: best tokens of a frame that may extend a prefix.
         threshold: prefixes that score so much less than the best are dropped [nats].
         lm: a KenLM model of words, an ARPA file or KenLM's binary; its words must be spelled as the student
-            spells them. None takes none.
+            spells them, or in small letters where it writes capitals. None takes none.
         lm_words: the words of a binary model, one a line; an ARPA file lists its own.
         lm_weight: of the language model's log-probability.
         word_bonus: for each word [nats]; makes up for what words cost in a language model. None takes 1 with
@@ -163,7 +163,9 @@ def _load(path: Path, words_file: Path | None) -> WordScores:
         if word is None:
             after, log10 = model.finish(state)
         else:
-            after, log10 = model.score(state, index.get(word, unknown))
+            # A student of capitals alone may have a model of small letters.
+            known = index.get(word, index.get(word.lower(), unknown) if word.isupper() else unknown)
+            after, log10 = model.score(state, known)
         return after, log10 * _LN10
 
     return WordScores(model.start(False), score, tuple(words))

@@ -51,7 +51,8 @@ class PrefixScore:
         self.language_model = language_model
         self.lm_weight = lm_weight
         self.word_bonus = word_bonus
-        self.hotwords = tuple(dict.fromkeys(" ".join(word.split()) for word in hotwords if word.split()))
+        spelling = (vocabulary.in_its_case(" ".join(word.split())) for word in hotwords)
+        self.hotwords = tuple(dict.fromkeys(word for word in spelling if word))
         self.hotword_weight = hotword_weight
         self.is_zero = language_model is None and not word_bonus and not self.hotwords
         boundary = vocabulary.word_boundary
@@ -70,7 +71,7 @@ class PrefixScore:
                     f"{''.join(sorted(letters))[:60]}"
                 )
         known = tuple(spelled)
-        if known and not any(set(word) <= letters for word in known):
+        if known and not any(set(vocabulary.in_its_case(word)) <= letters for word in known):
             raise ConfigError(
                 f"the language model's words, such as {known[0]!r}, are not spelled as this student spells: "
                 f"it writes {''.join(sorted(letters))[:60]}"

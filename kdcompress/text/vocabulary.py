@@ -72,14 +72,20 @@ class Vocabulary:
             joined = joined.replace(self.word_boundary, " ")
         return " ".join(joined.split())
 
+    def in_its_case(self, text: str) -> str:
+        """Return text in capitals where the tokens are capitals alone, as those of many wav2vec2 models."""
+        return text.upper() if self._capitals else text
+
     def encode(self, text: str) -> list[int]:
         """Map text to ids by longest match (exact for character vocabularies).
+
+        A vocabulary of capitals alone takes text in either case.
 
         Raises:
             VocabularyError: a stretch of the text is in no token.
         """
         boundary = self.word_boundary or " "
-        rest = boundary.join(text.split())
+        rest = boundary.join(self.in_its_case(text).split())
         if boundary == "▁":
             rest = boundary + rest
         ids: list[int] = []
@@ -100,6 +106,11 @@ class Vocabulary:
     @cached_property
     def _ids(self) -> dict[str, int]:
         return {t: i for i, t in enumerate(self.tokens) if i != self.blank and i not in self.silent}
+
+    @cached_property
+    def _capitals(self) -> bool:
+        characters = "".join(self.characters)
+        return characters != characters.lower() and characters == characters.upper()
 
     @cached_property
     def _longest(self) -> int:

@@ -1,13 +1,15 @@
-"""`kdcompress recipes list | show | validate`."""
+"""`kdcompress recipes list | show | copy | validate`."""
 
 import json
 from pathlib import Path
 
+import pytest
 import yaml
 from typer.testing import CliRunner
 
 from kdcompress.cli.app import app
 from kdcompress.config.recipe import load_recipe
+from kdcompress.errors import ConfigError
 from kdcompress.resources import recipe_files, recipe_name
 
 run = CliRunner()
@@ -51,3 +53,65 @@ def test_validate_says_which_recipe_is_wrong_and_why(tmp_path: Path) -> None:
 
 def test_show_without_a_name_is_wrong_usage() -> None:
     assert run.invoke(app, ["recipes", "show"]).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("data: {audio: absent}", "data.audio: no such file or folder"),
+        ("data: {validation: {audio: absent}}", "data.validation.audio: no such"),
+        ("data: {validation: {references: .}}", "data.validation.references"),
+        ("teacher: {kind: checkpoint, path: absent}", "teacher.path: no such"),
+        ("teacher: {kind: huggingface, path: ./absent}", "teacher.path: no such"),
+        (
+            "teacher: {kind: ensemble, members: [{kind: torchaudio, name: A}, {kind: onnx, path: absent}]}",
+            "teacher.members.1.path: no such",
+        ),
+        ("training: {start_from: absent}\ndata: {audio: absent}", "(and 1 more)"),
+    ],
+)
+def test_validate_misses_files_that_a_recipe_names(text: str, complaint: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text + "\n", encoding="utf-8")
+    result = run.invoke(app, ["recipes", "validate", str(path)])
+    assert result.exit_code == 1
+    (line,) = result.stdout.splitlines()
+    assert complaint in line
+    assert line.count(str(path)) == 1
+    if "references" not in complaint:
+        assert run.invoke(app, ["recipes", "validate", "--schema-only", str(path)]).exit_code == 0
+        for name in ("absent", "here"):
+            (tmp_path / name).mkdir()
+        assert run.invoke(app, ["recipes", "validate", str(path)]).exit_code == 0
+
+
+def test_validate_knows_that_a_hub_id_is_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("teacher: {kind: huggingface, path: facebook/hubert-large-ls960-ft}\n")
+    assert run.invoke(app, ["recipes", "validate", str(path)]).exit_code == 0
+
+
+@pytest.mark.parametrize("path", recipe_files(), ids=recipe_name)
+def test_a_copy_elsewhere_means_the_same(path: Path, tmp_path: Path) -> None:
+    result = run.invoke(app, ["recipes", "copy", recipe_name(path), str(tmp_path)])
+    assert result.exit_code == 0
+    copy = Path(result.stdout.strip())
+    assert copy.parent == tmp_path
+    assert load_recipe(copy) == load_recipe(path)
+
+
+def test_a_copy_keeps_comments_where_it_can(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("# why\nseed: 3\n", encoding="utf-8")
+    run.invoke(app, ["recipes", "copy", str(tmp_path / "mine.yaml"), str(tmp_path / "copy.yaml")])
+    assert (tmp_path / "copy.yaml").read_text(encoding="utf-8") == "# why\nseed: 3\n"
+
+
+def test_a_copy_overwrites_nothing_and_is_named_as_a_recipe(tmp_path: Path) -> None:
+    kept = tmp_path / "mine.yaml"
+    kept.write_text("precious")
+    for destination, complaint in ((kept, "exists already"), (tmp_path / "mine.txt", "yaml")):
+        result = run.invoke(app, ["recipes", "copy", "an4", str(destination)])
+        assert isinstance(result.exception, ConfigError)
+        assert complaint in str(result.exception)
+    assert kept.read_text() == "precious"
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.yaml"]

@@ -167,6 +167,17 @@ def test_language_model_and_hotwords_change_what_is_heard(arpa: Path) -> None:
     assert hypothesis.starts == (0, 4, 8, 12)
 
 
+def test_a_student_of_capitals_takes_words_in_small_letters(arpa: Path) -> None:
+    from kdcompress.text.beam import BeamSearch
+
+    capitals = Vocabulary(("<blk>", "|", "A", "B"), 0, "|")
+    log_probs = spoken("aa b", {"a": "b"})
+    for search in (BeamSearch(lm=arpa, lm_weight=1.0), BeamSearch(hotwords=("ba",))):
+        heard = search([log_probs], LETTERS)
+        assert heard.text(LETTERS) != "aa b"
+        assert search([log_probs], capitals).text(capitals) == heard.text(LETTERS).upper()
+
+
 def test_a_long_recording_is_searched_in_stretches(arpa: Path) -> None:
     from kdcompress.text.beam import BeamSearch
 

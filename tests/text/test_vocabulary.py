@@ -44,6 +44,15 @@ def test_text_outside_the_vocabulary_is_refused() -> None:
         LETTERS.encode("ab D")
 
 
+def test_capitals_alone_take_text_in_either_case() -> None:
+    capitals = Vocabulary(("<pad>", "|", "A", "B", "'", "Ä"), 0, "|")
+    assert capitals.encode("ab ä'B") == capitals.encode("AB Ä'B") == [2, 3, 1, 5, 4, 3]
+    both = Vocabulary(("<pad>", "|", "A", "b"), 0, "|")
+    with pytest.raises(VocabularyError, match="no token for 'a'"):
+        both.encode("ab")
+    assert Vocabulary(("<pad>", "甚", "至"), 0).encode("甚至") == [1, 2]
+
+
 def test_json_round_trip_keeps_the_fingerprint() -> None:
     again = Vocabulary.from_json(LETTERS.to_json())
     assert again == LETTERS
