@@ -1,8 +1,8 @@
 """Transcribe with the web page in Chromium without a window: python web_transcribe.py BUNDLE FILE…
 
 For bundles of the profile `waveform`. Prints one JSON object per file. Needs Chromium, soundfile, and
-onnxruntime-web: run `npm install` in the folder `web`, or let KDCOMPRESS_ONNXRUNTIME_WEB name a folder that has
-ort.wasm.min.mjs. KDCOMPRESS_CHROMIUM names the browser. Ends with exit code 77 where one of them is missing.
+onnxruntime-web: run `npm install` in the folder `web`, or let KDCOMPRESS_ONNXRUNTIME_WEB name the folder of
+ort.wasm.min.mjs. KDCOMPRESS_CHROMIUM names the browser. Where one is missing, the exit code is 77.
 """
 
 import argparse
@@ -26,7 +26,7 @@ CARDS = """[...document.querySelectorAll("article")].reverse().map(card => ({
   figures: Object.fromEntries([...card.querySelectorAll(".figures div")].map(pair =>
     [pair.firstChild.textContent, pair.lastChild.textContent])) }))"""
 STATE = """({ ready: !document.querySelector("#choose").disabled,
-  trouble: document.querySelector("#trouble").hidden ? "" : document.querySelector("#trouble p").textContent })"""
+  trouble: document.querySelector("#trouble:not([hidden]) p")?.textContent ?? "" })"""
 
 
 class Browser:
@@ -108,9 +108,7 @@ class Browser:
         before = self.evaluate('document.querySelectorAll("article").length')
         self.choose("#files", files)
         count = before + len(files)
-        done = (
-            "document.querySelectorAll('article:not([data-state=working]):not(:has(progress))').length"
-        )
+        done = "document.querySelectorAll('article:not([data-state=working]):not(:has(progress))').length"
         self.wait(done, lambda found: found == count, seconds=600)
         return self.evaluate(CARDS)[before:]
 
@@ -146,14 +144,15 @@ def runtime():
 
 def chromium():
     """Return where the browser is, or None."""
-    names = [os.environ.get("KDCOMPRESS_CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome", "chrome"]
-    return next(filter(None, map(shutil.which, filter(None, names))), None)
+    named = os.environ.get("KDCOMPRESS_CHROMIUM")
+    names = [named] if named else ["chromium", "chromium-browser", "google-chrome", "chrome"]
+    return next(filter(None, map(shutil.which, names)), None)
 
 
 def missing():
     """Return in words what is not there; empty when all is."""
     if not (runtime() / "ort.wasm.min.mjs").is_file():
-        return f"no onnxruntime-web in {runtime()}: run npm install in {PAGE}, or set KDCOMPRESS_ONNXRUNTIME_WEB"
+        return f"no onnxruntime-web in {runtime()}: npm install in {PAGE}, or KDCOMPRESS_ONNXRUNTIME_WEB"
     if chromium() is None:
         return "no Chromium: install it, or let KDCOMPRESS_CHROMIUM name it"
     return ""
@@ -181,7 +180,7 @@ def stretch(folder, entry, temporary):
 
 def main():
     """Transcribe what the command line names."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bundle", nargs="?", type=Path)
     parser.add_argument("files", nargs="*", type=Path)
     parser.add_argument(

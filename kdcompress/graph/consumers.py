@@ -91,7 +91,7 @@ def _precision(variant: Variant) -> list[str]:
 
 
 def _told_version(python: str, program: Path) -> tuple[str | None, str]:
-    """Ask a program for the version of what it runs on; returns None and what is missing where there is none."""
+    """Ask a program for the version of what it runs on; returns None and why where there is none."""
     command = [python, "-I", str(program), "--version"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, check=False)
     if done.returncode == _NOT_THERE:

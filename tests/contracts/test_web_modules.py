@@ -39,7 +39,7 @@ def node(tmp_path: Path) -> Run:
             "const floats = (path) => new Float32Array(new Uint8Array(fs.readFileSync(path)).buffer);\n"
             'const given = JSON.parse(fs.readFileSync(0, "utf8"));\n'
         )
-        calling = f"const answer = await (async () => {{ {body} }})();\nconsole.log(JSON.stringify(answer));\n"
+        calling = f"console.log(JSON.stringify(await (async () => {{ {body} }})()));\n"
         program.write_text("\n".join(imports) + "\n" + reading + calling, encoding="utf-8")
         done = subprocess.run(
             [str(NODE), str(program)], input=json.dumps(given), text=True, capture_output=True, check=False
@@ -50,7 +50,7 @@ def node(tmp_path: Path) -> Run:
     return run
 
 
-SPACES = "".join(map(chr, [*range(9, 14), *range(28, 33), 0x85, 0xA0, 0x2003, 0x200B, 0x2028, 0x3000, 0xFEFF]))
+SPACES = "".join(map(chr, [*range(9, 14), *range(28, 33), 0x85, 0xA0, 0x2003, 0x200B, 0x3000, 0xFEFF]))
 VOCABULARIES = [
     Vocabulary(("|", "a", "<pad>", "b", "c", "</s>"), 2, "|", frozenset({5})),
     Vocabulary(("<blk>", "▁the", "▁", "re", "▁a▁b", "ß", "😀"), 0, "▁"),
@@ -88,11 +88,12 @@ def test_greedy_decoding_is_pythons(node: Run, tmp_path: Path) -> None:
 
 def test_nan_and_unusable_vocabularies_are_refused(node: Run) -> None:
     good: dict[str, Any] = {"tokens": ["a", "b"], "blank": 0}
-    bad = [{}, good | {"blank": 2}, good | {"tokens": ["a", ""]}, good | {"silent": [-1]}, good | {"word_boundary": ""}]
+    wrong = [{"blank": 2}, {"tokens": ["a", ""]}, {"silent": [-1]}, {"word_boundary": ""}]
+    bad = [{}, *(good | changed for changed in wrong)]
     found = node(
         "const caught = (f) => { try { f(); return null; } catch (error) { return error.message; } };"
-        "const nan = caught(() => ctc.bestTokens(new Float32Array([0, NaN]), 1, ctc.readVocabulary(given[0])));"
-        "return [nan, ...given.map((v) => caught(() => ctc.readVocabulary(v)))];",
+        "const nan = () => ctc.bestTokens(new Float32Array([0, NaN]), 1, ctc.readVocabulary(given[0]));"
+        "return [caught(nan), ...given.map((v) => caught(() => ctc.readVocabulary(v)))];",
         [good, *bad],
     )
     assert "NaN" in found[0]
@@ -133,10 +134,12 @@ def test_cut_files_are_refused_and_those_of_pipes_are_not(node: Run, tmp_path: P
     (tmp_path / "text").write_bytes(b"RIFF, as it is called")
     found = node(
         "return given.map((path) => { const { buffer } = new Uint8Array(fs.readFileSync(path)); try {"
-        "return audio.parseWave(buffer, 'it')?.channels[0].length ?? null } catch (error) { return error.message } });",
+        "return audio.parseWave(buffer, 'it')?.channels[0].length ?? null; }"
+        "catch (error) { return error.message; } });",
         [str(tmp_path / name) for name in ("pipe", "cut", "odd", "law", "text")],
     )
-    assert found == [1000, "it is cut short: its header promises 2002 bytes of samples, it has 2000", 1000, None, None]
+    cut = "it is cut short: its header promises 2002 bytes of samples, it has 2000"
+    assert found == [1000, cut, 1000, None, None]
 
 
 def test_recordings_of_the_microphone_are_wav_files(node: Run, tmp_path: Path) -> None:
@@ -156,17 +159,37 @@ def speech_and_pauses(seed: int) -> npt.NDArray[np.float32]:
     generator = np.random.default_rng(seed)
     parts: list[npt.NDArray[np.float32]] = []
     while sum(map(len, parts)) < 1_600_000:
-        loud = generator.standard_normal(int(16_000 * 0.3 * 170 ** generator.random())) * generator.uniform(0.05, 0.3)
-        faint = generator.standard_normal(int(16_000 * 3 * generator.random() ** 2)) * generator.uniform(0, 1e-3)
-        parts += [loud.astype(np.float32), faint.astype(np.float32)]
+        loud = generator.standard_normal(int(16_000 * 0.3 * 170 ** generator.random()))
+        for start in range(0, len(loud), 24_000):
+            loud[start : start + 6_000] = 0.0  # too short for a pause, and all its frames are as good a seam
+        faint = generator.standard_normal(int(16_000 * 3 * generator.random() ** 2))
+        parts += [
+            (loud * generator.uniform(0.05, 0.3)).astype(np.float32),
+            (faint * generator.uniform(0, 1e-3)).astype(np.float32),
+        ]
     return np.concatenate(parts[seed % 2 :])
+
+
+def stretches(*seconds_and_levels: tuple[float, float]) -> npt.NDArray[np.float32]:
+    """Return noise of these lengths [s] and levels [dB of full scale]."""
+    generator = np.random.default_rng(0)
+    parts = [generator.standard_normal(round(16_000 * s)) * 10 ** (db / 20) for s, db in seconds_and_levels]
+    return np.concatenate(parts).astype(np.float32)
+
+
+LONG = {
+    **{f"seed {seed}": speech_and_pauses(seed) for seed in range(4)},
+    "a pause at the end of a chunk": stretches((29.7, -20), (2.5, -70), (40, -20), (3, -70), (20, -20)),
+    "hardly a bit": stretches((20, -76), (2, -83), (20, -76), (2, -77), (30, -76), (2, -90), (40, -76)),
+    "silence first": stretches((70, -75), (20, -15), (15, -75), (30, -15)),
+}
 
 
 VOCABULARY = Vocabulary(("a", "<blk>", "|", "b", "c", "d"), 1, "|")
 
 
 def toy_posteriors(waveform: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Return log posteriors whose best token tells a frame's place in its chunk: seams can be seen in them."""
+    """Return log posteriors whose best token tells a frame's place in its chunk: seams can be seen."""
     first = waveform[::640]
     blank = -np.abs(first)
     log_probs = np.repeat(blank[:, None] - 1, len(VOCABULARY), axis=1)
@@ -184,12 +207,14 @@ TOY_HEAR = """(waveform) => {
 }"""
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_long_recordings_are_cut_and_joined_as_in_python(node: Run, tmp_path: Path, seed: int) -> None:
-    waveform = speech_and_pauses(seed)
+@pytest.mark.parametrize("waveform", LONG.values(), ids=LONG)
+def test_long_recordings_are_cut_and_joined_as_in_python(
+    node: Run, tmp_path: Path, waveform: npt.NDArray[np.float32]
+) -> None:
     waveform.tofile(tmp_path / "waveform")
     found = node(
-        f"const v = ctc.readVocabulary(given.vocabulary); const x = floats(given.file); const hear = {TOY_HEAR};"
+        "const v = ctc.readVocabulary(given.vocabulary); const x = floats(given.file);"
+        f"const hear = {TOY_HEAR};"
         "const path = []; let calls = 0; const heard = (y) => { calls++; return hear(y); };"
         "for await (const { best } of chunks.heardInChunks(x, heard, v, 0.04)) path.push(...best);"
         "return { path, calls, silences: chunks.findSilences(x.subarray(0, 480000)) };",
@@ -205,13 +230,14 @@ def test_long_recordings_are_cut_and_joined_as_in_python(node: Run, tmp_path: Pa
     pieces = list(joined([waveform], posteriors, VOCABULARY, 0.04, Chunking()))
     assert found["silences"] == [list(pair) for pair in _silences(waveform[:480_000], 0.8)]
     assert found["path"] == np.concatenate(pieces).argmax(axis=1).tolist()
-    assert found["calls"] == calls > 3
+    assert found["calls"] == calls > 1
 
 
 def test_what_is_no_longer_than_a_chunk_goes_through_whole(node: Run) -> None:
     found = node(
-        "const lengths = []; const hear = (x) => { lengths.push(x.length); return { best: [], blanks: [] }; };"
-        "for (const n of [0, 100, 480000]) for await (const _ of chunks.heardInChunks(new Float32Array(n), hear, given, 0.04));"
+        "const lengths = []; const hear = ({ length }) => { lengths.push(length); return {}; };"
+        "for (const n of [0, 100, 480000])"
+        "for await (const _ of chunks.heardInChunks(new Float32Array(n), hear, given, 0.04));"
         "return lengths;",
         VOCABULARY.to_json(),
     )

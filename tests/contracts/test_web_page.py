@@ -1,4 +1,4 @@
-"""The web page in Chromium without a window: real files, a real microphone input, and everything that can be wrong."""
+"""The web page in Chromium without a window: files, a microphone, and everything that can be wrong."""
 
 import importlib.util
 import json
@@ -20,7 +20,6 @@ from kdcompress.runtime.recognizer import Recognizer
 
 PROGRAM = consumer_path("web_transcribe.py")
 TEXTS = ("ab ca b", "c", "ba bb a cab", "cc a")
-
 
 
 def program() -> Any:
@@ -84,10 +83,8 @@ def recordings(tmp_path_factory: pytest.TempPathFactory, say: Say) -> Path:
     return manifest
 
 
-@pytest.mark.parametrize("wishes", [[], ["--precision", "int8"], ["--one-thread", "--figures"]])
-def test_transcripts_are_right(
-    waveform_bundle: Path, recordings: Path, wishes: list[str]
-) -> None:
+@pytest.mark.parametrize("wishes", [["--precision", "int8"], ["--one-thread", "--figures"]])
+def test_transcripts_are_right(waveform_bundle: Path, recordings: Path, wishes: list[str]) -> None:
     command = [sys.executable, "-I", PROGRAM, waveform_bundle, *wishes, "--manifest", recordings]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -129,9 +126,8 @@ def test_the_variant_can_be_chosen(page: Any, recordings: Path) -> None:
 def test_what_the_browser_decodes_is_understood(
     page: Any, waveform_bundle: Path, say: Say, tmp_path: Path, name: str, rate: int, options: dict[str, str]
 ) -> None:
-    samples = soxr.resample(say("a b ab"), 16_000, rate)  # 5 kHz, the word boundary, is too high for telephones
-    if rate == 8_000:
-        samples = soxr.resample(say("abcb"), 16_000, rate)
+    # The word boundary, 5 kHz, is too high for telephones.
+    samples = soxr.resample(say("abcb" if rate == 8_000 else "a b ab"), 16_000, rate)
     if name.startswith("stereo"):
         samples = np.stack([samples, 0.5 * samples], axis=1)
     soundfile.write(tmp_path / name, samples, rate, **options)
@@ -173,7 +169,7 @@ def test_one_bad_file_does_not_stop_the_others(page: Any, say: Say, tmp_path: Pa
 def test_the_microphone_is_heard(page: Any) -> None:
     page.evaluate("document.querySelector('#record').click()")
     page.wait("document.querySelector('#record').ariaPressed", lambda pressed: pressed == "true")
-    # Twice as long as it takes to say it: whatever was on the way at the beginning, it was said once as a whole.
+    # Twice as long as it takes to say it: however it began, it was said once as a whole.
     page.wait("+document.querySelector('#hint').textContent.match(/\\d+/)?.[0]", lambda seconds: seconds == 4)
     cards = "document.querySelectorAll('article').length"
     before = page.evaluate(cards)
@@ -251,9 +247,7 @@ def test_an_unknown_variant_is_refused_in_words(browser: Any, address: str) -> N
     assert "no variant int3" in browser.open(f"{address}?variant=int3")
 
 
-def test_without_onnxruntime_it_says_what_to_do(
-    browser: Any, waveform_bundle: Path, tmp_path: Path
-) -> None:
+def test_without_onnxruntime_it_says_what_to_do(browser: Any, waveform_bundle: Path, tmp_path: Path) -> None:
     with web.served(waveform_bundle, "--onnxruntime-web", str(tmp_path)) as address:
         assert "npm install" in browser.open(address)
 

@@ -1,10 +1,11 @@
 """Serve the page and a bundle: python serve.py BUNDLE [--port 8000]
 
-Any static server does as well (python -m http.server in this folder, with the bundle copied to `bundle`). This
-one needs no copy, and sends the two headers for which browsers give a page more than one thread.
+Any static server does as well (python -m http.server in this folder, with the bundle copied to `bundle`).
+This one needs no copy, and sends the two headers for which browsers give a page more than one thread.
 """
 
 import argparse
+from contextlib import suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -61,8 +62,7 @@ args = parser.parse_args()
 folders = {"bundle": args.bundle.resolve(), RUNTIME: args.onnxruntime_web.resolve()}
 handler = partial(Handler, folders=folders, isolated=not args.one_thread, quiet=args.quiet)
 with ThreadingHTTPServer((args.host, args.port), handler) as server:
-    print(f"http://{'localhost' if args.host == '127.0.0.1' else args.host}:{server.server_port}/", flush=True)
-    try:
+    name = "localhost" if args.host == "127.0.0.1" else args.host
+    print(f"http://{name}:{server.server_port}/", flush=True)
+    with suppress(KeyboardInterrupt):
         server.serve_forever()
-    except KeyboardInterrupt:
-        pass
