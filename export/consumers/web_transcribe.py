@@ -6,7 +6,7 @@ ort.wasm.min.mjs. KDCOMPRESS_CHROMIUM names the browser. Where one is missing, t
 """
 
 import argparse
-import fcntl
+import base64
 import json
 import os
 import shutil
@@ -33,6 +33,8 @@ class Browser:
     """Chromium without a window, driven through two pipes (the DevTools protocol)."""
 
     def __init__(self, program, *flags):
+        import fcntl  # not on Windows, where `missing` says so
+
         self.profile = tempfile.mkdtemp(prefix="chromium-")
         as_root = ["--no-sandbox"] if os.geteuid() == 0 else []
         command = [program, "--headless", "--remote-debugging-pipe", f"--user-data-dir={self.profile}"]
@@ -112,6 +114,11 @@ class Browser:
         self.wait(done, lambda found: found == count, seconds=600)
         return self.evaluate(CARDS)[before:]
 
+    def photograph(self, path):
+        """Write a picture of the whole page."""
+        picture = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)["data"]
+        Path(path).write_bytes(base64.b64decode(picture))
+
     def close(self):
         """End the browser."""
         try:
@@ -151,6 +158,8 @@ def chromium():
 
 def missing():
     """Return in words what is not there; empty when all is."""
+    if os.name == "nt":
+        return "Chromium is driven through pipes that Windows does not have; the page itself runs there"
     if not (runtime() / "ort.wasm.min.mjs").is_file():
         return f"no onnxruntime-web in {runtime()}: npm install in {PAGE}, or KDCOMPRESS_ONNXRUNTIME_WEB"
     if chromium() is None:
@@ -190,6 +199,7 @@ def main():
     parser.add_argument("--as-it-is", action="store_true", help="let the browser decode what is no WAV file")
     parser.add_argument("--one-thread", action="store_true")
     parser.add_argument("--figures", action="store_true", help="print what else the page shows")
+    parser.add_argument("--picture", type=Path, help="write what the page looks like in the end, as PNG")
     parser.add_argument("--version", action="store_true", help="of onnxruntime-web")
     args = parser.parse_intermixed_args()
     if reason := missing():
@@ -229,6 +239,8 @@ def main():
             figures = card["figures"] if args.figures else {}
             result = {"audio_filepath": entry["audio_filepath"], "text": text, **figures}
             print(json.dumps(result, ensure_ascii=False), flush=True)
+        if args.picture:
+            browser.photograph(args.picture)
 
 
 if __name__ == "__main__":
