@@ -116,6 +116,7 @@ class Browser:
 
     def photograph(self, path):
         """Write a picture of the whole page."""
+        self.call("Emulation.setScrollbarsHidden", hidden=True)
         picture = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)["data"]
         Path(path).write_bytes(base64.b64decode(picture))
 
