@@ -112,9 +112,12 @@ def test_wheel_holds_the_package_the_recipes_and_the_demo_but_no_tests(wheel: Pa
     assert recipes | {"recipes/README.md", "recipes/demo/test.jsonl"} <= shipped
     assert any(name.startswith("recipes/demo/audio/train/") for name in shipped)
     assert {f"export/profiles/{name}.yaml" for name in ("portable", "waveform", "kaldi")} <= shipped
-    assert {
-        f"export/consumers/{path.name}" for path in (ROOT / "export" / "consumers").glob("*.py")
-    } <= shipped
+    consumers = ROOT / "export" / "consumers"
+    programs = {*consumers.glob("*.py"), *consumers.glob("cpp/*"), *consumers.glob("web/*.*")}
+    assert {f"export/consumers/{path.relative_to(consumers)}" for path in programs} <= shipped
+    assert {"export/consumers/web/index.html", "export/consumers/cpp/transcribe.cpp"} <= shipped
+    # What npm puts beside the page is a hundred times as large as the page.
+    assert not [name for name in shipped if "node_modules" in name]
 
 
 def test_wheel_is_small_enough_to_install_everywhere(wheel: Path) -> None:

@@ -17,7 +17,8 @@ class Consumer(Frozen):
 
     Attributes:
         runtime: its name.
-        package: the distribution that must be installed.
+        package: the Python distribution that must be installed. None where there is no such thing: then the
+            program itself tells its `--version`, or says what is missing and ends with exit code 77.
         program: the smallest program for it, in export/consumers; it imports nothing of kdcompress.
         features: `same` when it computes what we compute (or the graph computes it), `own` when it has a
             definition of its own, so that a transcript may differ now and then.
@@ -27,7 +28,7 @@ class Consumer(Frozen):
     """
 
     runtime: str
-    package: str
+    package: str | None
     program: str
     features: Literal["same", "own"]
     only_normalized: bool = False

@@ -15,6 +15,7 @@ from kdcompress.resources import consumer_path
 from kdcompress.runtime.bundle import Bundle, Variant
 
 _TIMEOUT = 600  # [s] per runtime and variant
+_NOT_THERE = 77  # a program's exit code where what it runs on is missing, as in automake's tests
 _PROBE = "import importlib.metadata, sys; print(importlib.metadata.version(sys.argv[1]))"
 
 SAME_LIMIT = 0.02
@@ -48,10 +49,13 @@ def listen(
     """
     python = str(pythons.get(consumer.runtime, sys.executable))
     try:
-        version = _version(consumer.package, python)
-        if version is None:
-            return Heard(failure=f"{consumer.package} is not installed")
         program = consumer_path(consumer.program)
+        if consumer.package is None:
+            version, missing = _told_version(python, program)
+        else:
+            version, missing = _version(consumer.package, python), f"{consumer.package} is not installed"
+        if version is None:
+            return Heard(failure=missing)
         command = [
             python,
             "-I",
@@ -65,8 +69,7 @@ def listen(
             list(map(str, command)), capture_output=True, text=True, timeout=_TIMEOUT, check=False
         )
         if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-            return Heard(failure=f"exit code {done.returncode}: {last[:200]}", version=version)
+            return Heard(failure=f"exit code {done.returncode}: {_last_line(done.stderr)}", version=version)
         return Heard(tuple(str(json.loads(x)["text"]) for x in done.stdout.splitlines()), version=version)
     except (OSError, subprocess.TimeoutExpired) as error:
         return Heard(failure=" ".join(str(error).split()), version="unknown")
@@ -85,6 +88,19 @@ def character_difference(ours: Sequence[str], theirs: Sequence[str]) -> float:
 def _precision(variant: Variant) -> list[str]:
     parts = variant.file.split(".")  # model.onnx, model.int8.onnx
     return ["--precision", parts[1]] if len(parts) > 2 else []
+
+
+def _told_version(python: str, program: Path) -> tuple[str | None, str]:
+    """Ask a program for the version of what it runs on; returns None and why where there is none."""
+    command = [python, "-I", str(program), "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, check=False)
+    if done.returncode == _NOT_THERE:
+        return None, _last_line(done.stderr)
+    return done.stdout.strip() or "unknown", ""
+
+
+def _last_line(said: str) -> str:
+    return (said.strip().splitlines() or ["it said nothing"])[-1][:200]
 
 
 def _version(package: str, python: str) -> str | None:

@@ -94,10 +94,10 @@ def joined(
         level = levels(window) if chunking.pause else np.empty(0)
         if in_silence:
             end = leading_silence(level, threshold)
+            in_silence = end is None
             # Speech may begin right behind the window.
-            over = end is None
-            skipped = len(window) if over and last else ((end or len(window)) - margin) // grid * grid
-            in_silence = over
+            rest = ((len(window) if end is None else end) - margin) // grid * grid
+            skipped = len(window) if in_silence and last else rest
             if skipped > 0:
                 yield _certain(-(-skipped // grid), vocabulary)
                 buffer = buffer[skipped:]

@@ -134,7 +134,7 @@ def test_our_own_runtime_agrees(tiny_bundle: Path, recordings: Path, variant: st
 
 
 def test_no_consumer_imports_kdcompress() -> None:
-    programs = sorted(CONSUMERS.glob("*.py"))
+    programs = sorted(CONSUMERS.rglob("*.py"))
     assert len(programs) >= 2
     for program in programs:
         assert "import kdcompress" not in (source := program.read_text())

@@ -136,6 +136,27 @@ def test_a_runtime_that_fails_is_quoted(
     assert complaint in heard.failure
 
 
+def test_a_program_tells_what_no_package_does(
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumers, "consumer_path", lambda name: tmp_path / name)
+    consumer = Consumer(runtime="this", package=None, program="program.py", features="same")
+    bundle = open_bundle(copy)
+    found = []
+    for version in ("print('1.2.3')", "sys.stderr.write('no browser: install one'); sys.exit(77)"):
+        lines = [
+            "import sys",
+            "if '--version' in sys.argv:",
+            f"    {version}",
+            "else:",
+            '    print(\'{"text": "c"}\')',
+        ]
+        (tmp_path / "program.py").write_text("\n".join(lines))
+        heard = listen(consumer, bundle, bundle.variant(FP32), tmp_path / "none.jsonl", {})
+        found.append((heard.texts, heard.version, heard.failure))
+    assert found == [(("c",), "1.2.3", ""), (None, None, "no browser: install one")]
+
+
 def test_a_runtime_that_says_something_else_fails(
     copy: Path, spoken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -150,6 +150,13 @@ def test_the_text_of_a_recording_is_that_of_its_parts_frame_by_frame(whole: Reco
         np.testing.assert_array_equal(one, other)
 
 
+def test_a_recording_may_begin_with_speech(whole: Recognizer, say: Say) -> None:
+    sound = np.concatenate([say(f"{WORDS} "), silence(2), say("bb")])
+    expected = whole.transcribe(sound)
+    several = cut(whole, Chunking(4.0, 1.0)).transcribe(sound)
+    assert several.text == expected.text == f"{WORDS} bb"
+
+
 def test_a_pause_parts_words_and_is_not_asked_about(whole: Recognizer, say: Say) -> None:
     asked: list[int] = []
 
