@@ -10,10 +10,11 @@ from typing import Any
 from kdcompress.bench.accuracy import Accuracy
 from kdcompress.bench.candidate import Facts
 from kdcompress.bench.machine import Machine
+from kdcompress.bench.memory import Memory
 from kdcompress.bench.timing import Timing
 from kdcompress.errors import BenchError
 
-SCHEMA = 1
+SCHEMA = 2
 KIND = "kdcompress-bench"
 
 
@@ -30,6 +31,9 @@ class Settings:
         normalizer, normalizer_version: what both sides went through before they were compared.
         reference: the candidate that speeds are compared with.
         seed: of the bootstrap.
+        affinity: the cores that were kept to; None where the system chose.
+        threads: for which the throughput was measured; the first is what all other figures were taken with.
+        batches: utterances at once, for which it was measured.
     """
 
     source: str
@@ -41,15 +45,19 @@ class Settings:
     normalizer_version: int
     reference: str
     seed: int
+    affinity: tuple[int, ...] | None = None
+    threads: tuple[int, ...] = (1,)
+    batches: tuple[int, ...] = (1,)
 
 
 @dataclass(frozen=True)
 class Heard:
-    """One utterance: what was said."""
+    """One utterance: what was said, and the file that it is in."""
 
     id: str
     duration: float
     reference: str
+    audio: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,6 +68,7 @@ class CandidateResult:
         failed: why it was not timed; None where all went well.
         hypotheses: raw text by utterance id; where it failed, up to there.
         timing, accuracy: None where it failed.
+        memory: of its process; None where it had none of its own.
     """
 
     name: str
@@ -70,6 +79,7 @@ class CandidateResult:
     accuracy: Accuracy | None = None
     timing: Timing | None = None
     hypotheses: Mapping[str, str] = field(default_factory=dict)
+    memory: Memory | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
@@ -80,7 +90,8 @@ class CandidateResult:
             "facts": asdict(self.facts) if self.facts else None,
             "failed": self.failed,
             "accuracy": self.accuracy.to_json() if self.accuracy else None,
-            "timing": asdict(self.timing) if self.timing else None,
+            "timing": self.timing.to_json() if self.timing else None,
+            "memory": asdict(self.memory) if self.memory else None,
             "hypotheses": dict(self.hypotheses),
         }
 

@@ -270,7 +270,7 @@ def test_a_bundle_is_measured(tone_bundle: Path, references: list[Reference], tm
         assert 0 < parts < result.timing.rtf.high
     write_report(report, tmp_path / "report.json")
     data = json.loads((tmp_path / "report.json").read_text())
-    assert (data["schema"], data["kind"]) == (1, "kdcompress-bench")
+    assert (data["schema"], data["kind"]) == (2, "kdcompress-bench")
     assert data["results"][0]["accuracy"]["wer"]["rate"] == 0
     assert data["results"][0]["parameters"] == 405
     assert [u["id"] for u in data["utterances"]] == list(data["results"][1]["hypotheses"])
