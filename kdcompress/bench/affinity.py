@@ -26,7 +26,9 @@ def read_cores(text: str, wanted: int) -> tuple[int, ...] | None:
         raise ConfigError("this system pins no process to cores: use --pin none")
     allowed = sorted(os.sched_getaffinity(0))
     if text == "auto":
-        return tuple(allowed) if wanted >= len(allowed) else choose(wanted, allowed, _idle(), _siblings(allowed))
+        return (
+            tuple(allowed) if wanted >= len(allowed) else choose(wanted, allowed, _idle(), _siblings(allowed))
+        )
     parts = text.split(",")
     if not all(part.strip().isdecimal() for part in parts):
         raise ConfigError(f"--pin takes auto, none or cores such as 0,1; found {text!r}")

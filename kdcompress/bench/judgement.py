@@ -28,10 +28,14 @@ def judge_fallback(facts: Facts, allowed: bool) -> Verdict:
         return Verdict()
     kinds = ", ".join(f"{count} {op}" for op, count in list(facts.fallback.items())[:4])
     more = ", …" if len(facts.fallback) > 4 else ""
-    found = f"{sum(facts.fallback.values())} nodes of the model fell back from {facts.provider}: {kinds}{more}"
+    found = (
+        f"{sum(facts.fallback.values())} nodes of the model fell back from {facts.provider}: {kinds}{more}"
+    )
     if allowed:
         return Verdict(note=found)
-    return Verdict(void=f"{found}; export another variant for it, or measure it all the same (--allow-fallback)")
+    return Verdict(
+        void=f"{found}; export another variant for it, or measure it all the same (--allow-fallback)"
+    )
 
 
 def judge_silence(references: Mapping[str, str], texts: Mapping[str, str]) -> Verdict:
@@ -46,7 +50,9 @@ def judge_silence(references: Mapping[str, str], texts: Mapping[str, str]) -> Ve
     if spoken and len(silent) == len(spoken):
         return Verdict(void=f"every transcript is empty, though {len(spoken)} references are not")
     if len(silent) > _MUTE * len(spoken):
-        return Verdict(void=f"{len(silent)} of {len(spoken)} transcripts are empty, though their references are not")
+        return Verdict(
+            void=f"{len(silent)} of {len(spoken)} transcripts are empty, though their references are not"
+        )
     if silent:
         return Verdict(
             note=f"{len(silent)} of {len(spoken)} transcripts are empty, though their references are not"

@@ -74,7 +74,11 @@ class OnnxAsrCandidate:
             nodes=nodes,
             features_in_model=True,
             runtime_name="onnx-asr",
-            options={"type": _TYPE, "intra_op_num_threads": str(self._spec.threads), "inter_op_num_threads": "1"},
+            options={
+                "type": _TYPE,
+                "intra_op_num_threads": str(self._spec.threads),
+                "inter_op_num_threads": "1",
+            },
             precision=self._spec.precision,
             fallback=fallback,
         )

@@ -19,7 +19,11 @@ from kdcompress.bench.facts import Facts
 from kdcompress.bench.spec import ModelSpec
 from kdcompress.errors import BenchError
 
-_OPENERS = {"portable": "from_nemo_ctc", "waveform": "from_omnilingual_asr_ctc", "kaldi": "from_zipformer_ctc"}
+_OPENERS = {
+    "portable": "from_nemo_ctc",
+    "waveform": "from_omnilingual_asr_ctc",
+    "kaldi": "from_zipformer_ctc",
+}
 _HOP = SAMPLE_RATE // 100
 
 

@@ -40,7 +40,9 @@ def sweep(
             run.throughput.append(Throughput(threads[0], 1, alone))
     for count in threads:
         alive = [run for run in runs if not run.failed]
-        entries = [_Entry(run, run.candidate) for run in alive] if count == threads[0] else _reopened(alive, count)
+        entries = (
+            [_Entry(run, run.candidate) for run in alive] if count == threads[0] else _reopened(alive, count)
+        )
         try:
             for batch in batches:
                 if (count, batch) != (threads[0], 1):
@@ -76,7 +78,9 @@ def _measure(
     for entry in entries:
         entry.seconds, entry.changed = [], set()
         if entry not in taking and not entry.run.failed:
-            entry.run.notes.append(f"was not measured with batches of {batch}: it hears one utterance at a time")
+            entry.run.notes.append(
+                f"was not measured with batches of {batch}: it hears one utterance at a time"
+            )
     turn = 0
     for repeat in range(repeats):
         for entry in taking:

@@ -84,7 +84,9 @@ class ForeignGraph:
             return features if len(features) else np.zeros((1, BANDS), np.float32)
         if self._files.normalizes and len(waveform):
             waveform = (waveform - waveform.mean()) / np.sqrt(waveform.var() + 1e-7)
-        return np.pad(waveform, (0, max(0, self._files.shortest - len(waveform)))).astype(np.float32, copy=False)
+        return np.pad(waveform, (0, max(0, self._files.shortest - len(waveform)))).astype(
+            np.float32, copy=False
+        )
 
     def feeds(self, inputs: Sequence[FloatArray]) -> dict[str, Any]:
         """Return the graph's inputs for prepared utterances, padded with zeros to the longest of them."""

@@ -124,6 +124,8 @@ def open_onnx(config: OnnxTeacher, device: torch.device | str = "cpu") -> GraphT
         ConfigError: onnxruntime has no provider for the device.
     """
     try:
-        return GraphTeacher(str(config.path), find_files(config.path, config.variant), device, config.provider)
+        return GraphTeacher(
+            str(config.path), find_files(config.path, config.variant), device, config.provider
+        )
     except (BundleError, VocabularyError) as error:
         raise TeacherError(f"cannot open teacher {config.path}: {error}") from error
