@@ -120,7 +120,11 @@ def _precision(model: onnx.ModelProto) -> str:
     for tensor in model.graph.initializer:
         sizes[tensor.data_type] += _elements(tensor)
     most = sizes.most_common(1)[0][0] if sizes else onnx.TensorProto.FLOAT
-    kinds = {onnx.TensorProto.FLOAT16: "fp16", onnx.TensorProto.INT8: "int8", onnx.TensorProto.UINT8: "int8"}
+    kinds: dict[int, str] = {
+        onnx.TensorProto.FLOAT16: "fp16",
+        onnx.TensorProto.INT8: "int8",
+        onnx.TensorProto.UINT8: "int8",
+    }
     return kinds.get(most, "fp32")
 
 

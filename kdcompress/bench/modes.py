@@ -1,7 +1,7 @@
 """Does a model have two speeds? A mean of two speeds is the speed of neither.
 
-Calls are compared as logarithms of seconds, so that a mode that is half as slow again is as far off for a short
-utterance as for a long one. Two questions are asked, each of a sample whose members are independent: whether
+Calls are compared as logarithms of seconds: a mode that takes half as long again is then as far off for a
+short utterance as for a long one. Two questions are asked, each of a sample whose members are independent: whether
 the same utterance takes two times (repeats against the median of its other repeats), and whether utterances
 are of two kinds (the median of each against what its duration explains).
 

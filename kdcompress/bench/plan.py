@@ -54,7 +54,7 @@ def plan(
                 threads=threads,
                 precision=model.precision,
             )
-            candidates.append(ProcessCandidate(spec, bytes=model.bytes, parameters=model.parameters))
+            candidates.append(ProcessCandidate(spec, size=model.bytes, parameters=model.parameters))
     return candidates
 
 

@@ -1,4 +1,4 @@
-"""A candidate in a process of its own: its memory is its own, and a runtime that crashes takes nobody along."""
+"""A candidate in a process of its own: its memory is its own, and its crash takes nobody along."""
 
 import json
 import os
@@ -39,7 +39,7 @@ class ProcessCandidate:
         self,
         spec: ModelSpec,
         worker: str = WORKER,
-        bytes: int | None = None,
+        size: int | None = None,
         parameters: int | None = None,
     ) -> None:
         """Plan a process; nothing is started before `load`.
@@ -47,11 +47,12 @@ class ProcessCandidate:
         Args:
             spec: what is measured.
             worker: the module that serves it.
-            bytes, parameters: where they are known beforehand.
+            size: of what must be shipped [bytes], where it is known beforehand.
+            parameters: their number, likewise.
         """
         self.spec = spec
         self.name = spec.name
-        self.bytes = bytes
+        self.bytes = size
         self.parameters = parameters
         self.load_seconds = 0.0
         self.batches = False

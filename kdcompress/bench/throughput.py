@@ -57,13 +57,13 @@ def _reopened(runs: Sequence[Measured], threads: int) -> list[_Entry]:
     entries = []
     for run in runs:
         if not isinstance(run.candidate, Apart):
-            run.notes.append(f"was not measured with {threads} threads: it has no process of its own")
+            run.notes.append(f"was not measured with {_threads(threads)}: it has no process of its own")
             continue
         other = run.candidate.with_threads(threads)
         try:
             other.load()
         except Exception as error:  # as everywhere: a finding about the candidate
-            run.failed = f"cannot be loaded with {threads} threads: {one_line(error)}"
+            run.failed = f"cannot be loaded with {_threads(threads)}: {one_line(error)}"
             other.close()
         else:
             entries.append(_Entry(run, other))
@@ -92,7 +92,7 @@ def _measure(
             for entry in alive[first:] + alive[:first]:
                 _take(entry, block, threads, batch)
                 heard = sum(clip.seconds for group in block for clip in group)
-                tell(f"{threads} threads, batches of {batch}, pass {repeat + 1} of {repeats}", heard)
+                tell(f"{_threads(threads)}, batches of {batch}, pass {repeat + 1} of {repeats}", heard)
                 if entry.run.failed:
                     tell.drop()
     audio = sum(clip.seconds for clip in clips)
@@ -102,15 +102,15 @@ def _measure(
             entry.run.throughput.append(Throughput(threads, batch, rtfx))
             if entry.changed:
                 entry.run.notes.append(
-                    f"{len(entry.changed)} of {len(clips)} transcripts differ with {threads} threads and "
-                    f"batches of {batch} from those of utterances heard alone"
+                    f"{len(entry.changed)} of {len(clips)} transcripts differ in batches of {batch} "
+                    f"({_threads(threads)}) from those of utterances heard alone"
                 )
 
 
 def _take(entry: _Entry, block: Sequence[Sequence[Clip]], threads: int, batch: int) -> None:
     turn = take_turn(entry.candidate, [[clip.samples for clip in group] for group in block])
     if turn.failed is not None:
-        entry.run.failed = f"{threads} threads, batches of {batch}, {whose_failure(turn.failed, block)}"
+        entry.run.failed = f"{_threads(threads)}, batches of {batch}, {whose_failure(turn.failed, block)}"
         return
     for group, call in zip(block, turn.calls, strict=True):
         entry.seconds[-1] += call.wall
@@ -125,3 +125,7 @@ def _blocks(clips: Sequence[Clip], batch: int) -> list[list[list[Clip]]]:
     groups = [ordered[i : i + batch] for i in range(0, len(ordered), batch)]
     size = max(1, BLOCK // batch)
     return [groups[i : i + size] for i in range(0, len(groups), size)]
+
+
+def _threads(count: int) -> str:
+    return "1 thread" if count == 1 else f"{count} threads"

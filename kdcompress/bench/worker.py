@@ -1,7 +1,7 @@
 """The process in which one candidate runs: it hears what it is sent and answers with texts and times.
 
-Requests come on standard input: a line of JSON, behind it the samples that it announces. Answers are lines of
-JSON on what was standard output; a library that prints goes to standard error instead. It ends with its input.
+Requests come on standard input: a line of JSON, behind it the samples that it announces. Answers are lines
+of JSON on what was standard output; what a library prints goes to standard error. It ends with its input.
 """
 
 import json
@@ -79,8 +79,9 @@ class Service:
         }
 
     def _gpu_bytes(self) -> int | None:
-        if isinstance(self._candidate, CountsGpuMemory):
-            return self._candidate.gpu_bytes()
+        candidate: object = self._candidate
+        if isinstance(candidate, CountsGpuMemory):
+            return candidate.gpu_bytes()
         return gpu_bytes() if self._provider == "cuda" else None
 
     def _loaded(self) -> Candidate:
@@ -98,6 +99,7 @@ def serve(build: Callable[[ModelSpec], Candidate]) -> None:
     for line in requests:
         request = json.loads(line)
         waveforms = [_samples(requests, size) for size in request.get("samples", ())]
+        answer: dict[str, Any]
         try:
             answer = {"answer": service.answer(request, waveforms)}
         except Exception as error:  # a finding about the candidate, told by the process that asked
@@ -107,7 +109,8 @@ def serve(build: Callable[[ModelSpec], Candidate]) -> None:
 
 
 def _samples(stream: IO[bytes], size: int) -> Waveform:
-    return np.frombuffer(stream.read(4 * size), np.float32).copy()
+    samples: Waveform = np.frombuffer(stream.read(4 * size), np.float32).copy()
+    return samples
 
 
 def _grown(before: int | None, after: int | None) -> int | None:

@@ -1,4 +1,4 @@
-"""A CTC model in an ONNX graph as a teacher, run by onnxruntime: `kdcompress.runtime.foreign_graph` for torch.
+"""A CTC model in an ONNX graph as a teacher: `kdcompress.runtime.foreign_graph` on torch's tensors.
 
 A graph that says how long each output is may be run on padded batches, if a trial on opening shows that
 padding goes unheard; any other is run on utterances of equal length together.
@@ -124,8 +124,7 @@ def open_onnx(config: OnnxTeacher, device: torch.device | str = "cpu") -> GraphT
         ConfigError: onnxruntime has no provider for the device.
     """
     try:
-        return GraphTeacher(
-            str(config.path), find_files(config.path, config.variant), device, config.provider
-        )
+        files = find_files(config.path, config.variant)
+        return GraphTeacher(str(config.path), files, device, config.provider)
     except (BundleError, VocabularyError) as error:
         raise TeacherError(f"cannot open teacher {config.path}: {error}") from error
