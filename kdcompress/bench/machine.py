@@ -25,7 +25,18 @@ _TELLING_FLAGS = (
     "sve",
 )
 _VNNI = {"avx_vnni", "avx512_vnni", "amx_int8", "asimddp"}
-_PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "soundfile", "soxr", "jiwer", "torch", "transformers")
+_PACKAGES = (
+    "numpy",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "onnx-asr",
+    "sherpa-onnx",
+    "soundfile",
+    "soxr",
+    "jiwer",
+    "torch",
+    "transformers",
+)
 # Each may put numpy's matrix products on more threads than the models were given.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 

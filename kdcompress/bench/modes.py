@@ -1,9 +1,9 @@
 """Does a model have two speeds? A mean of two speeds is the speed of neither.
 
 Calls are compared as logarithms of seconds: a mode that takes half as long again is then as far off for a
-short utterance as for a long one. Two questions are asked, each of a sample whose members are independent: whether
-the same utterance takes two times (repeats against the median of its other repeats), and whether utterances
-are of two kinds (the median of each against what its duration explains).
+short utterance as for a long one. Two questions are asked, each of a sample whose members are independent or
+nearly so: whether the same utterance takes two times (each repeat against the median of the others), and
+whether utterances are of two kinds (the median of each against what its duration explains).
 
 N values, U utterances.
 """
