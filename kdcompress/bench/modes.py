@@ -2,7 +2,7 @@
 
 Calls are compared as logarithms of seconds: a mode that takes half as long again is then as far off for a
 short utterance as for a long one. Two questions are asked, each of a sample whose members are independent or
-nearly so: whether the same utterance takes two times (each repeat against the median of the others), and
+nearly so: whether the same utterance takes two times (each repeat against the fastest of the others), and
 whether utterances are of two kinds (the median of each against what its duration explains).
 
 N values, U utterances.
@@ -98,10 +98,12 @@ def _convex_minorant(x: Values, y: Values) -> tuple[Values, npt.NDArray[np.intp]
 
 
 def _against_others(logs_UR: Values) -> Values:
-    """Return each repeat relative to the median of the other repeats of its utterance."""
-    repeats = logs_UR.shape[1]
-    others = [np.delete(logs_UR, r, axis=1) for r in range(repeats)]
-    return np.concatenate([logs_UR[:, r] - np.median(others[r], axis=1) for r in range(repeats)])
+    """Return each repeat relative to the fastest of the other repeats of its utterance.
+
+    Where there are two speeds, that is nearly always of the faster one, and two modes stay two.
+    """
+    fastest_UR = [np.delete(logs_UR, r, axis=1).min(axis=1) for r in range(logs_UR.shape[1])]
+    return (logs_UR - np.stack(fastest_UR, axis=1)).ravel()
 
 
 def _unexplained(lengths_U: Values, logs_U: Values) -> Values:

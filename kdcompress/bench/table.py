@@ -105,19 +105,7 @@ def _heading(report: BenchReport) -> str:
     int8 = {True: "int8 instructions", False: "no int8 instructions", None: "int8 instructions unknown"}
     cores = f"{machine.usable_cores} of {machine.cores} cores"
     load = "" if machine.load_average is None else f", load {machine.load_average}"
-    versions = ", ".join(
-        f"{name} {machine.versions[name]}"
-        for name in (
-            "kdcompress",
-            "onnxruntime",
-            "onnxruntime-gpu",
-            "sherpa-onnx",
-            "onnx-asr",
-            "torch",
-            "python",
-        )
-        if name in machine.versions
-    )
+    versions = ", ".join(f"{name} {machine.versions[name]}" for name in _VERSIONS if name in machine.versions)
     lines = [
         f"{machine.cpu}, {cores}, {int8[machine.int8_instructions]}{load}; {machine.system}",
         *machine.gpu,
