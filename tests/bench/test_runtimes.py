@@ -97,6 +97,16 @@ def test_a_foreign_directory_runs_in_every_runtime(
     assert first.facts.nodes["CPUExecutionProvider"] > 10
 
 
+def test_a_bundle_that_takes_waveforms_runs_in_sherpa_onnx(
+    waveform_bundle: Path, references: list[Reference]
+) -> None:
+    needs("sherpa_onnx")
+    candidates = plan([waveform_bundle], ("kdcompress", "sherpa-onnx"), ["fp32"])
+    report = run_bench(candidates, references, repeats=1, batches=(1, 4))
+    check(report, [f"{waveform_bundle.name} fp32", f"{waveform_bundle.name} fp32 (sherpa-onnx)"])
+    assert all(result.facts and result.facts.features_in_model for result in report.results)
+
+
 @pytest.fixture
 def wav2vec2(tmp_path: Path) -> Path:
     """Return a model of one convolution over 20 ms that hears loudness: quiet is blank, loud is a or b."""
