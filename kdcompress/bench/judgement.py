@@ -1,6 +1,6 @@
 """What makes a measurement void, and what makes it doubtful."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from kdcompress.bench.facts import Facts
@@ -38,23 +38,49 @@ def judge_fallback(facts: Facts, allowed: bool) -> Verdict:
     )
 
 
-def judge_silence(references: Mapping[str, str], texts: Mapping[str, str]) -> Verdict:
-    """Refuse a model that hears nothing in most of what was said.
+def judge_silence(references: Mapping[str, str | None], texts: Mapping[str, str]) -> Verdict:
+    """Refuse a model that hears nothing in most of what was said, or nothing at all.
 
     Args:
-        references: what was said, by utterance; where it is empty, silence is right.
+        references: what was said, by utterance; where it is empty, silence is right, and where it is None,
+            nobody knows.
         texts: what was heard.
     """
-    spoken = [name for name, text in references.items() if text.strip()]
+    unknown = [name for name, text in references.items() if text is None]
+    spoken = [name for name, text in references.items() if text is not None and text.strip()]
     silent = [name for name in spoken if not texts[name].strip()]
     if spoken and len(silent) == len(spoken):
         return Verdict(void=f"every transcript is empty, though {len(spoken)} references are not")
+    if unknown and len(unknown) == len(references) and not any(texts[name].strip() for name in unknown):
+        return Verdict(
+            void="every transcript is empty, though no manifest says, with empty texts, that all is silence"
+        )
+    found = f"{len(silent)} of {len(spoken)} transcripts are empty, though their references are not"
     if len(silent) > _MUTE * len(spoken):
-        return Verdict(
-            void=f"{len(silent)} of {len(spoken)} transcripts are empty, though their references are not"
-        )
-    if silent:
-        return Verdict(
-            note=f"{len(silent)} of {len(spoken)} transcripts are empty, though their references are not"
-        )
-    return Verdict()
+        return Verdict(void=found)
+    return Verdict(note=found) if silent else Verdict()
+
+
+def judge_deafness(texts: Mapping[str, Mapping[str, str]], unknown: Collection[str]) -> dict[str, Verdict]:
+    """Judge each candidate by what at least half of the others hear, where there are no references.
+
+    Args:
+        texts: what was heard, by candidate and utterance.
+        unknown: utterances of which nobody has written down what was said.
+    """
+    verdicts = {}
+    for name, own in texts.items():
+        others = [heard for other, heard in texts.items() if other != name]
+        speech = [
+            utterance
+            for utterance in unknown
+            if others and sum(bool(heard[utterance].strip()) for heard in others) >= len(others) / 2
+        ]
+        silent = sum(not own[utterance].strip() for utterance in speech)
+        found = f"{silent} transcripts are empty of the {len(speech)} utterances in which others hear words"
+        # One against one is no evidence: the other may hear words that nobody said.
+        if silent > _MUTE * len(speech) and len(others) > 1:
+            verdicts[name] = Verdict(void=found)
+        elif silent:
+            verdicts[name] = Verdict(note=found)
+    return verdicts

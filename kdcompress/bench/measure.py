@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from kdcompress.audio.utterance import SAMPLE_RATE
 from kdcompress.bench.candidate import Candidate, Facts, Waveform
-from kdcompress.bench.judgement import Verdict, judge_fallback, judge_silence
+from kdcompress.bench.judgement import Verdict, judge_deafness, judge_fallback, judge_silence
 from kdcompress.bench.memory import Memory
 from kdcompress.bench.timing import Clock, Throughput
 from kdcompress.bench.turn import Apart, Timed, listen, one_line, take_turn
@@ -40,6 +40,7 @@ class Measured:
     features: list[float] = field(default_factory=list)
     model: list[float] = field(default_factory=list)
     decoding: list[float] = field(default_factory=list)
+    latencies: list[float] = field(default_factory=list)  # [s] per call
     walls: dict[str, list[float]] = field(default_factory=dict)  # [s] per utterance and repeat
     cpu: float = 0.0
     first_result_seconds: float = 0.0
@@ -120,6 +121,18 @@ def load_and_listen(
         tell.drop()
 
 
+def judge_by_others(runs: Sequence[Measured], clips: Sequence[Clip], tell: Teller) -> None:
+    """Note down who hears nothing where the others hear speech, and nobody has written down what was said."""
+    unknown = {clip.id for clip in clips} - {clip.id for clip in clips if clip.text is not None}
+    texts = {run.candidate.name: run.texts for run in runs if not run.failed}
+    verdicts = judge_deafness(texts, unknown)
+    for run in runs:
+        if verdict := verdicts.get(run.candidate.name):
+            _note(run, verdict)
+            if run.failed:
+                tell.drop()
+
+
 def time_passes(runs: Sequence[Measured], clips: Sequence[Clip], repeats: int, tell: Teller) -> None:
     """Time interleaved passes over everything; who fails on the way is left out from there on."""
     blocks = [clips[i : i + BLOCK] for i in range(0, len(clips), BLOCK)]
@@ -153,6 +166,7 @@ def _time_block(run: Measured, block: Sequence[Clip]) -> None:
         run.features[-1] += call.features
         run.model[-1] += call.model
         run.decoding[-1] += call.decoding
+        run.latencies.append(call.wall)
         run.walls.setdefault(clip.id, []).append(call.wall)
         run.cpu += call.cpu
 

@@ -103,7 +103,8 @@ def _against_others(logs_UR: Values) -> Values:
     Where there are two speeds, that is nearly always of the faster one, and two modes stay two.
     """
     fastest_UR = [np.delete(logs_UR, r, axis=1).min(axis=1) for r in range(logs_UR.shape[1])]
-    return (logs_UR - np.stack(fastest_UR, axis=1)).ravel()
+    relative: Values = (logs_UR - np.stack(fastest_UR, axis=1)).ravel()
+    return relative
 
 
 def _unexplained(lengths_U: Values, logs_U: Values) -> Values:

@@ -12,7 +12,16 @@ from kdcompress.bench.affinity import pinned
 from kdcompress.bench.buckets import by_duration
 from kdcompress.bench.candidate import Candidate
 from kdcompress.bench.machine import Machine, describe_machine
-from kdcompress.bench.measure import BLOCK, Clip, Measured, Progress, Teller, load_and_listen, time_passes
+from kdcompress.bench.measure import (
+    BLOCK,
+    Clip,
+    Measured,
+    Progress,
+    Teller,
+    judge_by_others,
+    load_and_listen,
+    time_passes,
+)
 from kdcompress.bench.modes import find_modes
 from kdcompress.bench.report import BenchReport, CandidateResult, Heard, Settings
 from kdcompress.bench.throughput import sweep
@@ -92,6 +101,7 @@ def run_bench(
         with pinned(affinity):
             for run in runs:
                 load_and_listen(run, clips, tell, allow_fallback=allow_fallback)
+            judge_by_others(runs, clips, tell)
             machine = _machine(machine, runs)
             time_passes(runs, clips, repeats, tell)
             threads = threads or _own_threads(runs)
@@ -191,7 +201,7 @@ def _timing(run: Measured, reference: Measured, clips: Sequence[Clip]) -> Timing
         model_rtf=rtf(run.model),
         features_rtf=rtf(run.features),
         decoding_rtf=rtf(run.decoding),
-        latency=Latency.of([seconds for walls in run.walls.values() for seconds in walls]),
+        latency=Latency.of(run.latencies),
         cores_busy=run.cpu / sum(run.total),
         speed=paired_speed(reference.total, run.total) if compare else None,
         model_speed=paired_speed(reference.model, run.model) if compare else None,

@@ -5,21 +5,21 @@ B batch, T feature frames, F mel bands, T' output frames, V vocabulary.
 
 import json
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
 from kdcompress.errors import BundleError, ConfigError
-from kdcompress.runtime.binding import run_bound
 from kdcompress.runtime.graph_file import check_graph
 from kdcompress.runtime.layout import layout_of
-from kdcompress.runtime.placement import NodeRun, node_runs
+
+if TYPE_CHECKING:
+    from kdcompress.runtime.placement import NodeRun
 
 Provider: TypeAlias = Literal["cpu", "cuda"]
 FloatArray: TypeAlias = npt.NDArray[np.float32]
@@ -68,15 +68,21 @@ class GraphSession:
     def ask(self, feeds: Mapping[str, Any], outputs: Sequence[str]) -> list[Any]:
         """Run the graph on arrays by name; returns the named outputs, when they are there."""
         if self.bound:
+            from kdcompress.runtime.binding import run_bound
+
             return run_bound(self.session, self.device, feeds, outputs)
         answers: list[Any] = self.session.run(list(outputs), dict(feeds))
         return answers
 
-    def place(self, feeds: Mapping[str, Any]) -> list[NodeRun]:
+    def place(self, feeds: Mapping[str, Any]) -> "list[NodeRun]":
         """Find out what every node really runs on, from a profile of one run.
 
         Loads the graph a second time: profiling cannot be switched on later, and would slow every run.
         """
+        import tempfile  # not above: only a benchmark asks
+
+        from kdcompress.runtime.placement import node_runs
+
         with tempfile.TemporaryDirectory(prefix="kdcompress-") as folder:
             options = self._options()
             options.enable_profiling = True
