@@ -108,15 +108,13 @@ def load_and_listen(
         if heard is None:
             break
         if not run.texts:
-            # Nothing is warmed up yet: what is found out about the model comes after it.
             run.first_result_seconds = run.load_seconds + heard.wall
-            _ask_facts(run, allow_fallback)
         run.texts[clip.id] = heard.texts[0]
         tell(f"warming up {candidate.name}", clip.seconds)
     if not run.failed:
         _note(run, judge_silence({clip.id: clip.text for clip in clips}, run.texts))
-    if not run.failed and isinstance(candidate, Apart):
-        run.memory = candidate.memory()
+    if run.texts:
+        _look_into(run, allow_fallback)
     if run.failed:
         tell.drop()
 
@@ -171,13 +169,16 @@ def _time_block(run: Measured, block: Sequence[Clip]) -> None:
         run.cpu += call.cpu
 
 
-def _ask_facts(run: Measured, allow_fallback: bool) -> None:
+def _look_into(run: Measured, allow_fallback: bool) -> None:
+    """Ask for memory and facts, in this order: a profile loads the graph a second time."""
     try:
+        run.memory = run.candidate.memory() if isinstance(run.candidate, Apart) else None
         run.facts = run.candidate.facts()
-    except Exception as error:
-        run.failed = f"cannot be loaded: {one_line(error)}"
+    except Exception as error:  # as above; who has failed already may have no process left to ask
+        run.failed = run.failed or f"does not say how it runs: {one_line(error)}"
     else:
-        _note(run, judge_fallback(run.facts, allow_fallback))
+        if not run.failed:
+            _note(run, judge_fallback(run.facts, allow_fallback))
 
 
 def _note(run: Measured, verdict: Verdict) -> None:

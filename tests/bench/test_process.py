@@ -11,6 +11,8 @@ import pytest
 
 from kdcompress.audio.utterance import Reference, Utterance
 from kdcompress.bench.candidate import BundleCandidate
+from kdcompress.bench.facts import Facts
+from kdcompress.bench.memory import Memory
 from kdcompress.bench.process import ProcessCandidate
 from kdcompress.bench.run import run_bench
 from kdcompress.bench.spec import ModelSpec
@@ -134,6 +136,26 @@ def test_its_memory_is_its_own(tones: ProcessCandidate, say: Say) -> None:
     assert later.model_rss_bytes == first.model_rss_bytes
     assert later.peak_rss_bytes is not None
     assert later.peak_rss_bytes > first.peak_rss_bytes
+
+
+def test_memory_is_asked_for_before_a_profile_loads_the_graph_again(
+    tone_bundle: Path, references: list[Reference]
+) -> None:
+    asked: list[str] = []
+
+    class Written(ProcessCandidate):
+        def memory(self) -> Memory:
+            asked.append("memory")
+            return super().memory()
+
+        def facts(self) -> Facts:
+            asked.append("facts")
+            return super().facts()
+
+    run_bench(
+        [Written(ModelSpec("kdcompress", str(tone_bundle), "x", variant="fp32"))], references, repeats=1
+    )
+    assert asked == ["memory", "facts"]
 
 
 def test_another_number_of_threads_is_another_process(tones: ProcessCandidate) -> None:
