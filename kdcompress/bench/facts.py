@@ -10,6 +10,8 @@ import onnxruntime
 from kdcompress.runtime.placement import fallen_back
 from kdcompress.runtime.session import GraphSession
 
+INT8_ON_CUDA = "dynamic int8 has no CUDA kernels: use fp32 on the GPU, int8 on the CPU"
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -64,7 +66,7 @@ def graph_facts(
         if elsewhere := len(nodes) - counted[session.provider]:
             notes.append(f"{elsewhere} of {len(nodes)} nodes ran on the CPU, not on CUDA")
         if int8:
-            notes.append("dynamic int8 has no CUDA kernels: use fp32 on the GPU, int8 on the CPU")
+            notes.append(INT8_ON_CUDA)
     return Facts(
         runtime=f"onnxruntime {onnxruntime.__version__}",
         provider=session.device,

@@ -13,7 +13,7 @@ import numpy as np
 
 from kdcompress.audio.utterance import SAMPLE_RATE
 from kdcompress.bench.candidate import Recognition, Waveform
-from kdcompress.bench.facts import Facts
+from kdcompress.bench.facts import INT8_ON_CUDA, Facts
 from kdcompress.bench.spec import ModelSpec
 from kdcompress.errors import BenchError
 
@@ -44,7 +44,7 @@ class OnnxAsrCandidate:
         """Open the graph with as many threads as were asked for.
 
         Raises:
-            BenchError: onnxruntime has no CUDA, or fell back to the CPU.
+            BenchError: this onnxruntime has no CUDA.
         """
         import onnxruntime
 
@@ -66,13 +66,15 @@ class OnnxAsrCandidate:
         """Say how it was opened, and on CUDA where the same graph's nodes run in a session of ours."""
         import onnxruntime
 
-        nodes, fallback = self._placement() if self._spec.provider == "cuda" else ({}, {})
+        on_cuda = self._spec.provider == "cuda"
+        nodes, fallback = self._placement() if on_cuda else ({}, {})
         return Facts(
             runtime=f"onnx-asr {metadata.version('onnx-asr')}, onnxruntime {onnxruntime.__version__}",
             provider=self._spec.provider,
             threads=self._spec.threads,
             nodes=nodes,
             features_in_model=True,
+            notes=(INT8_ON_CUDA,) if on_cuda and "int8" in self._spec.precision else (),
             runtime_name="onnx-asr",
             options={
                 "type": _TYPE,

@@ -15,7 +15,7 @@ import numpy as np
 
 from kdcompress.audio.utterance import SAMPLE_RATE
 from kdcompress.bench.candidate import Recognition, Waveform
-from kdcompress.bench.facts import Facts
+from kdcompress.bench.facts import INT8_ON_CUDA, Facts
 from kdcompress.bench.spec import ModelSpec
 from kdcompress.errors import BenchError
 
@@ -65,14 +65,16 @@ class SherpaCandidate:
     def facts(self) -> Facts:
         """Say how it was opened: sherpa-onnx does not tell what ran where."""
         lead = {"lead": "5 ms of silence"} if self._spec.layout == "portable" else {}
+        notes = []
+        if self._spec.provider == "cuda":
+            notes.append("sherpa-onnx does not tell which nodes ran on CUDA")
+            notes += [INT8_ON_CUDA] if "int8" in self._spec.precision else []
         return Facts(
             runtime=f"sherpa-onnx {_version()}",
             provider=self._spec.provider,
             threads=self._spec.threads,
             features_in_model=self._spec.layout == "waveform",
-            notes=("sherpa-onnx does not tell which nodes ran on CUDA",)
-            if self._spec.provider == "cuda"
-            else (),
+            notes=tuple(notes),
             runtime_name="sherpa-onnx",
             options={
                 "opened_by": _OPENERS[self._spec.layout],

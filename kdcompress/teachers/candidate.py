@@ -84,16 +84,16 @@ class TeacherCandidate:
 
     def facts(self) -> Facts:
         """Say what it runs in: torch, unless the teacher knows better."""
-        runtime = getattr(self._loaded(), "runtime", f"torch {torch.__version__}")
+        other = getattr(self._loaded(), "runtime", None)
         options = {"num_threads": str(torch.get_num_threads()), "autocast": self._precision}
         if self._device == "cuda":
             options["matmul_precision"] = torch.get_float32_matmul_precision()
         return Facts(
-            runtime,
+            other or f"torch {torch.__version__}",
             self._device,
             torch.get_num_threads(),
             features_in_model=True,
-            runtime_name="torch",
+            runtime_name="kdcompress" if other else "torch",
             options=options,
             precision=self._precision,
         )
