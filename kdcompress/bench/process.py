@@ -13,6 +13,7 @@ from typing import IO, Any
 import numpy as np
 
 import kdcompress
+from kdcompress.bench.affinity import pinned
 from kdcompress.bench.candidate import Recognition, Waveform
 from kdcompress.bench.facts import Facts
 from kdcompress.bench.memory import Memory
@@ -33,6 +34,7 @@ class ProcessCandidate:
     Attributes:
         load_seconds: as measured there; the runtime's library was imported before.
         batches: whether it can hear several utterances at once; known once it is loaded.
+        cores: that the process keeps to, set before it is loaded; None leaves the choice to the system.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class ProcessCandidate:
         self.parameters = parameters
         self.load_seconds = 0.0
         self.batches = False
+        self.cores: Sequence[int] | None = None
         self._worker = worker
         self._process: subprocess.Popen[bytes] | None = None
         self._errors: IO[bytes] | None = None
@@ -111,7 +114,9 @@ class ProcessCandidate:
 
     def with_threads(self, threads: int) -> "ProcessCandidate":
         """Return another process for the same model, not yet started."""
-        return ProcessCandidate(self.spec.with_threads(threads), self._worker, self.bytes, self.parameters)
+        other = ProcessCandidate(self.spec.with_threads(threads), self._worker, self.bytes, self.parameters)
+        other.cores = self.cores
+        return other
 
     def close(self) -> None:
         """End the process; it need not have been started."""
@@ -136,13 +141,15 @@ class ProcessCandidate:
         self.close()
         # A file, not a pipe: nobody reads it meanwhile, and a runtime that prints a lot would wait for ever.
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", self._worker],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            env=_environment(self.spec.threads),
-        )
+        # The new process and all its threads inherit the cores; this one draws progress bars, elsewhere.
+        with pinned(self.cores):
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", self._worker],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                env=_environment(self.spec.threads),
+            )
 
     def _ask(self, request: dict[str, Any], waveforms: Sequence[Waveform] = ()) -> Any:
         process = self._process

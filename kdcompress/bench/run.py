@@ -97,8 +97,12 @@ def run_bench(
     sweeps = len({*settings} - {(threads[0] if threads else 0, 1)})
     tell = Teller(on_progress, audio_seconds, len(runs), repeats, sweeps)
     machine = describe_machine()
+    for candidate in candidates:
+        if isinstance(candidate, Apart):
+            candidate.cores = affinity
     try:
-        with pinned(affinity):
+        # What is timed is pinned, and this process only where it is what is timed.
+        with pinned(None if all(isinstance(candidate, Apart) for candidate in candidates) else affinity):
             for run in runs:
                 load_and_listen(run, clips, tell, allow_fallback=allow_fallback)
             judge_by_others(runs, clips, tell)

@@ -51,7 +51,10 @@ class Apart(Candidate, Protocol):
 
     Attributes:
         load_seconds: as measured there.
+        cores: that the process keeps to; None leaves the choice to the system. Set before it is loaded.
     """
+
+    cores: Sequence[int] | None
 
     @property
     def load_seconds(self) -> float: ...

@@ -53,6 +53,7 @@ class Faulty:
                 case "late" if self.calls > 6: os._exit(4)
                 case "nan": raise ArithmeticError("NaN")
                 case "mute": return Recognition("", 0, 0, 0)
+        if self.path == "cores": return Recognition(str(sorted(os.sched_getaffinity(0))), 0, 0, 0)
         if self.path == "mute": return Recognition("", 0, 0, 0)
         if self.path == "bimodal": time.sleep(0.004 * (1 + 2 * (self.calls * 2654435761 % 97 < 40)))
         return Recognition("a", 0.001, 0.002, 0.003)
@@ -156,6 +157,25 @@ def test_memory_is_asked_for_before_a_profile_loads_the_graph_again(
         [Written(ModelSpec("kdcompress", str(tone_bundle), "x", variant="fp32"))], references, repeats=1
     )
     assert asked == ["memory", "facts"]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system pins nothing")
+def test_the_process_keeps_to_its_cores_and_this_one_does_not(
+    faulty: Make, references: list[Reference]
+) -> None:
+    core, before = min(os.sched_getaffinity(0)), os.sched_getaffinity(0)
+    here: list[set[int]] = []
+    report = run_bench(
+        [faulty("cores")],
+        references,
+        repeats=1,
+        affinity=(core,),
+        on_progress=lambda *step: here.append(os.sched_getaffinity(0)),
+    )
+    assert report.results[0].hypotheses["u0"] == str([core])
+    assert report.settings.affinity == (core,)
+    assert all(cores == before for cores in here)
+    assert report.machine.usable_cores == len(before)
 
 
 def test_another_number_of_threads_is_another_process(tones: ProcessCandidate) -> None:

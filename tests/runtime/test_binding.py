@@ -1,13 +1,24 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from kdcompress.runtime import binding
 from kdcompress.runtime.binding import run_bound
 from kdcompress.runtime.session import Session
 
 
-def test_bound_inputs_and_outputs_give_the_same_answer(tone_bundle: Path) -> None:
+def test_bound_inputs_and_outputs_give_the_same_answer(
+    tone_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    devices: list[str] = []
+
+    def written(session: Any, device: str, feeds: Any, outputs: Any) -> list[Any]:
+        devices.append(device)
+        return run_bound(session, device, feeds, outputs)
+
+    monkeypatch.setattr(binding, "run_bound", written)
     session = Session(tone_bundle / "model.onnx", threads=1)
     rng = np.random.default_rng(0)
     lengths = np.array([37, 21], np.int64)
@@ -17,6 +28,7 @@ def test_bound_inputs_and_outputs_give_the_same_answer(tone_bundle: Path) -> Non
     session.bound = True
     for found, wanted in zip(session.run(features, lengths), expected, strict=True):
         np.testing.assert_array_equal(found, wanted)
+    assert devices == ["cpu"]
 
 
 def test_what_is_not_contiguous_is_read_as_it_is(tone_bundle: Path) -> None:
