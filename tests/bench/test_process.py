@@ -179,7 +179,10 @@ def test_the_process_keeps_to_its_cores_and_this_one_does_not(
 
 
 def test_another_number_of_threads_is_another_process(tones: ProcessCandidate) -> None:
+    tones.cores = (0,)
     other = tones.with_threads(2)
+    assert other.cores == (0,)
+    other.cores = None
     assert (other.spec.threads, tones.spec.threads) == (2, 1)
     other.load()
     try:

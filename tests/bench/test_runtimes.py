@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from importlib import util
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import numpy.typing as npt
@@ -95,6 +96,26 @@ def test_a_foreign_directory_runs_in_every_runtime(
     assert first.parameters is not None
     assert first.facts is not None
     assert first.facts.nodes["CPUExecutionProvider"] > 10
+
+
+@pytest.mark.parametrize("samples", [0, 100, 160, 4000, 16_079, 16_080])
+def test_sherpa_onnx_is_fed_so_that_its_frames_are_nemos(tiny_bundle: Path, samples: int) -> None:
+    needs("sherpa_onnx")
+    from kdcompress.bench.sherpa import SherpaCandidate
+
+    fed: list[npt.NDArray[np.float32]] = []
+    stream = SimpleNamespace(
+        accept_waveform=lambda rate, heard: fed.append(heard), result=SimpleNamespace(text=" a  b ")
+    )
+    spec = plan([tiny_bundle], ("sherpa-onnx",), ["fp32"])[0].spec
+    candidate = SherpaCandidate(spec)
+    candidate._recognizer = SimpleNamespace(create_stream=lambda: stream, decode_stream=lambda stream: None)
+    sound = np.arange(1, samples + 1, dtype=np.float32)
+    assert candidate.recognise(sound).text == "a b"
+    assert not fed[0][:80].any()  # 5 ms
+    np.testing.assert_array_equal(fed[0][80:], sound[: max(0, samples // 160 * 160 - 1)])
+    # It counts hops that have begun, from the middle of the first on: as many as NeMo counts whole ones.
+    assert (len(fed[0]) + 80) // 160 == max(samples // 160, 1)
 
 
 def test_a_bundle_that_takes_waveforms_runs_in_sherpa_onnx(
