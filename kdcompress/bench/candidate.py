@@ -3,17 +3,20 @@
 S samples.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
+from kdcompress.bench.facts import Facts, graph_facts
 from kdcompress.runtime.bundle import Bundle, open_bundle
 from kdcompress.runtime.recognizer import Recognizer, pad
 from kdcompress.runtime.session import Provider
+
+__all__ = ["BundleCandidate", "Candidate", "Facts", "Recognition", "Waveform", "bundle_candidates"]
 
 Waveform: TypeAlias = npt.NDArray[np.float32]
 
@@ -30,27 +33,6 @@ class Recognition:
     features: float
     model: float
     decoding: float
-
-
-@dataclass(frozen=True)
-class Facts:
-    """How a candidate really runs, known once it is loaded.
-
-    Attributes:
-        runtime: program and version.
-        provider: what the model runs on: `cpu`, `cuda`.
-        threads: given to the model.
-        nodes: how many operators each execution provider ran, where the runtime can tell.
-        features_in_model: the model's time contains the features.
-        notes: what a reader of the figures must know.
-    """
-
-    runtime: str
-    provider: str
-    threads: int
-    nodes: Mapping[str, int] = field(default_factory=dict)
-    features_in_model: bool = False
-    notes: tuple[str, ...] = ()
 
 
 class Candidate(Protocol):
@@ -82,8 +64,26 @@ class Candidate(Protocol):
         ...
 
 
+@runtime_checkable
+class Batched(Protocol):
+    """A candidate that can hear several utterances at once.
+
+    Attributes:
+        batches: whether it really can; known once it is loaded.
+    """
+
+    @property
+    def batches(self) -> bool: ...
+
+    def recognise_batch(self, waveforms: Sequence[Waveform]) -> list[str]:
+        """Turn several utterances, samples float32 [S] at 16 kHz each, into text in one call."""
+        ...
+
+
 class BundleCandidate:
     """One variant of a bundle in our own runtime."""
+
+    batches = True
 
     def __init__(
         self,
@@ -108,25 +108,16 @@ class BundleCandidate:
 
     def facts(self) -> Facts:
         """Say which provider ran how many nodes of a one-second run."""
-        import onnxruntime
-
         recognizer = self._loaded()
         session = recognizer.session
         features, lengths = pad([recognizer.features(_noise(1.0))])
-        nodes = session.node_providers(features, lengths)
-        notes = []
-        if self._provider == "cuda":
-            if elsewhere := sum(nodes.values()) - nodes.get(session.provider, 0):
-                notes.append(f"{elsewhere} of {sum(nodes.values())} nodes ran on the CPU, not on CUDA")
-            if "int8" in self._variant.name or "MatMulInteger" in self._variant.ops:
-                notes.append("dynamic int8 has no CUDA kernels: use fp32 on the GPU, int8 on the CPU")
-        return Facts(
-            runtime=f"onnxruntime {onnxruntime.__version__}",
-            provider=self._provider,
-            threads=session.threads,
-            nodes=nodes,
+        ops = tuple(self._variant.ops)
+        return graph_facts(
+            session,
+            session.layout.feeds(features, lengths),
+            precision=self._variant.name,
             features_in_model=session.layout.takes_waveforms,
-            notes=tuple(notes),
+            int8="int8" in self._variant.name or "MatMulInteger" in ops,
         )
 
     def recognise(self, samples: Waveform) -> Recognition:
@@ -134,6 +125,10 @@ class BundleCandidate:
         transcript = self._loaded().transcribe(samples)
         timings = transcript.timings
         return Recognition(transcript.text, timings.features, timings.model, timings.decoding)
+
+    def recognise_batch(self, waveforms: Sequence[Waveform]) -> list[str]:
+        """Run the graph once on all of them."""
+        return [transcript.text for transcript in self._loaded().transcribe_batch(waveforms)]
 
     def _loaded(self) -> Recognizer:
         if self._recognizer is None:

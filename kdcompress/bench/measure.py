@@ -6,14 +6,17 @@ utterances come in blocks, each block goes to every candidate before the next on
 rotates, so that a machine that is slow for a while is slow for all.
 """
 
-import gc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeAlias
 
 from kdcompress.audio.utterance import SAMPLE_RATE
-from kdcompress.bench.candidate import Candidate, Facts, Recognition, Waveform
-from kdcompress.bench.timing import Clock
+from kdcompress.bench.candidate import Candidate, Facts, Waveform
+from kdcompress.bench.judgement import Verdict, judge_deafness, judge_fallback, judge_silence
+from kdcompress.bench.memory import Memory
+from kdcompress.bench.timing import Clock, Throughput
+from kdcompress.bench.turn import Apart, Timed, listen, one_line, take_turn
 
 Progress: TypeAlias = Callable[[str, float, float], None]
 """Called with what is being done, the seconds of audio heard so far by all candidates, and their total."""
@@ -38,7 +41,12 @@ class Measured:
     model: list[float] = field(default_factory=list)
     decoding: list[float] = field(default_factory=list)
     latencies: list[float] = field(default_factory=list)  # [s] per call
+    walls: dict[str, list[float]] = field(default_factory=dict)  # [s] per utterance and repeat
     cpu: float = 0.0
+    first_result_seconds: float = 0.0
+    memory: Memory | None = None
+    throughput: list[Throughput] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,7 @@ class Clip:
     id: str
     text: str | None  # None: nobody knows
     samples: Waveform
+    audio: Path = Path()
 
     @property
     def seconds(self) -> float:
@@ -58,11 +67,16 @@ class Teller:
     """Adds up the seconds of audio that were heard; candidates that fail shrink the total."""
 
     def __init__(
-        self, on_progress: Progress | None, audio_seconds: float, candidates: int, repeats: int
+        self,
+        on_progress: Progress | None,
+        audio_seconds: float,
+        candidates: int,
+        repeats: int,
+        sweeps: int = 0,
     ) -> None:
         self._on_progress = on_progress
         self._audio_seconds = audio_seconds
-        self._passes = 1 + repeats
+        self._passes = 1 + repeats * (1 + sweeps)
         self._candidates = candidates
         self._done = 0.0
 
@@ -77,34 +91,44 @@ class Teller:
         self._candidates = max(self._candidates - 1, 0)
 
 
-def load_and_listen(run: Measured, clips: Sequence[Clip], tell: Teller) -> None:
+def load_and_listen(
+    run: Measured, clips: Sequence[Clip], tell: Teller, *, allow_fallback: bool = False
+) -> None:
     """Load a candidate and let it hear everything once, untimed; notes down how it failed, if it did."""
-    name = run.candidate.name
-    tell(f"loading {name}")
+    candidate = run.candidate
+    tell(f"loading {candidate.name}")
     try:
         with Clock() as clock:
-            run.candidate.load()
-        run.load_seconds = clock.wall
-        run.facts = run.candidate.facts()
+            candidate.load()
+        run.load_seconds = candidate.load_seconds if isinstance(candidate, Apart) else clock.wall
     except Exception as error:  # whatever a runtime throws is a finding about it, not the end of the others
-        run.failed = f"cannot be loaded: {_one_line(error)}"
+        run.failed = f"cannot be loaded: {one_line(error)}"
     for clip in clips:
-        if run.failed:
+        heard = None if run.failed else _hear(run, clip)
+        if heard is None:
             break
-        heard = _hear(run, clip)
-        if heard is not None:
-            run.texts[clip.id] = heard.text
-            tell(f"warming up {name}", clip.seconds)
-    spoken = [clip for clip in clips if clip.text is None or clip.text.strip()]
-    if not run.failed and spoken and not any(run.texts[clip.id] for clip in spoken):
-        known = spoken[0].text is not None
-        run.failed = "every transcript is empty, though " + (
-            f"{len(spoken)} references are not"
-            if known
-            else "no manifest says, with empty texts, that all is silence"
-        )
+        if not run.texts:
+            run.first_result_seconds = run.load_seconds + heard.wall
+        run.texts[clip.id] = heard.texts[0]
+        tell(f"warming up {candidate.name}", clip.seconds)
+    if not run.failed:
+        _note(run, judge_silence({clip.id: clip.text for clip in clips}, run.texts))
+    if run.texts:
+        _look_into(run, allow_fallback)
     if run.failed:
         tell.drop()
+
+
+def judge_by_others(runs: Sequence[Measured], clips: Sequence[Clip], tell: Teller) -> None:
+    """Note down who hears nothing where the others hear speech, and nobody has written down what was said."""
+    unknown = {clip.id for clip in clips} - {clip.id for clip in clips if clip.text is not None}
+    texts = {run.candidate.name: run.texts for run in runs if not run.failed}
+    verdicts = judge_deafness(texts, unknown)
+    for run in runs:
+        if verdict := verdicts.get(run.candidate.name):
+            _note(run, verdict)
+            if run.failed:
+                tell.drop()
 
 
 def time_passes(runs: Sequence[Measured], clips: Sequence[Clip], repeats: int, tell: Teller) -> None:
@@ -129,36 +153,50 @@ def time_passes(runs: Sequence[Measured], clips: Sequence[Clip], repeats: int, t
 
 
 def _time_block(run: Measured, block: Sequence[Clip]) -> None:
-    # Untimed: the caches and the CPU's clock belong to whoever ran before.
-    if _hear(run, block[0]) is None:
+    turn = take_turn(run.candidate, [[clip.samples] for clip in block])
+    if turn.failed is not None:
+        run.failed = whose_failure(turn.failed, [[clip] for clip in block])
         return
-    gc.disable()
-    try:
-        for clip in block:
-            with Clock() as clock:
-                heard = _hear(run, clip)
-            if heard is None:
-                return
-            if heard.text != run.texts[clip.id]:
-                run.changed.add(clip.id)
-            run.total[-1] += clock.wall
-            run.features[-1] += heard.features
-            run.model[-1] += heard.model
-            run.decoding[-1] += heard.decoding
-            run.latencies.append(clock.wall)
-            run.cpu += clock.cpu
-    finally:
-        gc.enable()
+    for clip, call in zip(block, turn.calls, strict=True):
+        if call.texts[0] != run.texts[clip.id]:
+            run.changed.add(clip.id)
+        run.total[-1] += call.wall
+        run.features[-1] += call.features
+        run.model[-1] += call.model
+        run.decoding[-1] += call.decoding
+        run.latencies.append(call.wall)
+        run.walls.setdefault(clip.id, []).append(call.wall)
+        run.cpu += call.cpu
 
 
-def _hear(run: Measured, clip: Clip) -> Recognition | None:
+def _look_into(run: Measured, allow_fallback: bool) -> None:
+    """Ask for memory and facts, in this order: a profile loads the graph a second time."""
     try:
-        return run.candidate.recognise(clip.samples)
+        run.memory = run.candidate.memory() if isinstance(run.candidate, Apart) else None
+        run.facts = run.candidate.facts()
+    except Exception as error:  # as above; who has failed already may have no process left to ask
+        run.failed = run.failed or f"does not say how it runs: {one_line(error)}"
+    else:
+        if not run.failed:
+            _note(run, judge_fallback(run.facts, allow_fallback))
+
+
+def _note(run: Measured, verdict: Verdict) -> None:
+    run.failed = verdict.void
+    if verdict.note:
+        run.notes.append(verdict.note)
+
+
+def whose_failure(failed: tuple[int | None, str], groups: Sequence[Sequence[Clip]]) -> str:
+    """Say at which utterances a turn failed, and why."""
+    index, reason = failed
+    some = [clip.id for group in (groups if index is None else [groups[index]]) for clip in group]
+    return f"{some[0]}: {reason}" if len(some) == 1 else f"between {some[0]} and {some[-1]}: {reason}"
+
+
+def _hear(run: Measured, clip: Clip) -> Timed | None:
+    try:
+        return listen(run.candidate, clip.samples)
     except Exception as error:  # as above: one bad utterance and the candidate is not timed
-        run.failed = f"{clip.id}: {_one_line(error)}"
+        run.failed = f"{clip.id}: {one_line(error)}"
         return None
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -12,11 +12,12 @@ from kdcompress.bench.candidate import Facts
 from kdcompress.bench.differences import Difference
 from kdcompress.bench.files import write_whole
 from kdcompress.bench.machine import Machine
+from kdcompress.bench.memory import Memory
 from kdcompress.bench.scoring import Agreement, NonSpeech
 from kdcompress.bench.timing import Timing
 from kdcompress.errors import BenchError
 
-SCHEMA = 1
+SCHEMA = 2
 KIND = "kdcompress-bench"
 
 
@@ -33,6 +34,9 @@ class Settings:
         normalizer, normalizer_version: what both sides went through before they were compared.
         reference: the candidate that the others are compared with.
         seed: of the bootstrap.
+        affinity: the cores that were kept to; None where the system chose.
+        threads: for which the throughput was measured; the first is what all other figures were taken with.
+        batches: utterances at once, for which it was measured.
     """
 
     source: str
@@ -44,6 +48,9 @@ class Settings:
     normalizer_version: int
     reference: str
     seed: int
+    affinity: tuple[int, ...] | None = None
+    threads: tuple[int, ...] = (1,)
+    batches: tuple[int, ...] = (1,)
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,7 @@ class CandidateResult:
         failed: why it was not timed; None where all went well.
         hypotheses: raw text by utterance id; where it failed, up to there.
         timing: None where it failed.
+        memory: of its process; None where it had none of its own.
         accuracy: None where it failed, and without references.
         seconds: time of each utterance, features to text, by id: its median over the repeats [s].
         non_speech, agreement: see `kdcompress.bench.scoring.Score`.
@@ -81,6 +89,7 @@ class CandidateResult:
     accuracy: Accuracy | None = None
     timing: Timing | None = None
     hypotheses: Mapping[str, str] = field(default_factory=dict)
+    memory: Memory | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
     non_speech: NonSpeech | None = None
     agreement: Agreement | None = None
@@ -94,7 +103,8 @@ class CandidateResult:
             "facts": asdict(self.facts) if self.facts else None,
             "failed": self.failed,
             "accuracy": self.accuracy.to_json() if self.accuracy else None,
-            "timing": asdict(self.timing) if self.timing else None,
+            "timing": self.timing.to_json() if self.timing else None,
+            "memory": asdict(self.memory) if self.memory else None,
             "hypotheses": dict(self.hypotheses),
             "seconds": dict(self.seconds),
             "non_speech": self.non_speech.to_json() if self.non_speech else None,

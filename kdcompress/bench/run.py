@@ -7,13 +7,27 @@ from datetime import datetime, timezone
 
 from kdcompress.audio.decode import read_audio
 from kdcompress.audio.utterance import Reference, Utterance
+from kdcompress.bench.affinity import pinned
+from kdcompress.bench.buckets import by_duration
 from kdcompress.bench.candidate import Candidate
 from kdcompress.bench.differences import Difference, median_seconds, time_difference
-from kdcompress.bench.machine import describe_machine
-from kdcompress.bench.measure import BLOCK, Clip, Measured, Progress, Teller, load_and_listen, time_passes
+from kdcompress.bench.machine import Machine, describe_machine
+from kdcompress.bench.measure import (
+    BLOCK,
+    Clip,
+    Measured,
+    Progress,
+    Teller,
+    judge_by_others,
+    load_and_listen,
+    time_passes,
+)
+from kdcompress.bench.modes import find_modes
 from kdcompress.bench.report import BenchReport, CandidateResult, Heard, Settings
 from kdcompress.bench.scoring import Score, Spoken, score_candidates
+from kdcompress.bench.throughput import sweep
 from kdcompress.bench.timing import Latency, Spread, Timing, paired_speed
+from kdcompress.bench.turn import Apart
 from kdcompress.errors import BenchError
 from kdcompress.text.normalize import NORMALIZER_VERSIONS, NormalizerName
 
@@ -32,6 +46,10 @@ def run_bench(
     reference: str | None = None,
     source: str = "",
     seed: int = 0,
+    threads: Sequence[int] = (),
+    batches: Sequence[int] = (1,),
+    affinity: Sequence[int] | None = None,
+    allow_fallback: bool = False,
     on_progress: Progress | None = None,
 ) -> BenchReport:
     """Measure accuracy and speed of candidates on the same utterances.
@@ -47,31 +65,54 @@ def run_bench(
         reference: name of the candidate that the others are compared with; None takes the first.
         source: where the references came from; for the report.
         seed: of the bootstrap.
+        threads: for which the throughput is measured; the first number is the candidates' own. Other numbers
+            are measured of candidates in processes of their own.
+        batches: utterances at once, for which it is measured.
+        affinity: the cores to keep to; None leaves the choice to the system.
+        allow_fallback: measure models whose nodes ran elsewhere than on the provider asked for.
         on_progress: told how far it is.
 
     Raises:
-        BenchError: nothing to measure, equal names, an unknown reference, or repeats below 1.
+        BenchError: nothing to measure, equal names, an unknown reference, or a number below 1.
         AudioError: an utterance cannot be read.
     """
     names = [candidate.name for candidate in candidates]
     reference = reference or next(iter(names), "")
     _check(names, references, repeats, reference)
+    if min((*threads, *batches), default=1) < 1:
+        raise BenchError(f"threads and batches must be 1 or more, found {(*threads, *batches)}")
     begin = time.perf_counter()
     utterances = [r.utterance if isinstance(r, Reference) else r for r in references]
     texts = [r.text if isinstance(r, Reference) else None for r in references]
     clips = [
-        Clip(u.id, text, read_audio(u.audio, u.start, u.duration))
+        Clip(u.id, text, read_audio(u.audio, u.start, u.duration), u.audio)
         for u, text in zip(utterances, texts, strict=True)
     ]
     reading = time.perf_counter() - begin
     audio_seconds = sum(clip.seconds for clip in clips)
 
     runs = [Measured(candidate) for candidate in candidates]
-    tell = Teller(on_progress, audio_seconds, len(runs), repeats)
-    for run in runs:
-        load_and_listen(run, clips, tell)
-    machine = describe_machine(gpu=any(run.facts and run.facts.provider == "cuda" for run in runs))
-    time_passes(runs, clips, repeats, tell)
+    settings = [(count, batch) for count in threads or (0,) for batch in batches]
+    sweeps = len({*settings} - {(threads[0] if threads else 0, 1)})
+    tell = Teller(on_progress, audio_seconds, len(runs), repeats, sweeps)
+    machine = describe_machine()
+    for candidate in candidates:
+        if isinstance(candidate, Apart):
+            candidate.cores = affinity
+    try:
+        # What is timed is pinned, and this process only where it is what is timed.
+        with pinned(None if all(isinstance(candidate, Apart) for candidate in candidates) else affinity):
+            for run in runs:
+                load_and_listen(run, clips, tell, allow_fallback=allow_fallback)
+            judge_by_others(runs, clips, tell)
+            machine = _machine(machine, runs)
+            time_passes(runs, clips, repeats, tell)
+            threads = threads or _own_threads(runs)
+            sweep(runs, clips, threads, batches, repeats, tell)
+    finally:
+        for candidate in candidates:
+            if isinstance(candidate, Apart):
+                candidate.close()
 
     reference_run = next(run for run in runs if run.candidate.name == reference)
     tell("scoring")
@@ -95,16 +136,14 @@ def run_bench(
             normalizer_version=NORMALIZER_VERSIONS[normalizer],
             reference=reference,
             seed=seed,
+            affinity=None if affinity is None else tuple(affinity),
+            threads=tuple(threads),
+            batches=tuple(batches),
         ),
         audio_decoding_rtf=reading / audio_seconds,
-        utterances=tuple(
-            Heard(clip.id, clip.seconds, clip.text, str(utterance.audio))
-            for clip, utterance in zip(clips, utterances, strict=True)
-        ),
-        results=tuple(
-            _result(run, reference_run, clips, repeats, scores.of.get(run.candidate.name)) for run in runs
-        ),
-        differences=(*scores.differences, *_time_differences(runs, reference_run, clips, repeats, seed)),
+        utterances=tuple(Heard(clip.id, clip.seconds, clip.text, str(clip.audio)) for clip in clips),
+        results=tuple(_result(run, reference_run, clips, scores.of.get(run.candidate.name)) for run in runs),
+        differences=(*scores.differences, *_time_differences(runs, reference_run, seed)),
     )
 
 
@@ -120,9 +159,12 @@ def _check(names: Sequence[str], references: Sequence[object], repeats: int, ref
 
 
 def _result(
-    run: Measured, reference: Measured, clips: Sequence[Clip], repeats: int, score: Score | None
+    run: Measured, reference: Measured, clips: Sequence[Clip], score: Score | None
 ) -> CandidateResult:
     candidate = run.candidate
+    timing = None if run.failed else _timing(run, reference, clips)
+    if timing and timing.bimodal:
+        run.notes.append(f"has two speeds, and no figure describes both: {timing.bimodal}")
     notes = (*_notes(run), *(score.notes if score else ()))
     return CandidateResult(
         name=candidate.name,
@@ -131,9 +173,10 @@ def _result(
         facts=run.facts and replace(run.facts, notes=(*run.facts.notes, *notes)),
         failed=run.failed,
         accuracy=score.accuracy if score else None,
-        timing=None if run.failed else _timing(run, reference, sum(clip.seconds for clip in clips)),
+        timing=timing,
+        memory=None if run.failed else run.memory,
         hypotheses=run.texts,
-        seconds={} if run.failed else median_seconds(_walls(run, clips, repeats)),
+        seconds={} if run.failed else median_seconds(run.walls),
         non_speech=score.non_speech if score else None,
         agreement=score.agreement if score else None,
     )
@@ -141,7 +184,7 @@ def _result(
 
 def _notes(run: Measured) -> list[str]:
     """Say what makes the figures doubtful, found while they were taken."""
-    notes = []
+    notes = list(run.notes)
     if run.changed:
         notes.append(f"{len(run.changed)} transcripts changed between repeats")
     if run.failed or run.facts is None or run.facts.provider != "cpu":
@@ -154,27 +197,22 @@ def _notes(run: Measured) -> list[str]:
     return notes
 
 
-def _walls(run: Measured, clips: Sequence[Clip], repeats: int) -> dict[str, list[float]]:
-    """Sort the calls, which came repeat after repeat, by utterance."""
-    return {clip.id: run.latencies[n :: len(clips)][:repeats] for n, clip in enumerate(clips)}
-
-
-def _time_differences(
-    runs: Sequence[Measured], reference: Measured, clips: Sequence[Clip], repeats: int, seed: int
-) -> list[Difference]:
+def _time_differences(runs: Sequence[Measured], reference: Measured, seed: int) -> list[Difference]:
     if reference.failed:
         return []
-    theirs = _walls(reference, clips, repeats)
     return [
         time_difference(
-            (run.candidate.name, reference.candidate.name), _walls(run, clips, repeats), theirs, BLOCK, seed
+            (run.candidate.name, reference.candidate.name), run.walls, reference.walls, BLOCK, seed
         )
         for run in runs
         if run is not reference and not run.failed
     ]
 
 
-def _timing(run: Measured, reference: Measured, audio_seconds: float) -> Timing:
+def _timing(run: Measured, reference: Measured, clips: Sequence[Clip]) -> Timing:
+    durations = {clip.id: clip.seconds for clip in clips}
+    audio_seconds = sum(durations.values())
+
     def rtf(per_repeat: Sequence[float]) -> Spread:
         return Spread.of([seconds / audio_seconds for seconds in per_repeat])
 
@@ -189,4 +227,20 @@ def _timing(run: Measured, reference: Measured, audio_seconds: float) -> Timing:
         cores_busy=run.cpu / sum(run.total),
         speed=paired_speed(reference.total, run.total) if compare else None,
         model_speed=paired_speed(reference.model, run.model) if compare else None,
+        buckets=by_duration((durations[name], walls) for name, walls in run.walls.items()),
+        first_result_seconds=run.first_result_seconds,
+        cpu_seconds_per_hour=3600 * run.cpu / (audio_seconds * len(run.total)),
+        throughput=tuple(run.throughput),
+        bimodal=find_modes(durations, run.walls),
     )
+
+
+def _machine(machine: Machine, runs: Sequence[Measured]) -> Machine:
+    """Ask for the GPUs where one takes part; what is usable was found out before the process was pinned."""
+    if not any(run.facts and run.facts.provider == "cuda" for run in runs):
+        return machine
+    return replace(machine, gpu=describe_machine(gpu=True).gpu)
+
+
+def _own_threads(runs: Sequence[Measured]) -> tuple[int, ...]:
+    return next(((run.facts.threads,) for run in runs if run.facts), (1,))

@@ -11,11 +11,13 @@ from rich.text import Text
 
 from kdcompress.bench.accuracy import Accuracy, ErrorRate
 from kdcompress.bench.candidate import Facts
+from kdcompress.bench.details import detail_tables
 from kdcompress.bench.report import BenchReport, CandidateResult
 from kdcompress.bench.timing import Spread, Timing
 
 _NONE = "–"
 _WITH_FEATURES = "*"
+_VERSIONS = ("kdcompress", "onnxruntime", "onnxruntime-gpu", "sherpa-onnx", "onnx-asr", "torch", "python")
 _WIDE = 150  # columns that the whole table needs at its widest, with a short name
 
 
@@ -95,6 +97,7 @@ class BenchTable:
         else:
             yield _table(self.report, _MODEL)
             yield _table(self.report, [_RTF, _BRIEF_MODEL_RTF, *_SPEED])
+        yield from detail_tables(self.report)
         if notes := _footnotes(self.report):
             yield Text(notes)
 
@@ -104,11 +107,7 @@ def _heading(report: BenchReport) -> str:
     int8 = {True: "int8 instructions", False: "no int8 instructions", None: "int8 instructions unknown"}
     cores = f"{machine.usable_cores} of {machine.cores} cores"
     load = "" if machine.load_average is None else f", load {machine.load_average}"
-    versions = ", ".join(
-        f"{name} {machine.versions[name]}"
-        for name in ("kdcompress", "onnxruntime", "onnxruntime-gpu", "torch", "python")
-        if name in machine.versions
-    )
+    versions = ", ".join(f"{name} {machine.versions[name]}" for name in _VERSIONS if name in machine.versions)
     lines = [
         f"{machine.cpu}, {cores}, {int8[machine.int8_instructions]}{load}; {machine.system}",
         *machine.gpu,
@@ -118,6 +117,9 @@ def _heading(report: BenchReport) -> str:
         f"{'pass' if settings.repeats == 1 else 'passes'}, interleaved; reading the audio RTF "
         f"{report.audio_decoding_rtf:.4f}",
     ]
+    if settings.affinity is not None:
+        kept = ", ".join(map(str, settings.affinity))
+        lines.append(f"kept to {'core' if len(settings.affinity) == 1 else 'cores'} {kept}")
     return "\n".join(lines)
 
 

@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 from typing_extensions import Self
@@ -34,6 +35,10 @@ class Spread:
             raise ValueError("a spread needs at least one value")
         return cls(float(np.median(values)), float(min(values)), float(max(values)), len(values))
 
+    def inverse(self) -> "Spread":
+        """Return what is to be said of one divided by the quantity, which is above 0."""
+        return Spread(1 / self.median, 1 / self.high, 1 / self.low, self.repeats)
+
 
 @dataclass(frozen=True)
 class Latency:
@@ -51,6 +56,48 @@ class Latency:
 
 
 @dataclass(frozen=True)
+class Bucket:
+    """Latency of the utterances of similar length.
+
+    Attributes:
+        start, end: of the durations, the end not included [s]; None has no limit.
+        utterances: how many, each timed once in every repeat.
+    """
+
+    start: float
+    end: float | None
+    utterances: int
+    latency: Latency
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data; the limits are called `from` and `to`."""
+        p50, p90, p99 = self.latency.p50, self.latency.p90, self.latency.p99
+        return {
+            "from": self.start,
+            "to": self.end,
+            "utterances": self.utterances,
+            "p50": p50,
+            "p90": p90,
+            "p99": p99,
+        }
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """Audio heard per time, with so many threads and so many utterances at once.
+
+    Attributes:
+        threads: given to the model.
+        batch: utterances of like length in one call; 1 is one after the other.
+        rtfx: seconds of audio per second, padding not counted.
+    """
+
+    threads: int
+    batch: int
+    rtfx: Spread
+
+
+@dataclass(frozen=True)
 class Timing:
     """How fast a candidate was.
 
@@ -58,6 +105,7 @@ class Timing:
 
     Attributes:
         load_seconds: opening the model; a library that is first imported on that occasion counts too [s].
+            In a process of its own the runtime's library is imported beforehand.
         rtf: features, model and CTC decoding; the audio was decoded beforehand.
         model_rtf: the model alone; with the features where a candidate computes them inside its model.
         features_rtf: features alone, 0 where they are inside the model.
@@ -68,6 +116,11 @@ class Timing:
         speed: how many times faster than the reference candidate, end to end; each repeat is compared
             with the reference's same repeat. None for the reference itself or where it failed.
         model_speed: the same for the model alone.
+        buckets: latency by the length of the audio.
+        first_result_seconds: opening the model and hearing the first utterance, nothing warmed up [s].
+        cpu_seconds_per_hour: CPU time of all threads for an hour of audio [s].
+        throughput: for each number of threads and batch size that was asked for.
+        bimodal: what the two speeds are, where the calls are of two kinds; None where they are not.
     """
 
     load_seconds: float
@@ -79,6 +132,21 @@ class Timing:
     cores_busy: float
     speed: Spread | None = None
     model_speed: Spread | None = None
+    buckets: tuple[Bucket, ...] = ()
+    first_result_seconds: float | None = None
+    cpu_seconds_per_hour: float | None = None
+    throughput: tuple[Throughput, ...] = ()
+    bimodal: str | None = None
+
+    @property
+    def rtfx(self) -> Spread:
+        """Seconds of audio per second of processing: the inverse of the RTF."""
+        return self.rtf.inverse()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        buckets = [bucket.to_json() for bucket in self.buckets]
+        return asdict(self) | {"buckets": buckets, "rtfx": asdict(self.rtfx)}
 
 
 class Clock:

@@ -8,13 +8,13 @@ import typer
 
 from kdcompress.cli import bench_options as options
 from kdcompress.cli import bench_page as page
+from kdcompress.cli.bench_models import candidates, numbers
 from kdcompress.cli.bench_outcome import Outcome, rescore_and_finish
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kdcompress.audio.utterance import Reference, Utterance
-    from kdcompress.bench.candidate import Candidate
 
 # numpy's matrix products choose their threads when numpy is first imported.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
@@ -22,7 +22,11 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS
 
 def bench(
     bundles: Annotated[
-        list[Path] | None, typer.Argument(metavar="BUNDLE…", help="Directories written by kdcompress export.")
+        list[Path] | None,
+        typer.Argument(
+            metavar="MODEL…",
+            help="Bundles, ONNX models of other origin (a graph with its tokens), training runs.",
+        ),
     ] = None,
     manifest: options.Manifest = None,
     audio: options.Audio = None,
@@ -33,12 +37,40 @@ def bench(
     variant: Annotated[
         list[str] | None, typer.Option("--variant", help="Only this variant; repeatable. All unless given.")
     ] = None,
+    runtime: Annotated[
+        str | None,
+        typer.Option(
+            "--runtime",
+            metavar="NAME,…",
+            help="Run each model in all of these: kdcompress, sherpa-onnx, onnx-asr, torch.",
+        ),
+    ] = None,
     provider: Annotated[
         Literal["cpu", "cuda"], typer.Option("--provider", help="Where the models run.")
     ] = "cpu",
+    allow_fallback: Annotated[
+        bool,
+        typer.Option("--allow-fallback", help="Time models of which parts ran elsewhere than on --provider."),
+    ] = False,
     threads: Annotated[
-        int, typer.Option("--threads", min=1, help="For every model and for the features.")
-    ] = 1,
+        str,
+        typer.Option(
+            "--threads", metavar="N,…", help="For every model; of more numbers than one, throughput only."
+        ),
+    ] = "1",
+    batch: Annotated[
+        str, typer.Option("--batch", metavar="N,…", help="Utterances at once, to measure throughput with.")
+    ] = "1",
+    pin: Annotated[
+        str,
+        typer.Option(
+            "--pin", metavar="auto|none|N,…", help="Cores to keep to; auto takes idle ones, on a CPU."
+        ),
+    ] = "auto",
+    torch_precision: Annotated[
+        Literal["fp32", "fp16", "bf16"],
+        typer.Option("--torch-precision", help="Of what runs in torch, by its autocast."),
+    ] = "fp32",
     repeats: Annotated[int, typer.Option("--repeats", min=1, help="Timed passes over all utterances.")] = 5,
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="Take the first N utterances only.")
@@ -57,12 +89,17 @@ def bench(
     no_sound: page.NoSound = False,
     saved: page.Saved = None,
 ) -> None:
-    """Measure word error rate, speed and size of bundles, and of their teacher, side by side.
+    """Measure word error rate, speed, memory and size of models, and of their teacher, side by side.
 
-    Every variant of every bundle hears the same utterances, one at a time. A first pass warms up and gives
-    the transcripts; a candidate that crashes, answers NaN or says nothing at all is reported as failed, is
-    not timed, and the exit code is 1. The timed passes are interleaved, so that all share the machine's
+    Every model, in every runtime, hears the same utterances, one at a time, in a process of its own. A first
+    pass warms up and gives the transcripts; a candidate that crashes, answers NaN, says nothing where more
+    than half of the time something was said, or computes elsewhere than on --provider is reported as failed,
+    is not timed, and the exit code is 1. The timed passes are interleaved, so that all share the machine's
     moods. Reading audio files and loading models are timed apart.
+
+    ONNX models of other origin are directories with a graph and its vocabulary: tokens.txt (NeMo,
+    sherpa-onnx), vocab.txt (onnx-asr) or vocab.json (wav2vec2). sherpa-onnx and onnx-asr come with
+    pip install 'kdcompress[runtimes]'.
 
     RTF is processing time / audio time (features, model and CTC decoding): 0.01 is a hundred times faster
     than real time. Speeds are relative to the --reference candidate: unless given, the teacher, or without
@@ -79,6 +116,10 @@ def bench(
       kdcompress bench bundles/mine --manifest test.jsonl
       kdcompress bench bundles/small bundles/large --manifest test.jsonl --teacher runs/teacher --threads 2
       kdcompress bench bundles/mine --manifest test.jsonl --variant int8-dynamic --json report.json
+      kdcompress bench bundles/mine --manifest test.jsonl --runtime kdcompress,sherpa-onnx,onnx-asr
+      kdcompress bench runs/mine bundles/mine --manifest test.jsonl --runtime torch,kdcompress
+      kdcompress bench sherpa-onnx-nemo-ctc/ bundles/mine --manifest test.jsonl --threads 1,2 --batch 1,8
+      kdcompress bench bundles/mine --manifest test.jsonl --provider cuda --batch 1,8,32
       kdcompress bench bundles/mine --manifest test.jsonl --html report.html --markdown report.md
       kdcompress bench --report report.json --html report.html
       kdcompress bench --rescore report.json --normalizer english
@@ -101,24 +142,39 @@ def bench(
     source = manifest or audio
     if source is None or (manifest and audio):
         raise typer.BadParameter("what is to be heard? Give one of --manifest and --audio")
+    counts, batches = numbers(threads, "--threads"), numbers(batch, "--batch")
     for name in _THREAD_VARIABLES:
-        os.environ[name] = str(threads)
+        os.environ[name] = str(counts[0])
 
+    from kdcompress.bench.affinity import read_cores
     from kdcompress.bench.run import run_bench
     from kdcompress.cli.render import progress_bars
 
     outcome.check()
-    candidates = _candidates(bundles or [], teacher, variant or [], provider, threads)
+    measured = candidates(
+        bundles or [],
+        teacher,
+        runtimes=runtime,
+        variants=variant or [],
+        provider=provider,
+        threads=counts[0],
+        torch_precision=torch_precision,
+    )
+    cores = None if (pin, provider) == ("auto", "cuda") else read_cores(pin, max(counts))
     references = _speech(source)[:limit]
     with progress_bars() as bars:
         task = bars.add_task("reading audio", total=None)
         report = run_bench(
-            candidates,
+            measured,
             references,
             repeats=repeats,
             normalizer=normalizer or "basic",
             reference=reference,
             source=str(source),
+            threads=counts,
+            batches=batches,
+            affinity=cores,
+            allow_fallback=allow_fallback,
             on_progress=lambda what, done, total: bars.update(
                 task, description=what, completed=done, total=total
             ),
@@ -135,25 +191,3 @@ def _speech(source: Path) -> "Sequence[Reference] | Sequence[Utterance]":
     if not any(isinstance(one, Reference) for one in found):
         show_note(f"{source} has no transcripts: no error rates, agreement with the reference candidate only")
     return found
-
-
-def _candidates(
-    bundles: list[Path],
-    teacher: str | None,
-    variants: list[str],
-    provider: Literal["cpu", "cuda"],
-    threads: int,
-) -> "list[Candidate]":
-    from kdcompress.bench.candidate import bundle_candidates
-    from kdcompress.errors import ConfigError
-
-    candidates: list[Candidate] = []
-    if teacher is not None:
-        from kdcompress.teachers.candidate import TeacherCandidate
-        from kdcompress.teachers.teacher import resolve_teacher
-
-        candidates.append(TeacherCandidate(resolve_teacher(teacher), provider, threads))
-    candidates += bundle_candidates(bundles, variants, provider, threads)
-    if not candidates:
-        raise ConfigError("nothing to measure: name at least one bundle, or a --teacher")
-    return candidates

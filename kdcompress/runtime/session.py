@@ -5,10 +5,10 @@ B batch, T feature frames, F mel bands, T' output frames, V vocabulary.
 
 import json
 import os
-import tempfile
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,9 @@ import onnxruntime
 from kdcompress.errors import BundleError, ConfigError
 from kdcompress.runtime.graph_file import check_graph
 from kdcompress.runtime.layout import layout_of
+
+if TYPE_CHECKING:
+    from kdcompress.runtime.placement import NodeRun
 
 Provider: TypeAlias = Literal["cpu", "cuda"]
 FloatArray: TypeAlias = npt.NDArray[np.float32]
@@ -34,6 +37,8 @@ class GraphSession:
         provider: the execution provider asked for, which is the session's first one.
         threads: within one operator; operators run one after the other.
         session: onnxruntime's own.
+        device: `cpu` or `cuda`, where the provider computes.
+        bound: whether inputs and outputs are bound to the device; on CUDA unless set otherwise.
 
     Raises:
         ConfigError: this onnxruntime has no such provider, or the number of threads is below 1.
@@ -46,6 +51,8 @@ class GraphSession:
         self.threads = available_cores() if threads is None else threads
         if self.threads < 1:
             raise ConfigError(f"threads must be 1 or more, found {threads}")
+        self.device = provider
+        self.bound = provider != "cpu"
         self.session = self._open(self._options())
         if self.providers[0] != self.provider:
             raise BundleError(
@@ -57,6 +64,33 @@ class GraphSession:
     def providers(self) -> tuple[str, ...]:
         """The providers that the session registered, by priority; a node may run on any of them."""
         return tuple(self.session.get_providers())
+
+    def ask(self, feeds: Mapping[str, Any], outputs: Sequence[str]) -> list[Any]:
+        """Run the graph on arrays by name; returns the named outputs, when they are there."""
+        if self.bound:
+            from kdcompress.runtime.binding import run_bound
+
+            return run_bound(self.session, self.device, feeds, outputs)
+        answers: list[Any] = self.session.run(list(outputs), dict(feeds))
+        return answers
+
+    def place(self, feeds: Mapping[str, Any]) -> "list[NodeRun]":
+        """Find out what every node really runs on, from a profile of one run.
+
+        Loads the graph a second time: profiling cannot be switched on later, and would slow every run.
+        """
+        import tempfile  # not above: only a benchmark asks
+
+        from kdcompress.runtime.placement import node_runs
+
+        with tempfile.TemporaryDirectory(prefix="kdcompress-") as folder:
+            options = self._options()
+            options.enable_profiling = True
+            options.profile_file_prefix = str(Path(folder) / "profile")
+            session = self._open(options)
+            session.run(None, dict(feeds))
+            events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+        return node_runs(events)
 
     def _options(self) -> onnxruntime.SessionOptions:
         options = onnxruntime.SessionOptions()
@@ -104,27 +138,13 @@ class Session(GraphSession):
 
         A graph that takes waveforms is given them as hops [B, T, 160], with zeros after their ends.
         """
-        outputs = self.session.run(list(self.layout.outputs), self.layout.feeds(features, lengths))
+        outputs = self.ask(self.layout.feeds(features, lengths), self.layout.outputs)
         return self.layout.answer(outputs, lengths, self._metadata)
 
     def node_providers(self, features: FloatArray, lengths: IntArray) -> dict[str, int]:
-        """Count the nodes that each provider really ran, from a profile of one run.
-
-        Loads the graph a second time: profiling cannot be switched on later, and would slow every run.
-        """
-        with tempfile.TemporaryDirectory(prefix="kdcompress-") as folder:
-            options = self._options()
-            options.enable_profiling = True
-            options.profile_file_prefix = str(Path(folder) / "profile")
-            session = self._open(options)
-            session.run(list(self.layout.outputs), self.layout.feeds(features, lengths))
-            events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-        ran = {
-            (event["name"], event["args"]["provider"])
-            for event in events
-            if event.get("cat") == "Node" and event.get("args", {}).get("provider")
-        }
-        return dict(Counter(provider for _, provider in sorted(ran)))
+        """Count the nodes that each provider really ran; see `place`."""
+        nodes = self.place(self.layout.feeds(features, lengths))
+        return dict(Counter(node.provider for node in nodes))
 
 
 def available_cores() -> int:

@@ -25,9 +25,10 @@ from kdcompress.audio.utterance import SAMPLE_RATE
 from kdcompress.config.teacher import HuggingFaceTeacher
 from kdcompress.errors import MissingExtra, TeacherError
 from kdcompress.frontend.torchaudio_import import load_torchaudio
+from kdcompress.runtime.foreign_files import receptive_field
 from kdcompress.teachers.huggingface_files import check_vocabulary, find_folder, fingerprint, weight_files
 from kdcompress.teachers.huggingface_vocabulary import find_vocabulary
-from kdcompress.teachers.padding import find_grouping, listen, receptive_field
+from kdcompress.teachers.padding import find_grouping, listen
 from kdcompress.teachers.teacher import Posteriors
 
 # Two frames of Kaldi's filterbank (400 + 160 samples): one input of wav2vec2-BERT, and enough for the

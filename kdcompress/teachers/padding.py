@@ -100,14 +100,6 @@ def listen(
     return Posteriors(log_probs, frames.to(device), frame_shift)
 
 
-def receptive_field(kernels: Sequence[int], strides: Sequence[int], frames: int = 1) -> int:
-    """Return the fewest samples from which a stack of convolutions makes so many frames."""
-    samples = frames
-    for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
-        samples = (samples - 1) * stride + kernel
-    return samples
-
-
 def _noise(samples: int) -> Tensor:
     # Quiet first and loud later: company that would move a scale shared by the batch.
     noise = 0.1 * torch.randn(samples, generator=torch.Generator().manual_seed(0))

@@ -23,8 +23,9 @@ from kdcompress.audio.utterance import SAMPLE_RATE
 from kdcompress.config.teacher import TorchaudioTeacher
 from kdcompress.errors import TeacherError
 from kdcompress.frontend.torchaudio_import import load_torchaudio
+from kdcompress.runtime.foreign_files import receptive_field
 from kdcompress.students.weights import fingerprint
-from kdcompress.teachers.padding import find_grouping, listen, receptive_field
+from kdcompress.teachers.padding import find_grouping, listen
 from kdcompress.teachers.teacher import Posteriors
 from kdcompress.text.vocabulary import Vocabulary
 

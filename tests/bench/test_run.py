@@ -98,6 +98,13 @@ def test_figures_are_those_of_the_clock(references: list[Reference], now: Time) 
     assert second.decoding_rtf.low == pytest.approx(0.1 * 0.5 * len(TEXTS) / audio)
     assert second.rtf.repeats == 3
     assert (second.latency.p50, second.latency.p99) == (0.5, 0.5)
+    assert (first.first_result_seconds, second.first_result_seconds) == (9.0, 7.5)
+    assert second.cpu_seconds_per_hour == pytest.approx(3600 * 0.5 * len(TEXTS) / audio)
+    assert second.rtfx.median == pytest.approx(audio / (0.5 * len(TEXTS)))
+    assert sum(bucket.utterances for bucket in second.buckets) == len(TEXTS)
+    assert {bucket.latency.p99 for bucket in second.buckets} == {0.5}
+    assert [(row.threads, row.batch) for row in second.throughput] == [(1, 1)]
+    assert second.bimodal is None
     assert first.speed is None
     assert second.speed is not None
     assert second.speed.median == pytest.approx(4)
@@ -286,7 +293,7 @@ def test_a_bundle_is_measured(tone_bundle: Path, references: list[Reference], tm
         assert 0 < parts < result.timing.rtf.high
     write_report(report, tmp_path / "report.json")
     data = json.loads((tmp_path / "report.json").read_text())
-    assert (data["schema"], data["kind"]) == (1, "kdcompress-bench")
+    assert (data["schema"], data["kind"]) == (2, "kdcompress-bench")
     assert data["results"][0]["accuracy"]["wer"]["rate"] == 0
     assert data["results"][0]["parameters"] == 405
     assert [u["id"] for u in data["utterances"]] == list(data["results"][1]["hypotheses"])

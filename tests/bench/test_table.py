@@ -7,9 +7,10 @@ from rich.console import Console
 from kdcompress.bench.accuracy import score
 from kdcompress.bench.candidate import Facts
 from kdcompress.bench.machine import describe_machine
+from kdcompress.bench.memory import Memory
 from kdcompress.bench.report import BenchReport, CandidateResult, Settings
 from kdcompress.bench.table import BenchTable
-from kdcompress.bench.timing import Latency, Spread, Timing
+from kdcompress.bench.timing import Bucket, Latency, Spread, Throughput, Timing
 
 SPREAD = Spread(0.0123, 0.0111, 0.0222, 3)
 TIMING = Timing(0.5, SPREAD, SPREAD, SPREAD, SPREAD, Latency(0.0101, 0.02, 0.0303), 1.0)
@@ -92,6 +93,48 @@ def test_a_narrow_terminal_loses_nothing_that_matters(report: BenchReport, width
     assert "…" not in text
     assert text.count("MB") == 1
     assert max(map(len, text.splitlines())) <= width
+
+
+@pytest.mark.parametrize("width", [80, 170])
+def test_memory_latency_and_throughput_stand_below(report: BenchReport, width: int) -> None:
+    latency = Latency(0.0111, 0.02, 0.0999)
+    timing = replace(
+        TIMING,
+        first_result_seconds=1.25,
+        cpu_seconds_per_hour=77.7,
+        buckets=tuple(Bucket(10.0 * i, 10.0 * i + 10 if i < 6 else None, 2, latency) for i in range(7)),
+        throughput=tuple(
+            Throughput(threads, batch, Spread(100.0 * threads + batch, 1.0, 999.0, 3))
+            for threads in (1, 2)
+            for batch in (1, 8, 32)
+        ),
+    )
+    memory = Memory(123 << 20, 45 << 20)
+    plain = report.results[0]
+    measured = replace(plain, timing=timing, memory=memory)
+    other = replace(
+        plain, name="other", timing=replace(timing, throughput=timing.throughput[:1]), memory=memory
+    )
+    text = shown(replace(report, results=(measured, other, report.results[2])), width)
+    for expected in (
+        "1.25",
+        "77.7",
+        "123",
+        "45",
+        "over 60 s",
+        "0–10 s",
+        "11.1",
+        "99.9",
+        "batch 32",
+        "132",
+        "232",
+    ):
+        assert expected in text
+    assert "GPU" not in text
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= width
+    on_gpu = replace(measured, memory=replace(memory, gpu_bytes=777 << 20))
+    assert "777" in shown(replace(report, results=(on_gpu,)), width)
 
 
 def test_without_speech_the_insertions_stand_in_place_of_the_rate(report: BenchReport) -> None:

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -80,6 +81,81 @@ def test_the_report_can_go_to_standard_output(run: Run, tone_bundle: Path, manif
     assert data["settings"]["utterances"] == 2
     assert data["results"][0]["hypotheses"] == {"0": "ab c", "1": "cab"}
     assert data["results"][0]["facts"]["threads"] == 2
+
+
+def test_settings_of_throughput_are_in_table_and_report(
+    run: Run, tone_bundle: Path, manifest: Path, tmp_path: Path
+) -> None:
+    report = tmp_path / "report.json"
+    core = min(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+    arguments = ("--variant", "fp32", "--repeats", 1, "--threads", "1,2", "--batch", "1, 2", "--json", report)
+    pin = ("--pin", "none" if core is None else core)
+    code, out, err = run(tone_bundle, "--manifest", manifest, *arguments, *pin)
+    assert (code, err) == (0, "")
+    for expected in ("threads 2", "batch 2", "CPU s per", "peak"):
+        assert expected in out
+    if core is not None:
+        assert f"kept to core {core}" in out
+    data = json.loads(report.read_text())
+    assert data["schema"] == 2
+    settings = data["settings"]
+    assert (settings["threads"], settings["batches"], settings["seed"]) == ([1, 2], [1, 2], 0)
+    assert settings["affinity"] == (None if core is None else [core])
+    (result,) = data["results"]
+    timing = result["timing"]
+    assert [(row["threads"], row["batch"]) for row in timing["throughput"]] == [
+        (1, 1),
+        (1, 2),
+        (2, 1),
+        (2, 2),
+    ]
+    assert {"from", "to", "utterances", "p50", "p90", "p99"} == set(timing["buckets"][0])
+    assert timing["rtfx"]["median"] == pytest.approx(1 / timing["rtf"]["median"])
+    assert timing["first_result_seconds"] > timing["load_seconds"] > 0
+    assert timing["cpu_seconds_per_hour"] > 0
+    assert timing["bimodal"] is None
+    assert set(result["memory"]) == {"peak_rss_bytes", "model_rss_bytes", "gpu_bytes"}
+    assert (result["facts"]["runtime_name"], result["facts"]["precision"]) == ("kdcompress", "fp32")
+    assert result["facts"]["options"]["intra_op_num_threads"] == "1"
+    assert Path(data["utterances"][0]["audio"]) == manifest.parent / "0.wav"
+
+
+def test_a_student_in_torch_stands_beside_its_bundle(
+    run: Run, tiny_checkpoint: Path, tiny_bundle: Path, manifest: Path
+) -> None:
+    arguments = ("--manifest", manifest, "--repeats", 1, "--variant", "fp32", "--json", "-")
+    code, out, _ = run(
+        tiny_checkpoint, tiny_bundle, *arguments, "--runtime", "torch,kdcompress", "--batch", "1,2"
+    )
+    assert code == 0
+    first, second = json.loads(out)["results"]
+    assert (first["name"], second["name"]) == (f"{tiny_checkpoint.name} (torch)", f"{tiny_bundle.name} fp32")
+    assert (first["facts"]["runtime_name"], second["facts"]["runtime_name"]) == ("torch", "kdcompress")
+    assert first["hypotheses"] == second["hypotheses"]
+    assert first["parameters"] == second["parameters"] > 0
+    assert [row["batch"] for row in first["timing"]["throughput"]] == [1, 2]
+    assert first["memory"]["peak_rss_bytes"] > second["memory"]["peak_rss_bytes"]
+
+
+def test_runtimes_that_do_not_fit_are_one_line(
+    run: Run, tiny_checkpoint: Path, tone_bundle: Path, manifest: Path
+) -> None:
+    for arguments, message in (
+        (
+            (tone_bundle, "--runtime", "kaldi"),
+            "expected names out of kdcompress, sherpa-onnx, onnx-asr, torch",
+        ),
+        ((tone_bundle, "--runtime", "torch"), "name one beside the bundles"),
+        ((tiny_checkpoint, tone_bundle, "--runtime", "torch"), "does not run in torch: name the run"),
+        ((tiny_checkpoint, "--runtime", "onnx-asr"), "runs in torch: add it to --runtime onnx-asr"),
+        ((tone_bundle, "--pin", "x"), "--pin takes auto, none or cores"),
+    ):
+        code, out, err = run(*arguments, "--manifest", manifest)
+        assert (code, out) == (1, ""), arguments
+        assert message in err
+        assert len(err.splitlines()) == 1
+    for option in ("--threads", "--batch"):
+        assert run(tone_bundle, "--manifest", manifest, option, "1,0")[0] == 2
 
 
 def test_a_mute_model_fails_and_the_other_is_still_measured(

@@ -314,7 +314,7 @@ def test_a_provider_that_is_not_there(tiny_bundle: Path) -> None:
 
 
 def test_letters_are_those_of_the_tokenizer_file(tmp_path: Path) -> None:
-    from kdcompress.teachers.onnx_vocabulary import read_vocabulary
+    from kdcompress.runtime.foreign_vocabulary import read_vocabulary
 
     (tmp_path / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(LETTERS)}))
     found = read_vocabulary(tmp_path)

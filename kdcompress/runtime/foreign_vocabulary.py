@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from kdcompress.errors import TeacherError
+from kdcompress.errors import BundleError
 from kdcompress.text.vocabulary import Vocabulary
 
 # The first of these that is there is read.
@@ -26,13 +26,13 @@ def read_vocabulary(folder: Path) -> Vocabulary:
     token get a placeholder and print nothing, as special tokens do.
 
     Raises:
-        TeacherError: there is no such file, it is malformed, or nothing says which token is the blank.
+        BundleError: there is no such file, it is malformed, or nothing says which token is the blank.
         VocabularyError: two ids have the same token.
     """
     file = next((folder / name for name in TOKEN_FILES if (folder / name).is_file()), None)
     if file is None:
-        raise TeacherError(
-            f"teacher {folder} has no vocabulary: expected {', '.join(TOKEN_FILES[:-1])} or "
+        raise BundleError(
+            f"{folder} has no vocabulary: expected {', '.join(TOKEN_FILES[:-1])} or "
             f"{TOKEN_FILES[-1]} beside the graph"
         )
     text = _read(file)
@@ -53,16 +53,16 @@ def read_json(path: Path) -> dict[str, Any]:
     """Return what a JSON file says; nothing where there is no such file.
 
     Raises:
-        TeacherError: it is no JSON object.
+        BundleError: it is no JSON object.
     """
     if not path.is_file():
         return {}
     try:
         data = json.loads(_read(path))
     except ValueError as error:
-        raise TeacherError(f"{path} is not JSON: {error}") from error
+        raise BundleError(f"{path} is not JSON: {error}") from error
     if not isinstance(data, dict):
-        raise TeacherError(f"{path}: expected a JSON object, found {type(data).__name__}")
+        raise BundleError(f"{path}: expected a JSON object, found {type(data).__name__}")
     return data
 
 
@@ -70,7 +70,7 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise TeacherError(f"cannot read {path}: {' '.join(str(error).split())}") from error
+        raise BundleError(f"cannot read {path}: {' '.join(str(error).split())}") from error
 
 
 def _token_lines(file: Path, text: str) -> dict[int, str]:
@@ -81,7 +81,7 @@ def _token_lines(file: Path, text: str) -> dict[int, str]:
             continue
         found = _LINE.fullmatch(line)
         if found is None:
-            raise TeacherError(f"{file}, line {number}: expected TOKEN ID, found {line[:40]!r}")
+            raise BundleError(f"{file}, line {number}: expected TOKEN ID, found {line[:40]!r}")
         # Nothing before the id: the token was a space itself.
         tokens[int(found[2])] = found[1] or " "
     return tokens
@@ -90,7 +90,7 @@ def _token_lines(file: Path, text: str) -> dict[int, str]:
 def _json_tokens(file: Path, text: str) -> dict[int, str]:
     data = read_json(file)
     if not data or not all(isinstance(index, int) and index >= 0 for index in data.values()):
-        raise TeacherError(f"{file}: expected a JSON object of tokens and their ids")
+        raise BundleError(f"{file}: expected a JSON object of tokens and their ids")
     return {index: token for token, index in data.items()}
 
 
@@ -105,7 +105,7 @@ def _blank(file: Path, by_id: dict[int, str], declared: Any) -> int:
     # sherpa-onnx takes id 0 where nothing is named <blk>, the Hugging Face family the padding: a list of
     # lines, which either may have written, is clear only where both say the same.
     if padding is None or (padding != 0 and file.suffix == ".txt"):
-        raise TeacherError(
+        raise BundleError(
             f"{file} does not say which token is the CTC blank: name it {_BLANKS[0]}, or give its id as "
             "pad_token_id in config.json"
         )

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from kdcompress.errors import TeacherError
-from kdcompress.teachers.onnx_vocabulary import read_vocabulary
+from kdcompress.errors import BundleError
+from kdcompress.runtime.foreign_vocabulary import read_vocabulary
 
 
 def test_lines_of_tokens(tmp_path: Path) -> None:
@@ -47,6 +47,6 @@ def test_json_of_tokens(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_read_is_one_line(tmp_path: Path, file: str, text: str, match: str) -> None:
     (tmp_path / file).write_text(text)
-    with pytest.raises(TeacherError, match=match) as caught:
+    with pytest.raises(BundleError, match=match) as caught:
         read_vocabulary(tmp_path)
     assert "\n" not in str(caught.value)

@@ -1,7 +1,8 @@
-"""An ONNX teacher's files: which graph, which vocabulary, and what the graph wants to be fed."""
+"""The files of an ONNX model of any origin: which graph, which vocabulary, what the graph wants to be fed."""
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,10 @@ from typing import Any
 import onnx
 
 from kdcompress.audio.utterance import SAMPLE_RATE
-from kdcompress.config.teacher import OnnxTeacher
-from kdcompress.errors import TeacherError
+from kdcompress.errors import BundleError
 from kdcompress.frontend.logmel_numpy import BANDS
 from kdcompress.runtime.bundle import FILE_NAME, FP32, Bundle, open_bundle
-from kdcompress.teachers.onnx_vocabulary import read_json, read_vocabulary
-from kdcompress.teachers.padding import receptive_field
+from kdcompress.runtime.foreign_vocabulary import read_json, read_vocabulary
 from kdcompress.text.vocabulary import Vocabulary
 
 # The receptive field of wav2vec2 and its relatives [samples].
@@ -41,31 +40,36 @@ class OnnxFiles:
     parameters: int | None
 
 
-def find_files(config: OnnxTeacher) -> OnnxFiles:
+def find_files(path: Path, variant: str | None = None) -> OnnxFiles:
     """Read what a directory says about its graph.
 
+    Args:
+        path: the directory, or the graph in it.
+        variant: of a bundle; None takes fp32 where there is one.
+
     Raises:
-        TeacherError: there is no graph, or more than one, or no vocabulary.
-        BundleError: it is a bundle with other files than it lists, or without the variant.
+        BundleError: there is no graph, or more than one, or no vocabulary; or it is a bundle with other files
+            than it lists, or without the variant.
+        VocabularyError: two ids have the same token.
     """
-    path = config.path.expanduser()
+    path = path.expanduser()
     if not path.exists():
-        raise TeacherError(f"no teacher {path}: no such file or directory")
+        raise BundleError(f"{path}: no such file or directory")
     folder = path if path.is_dir() else path.parent
     bundle = open_bundle(folder) if (folder / FILE_NAME).is_file() else None
-    if config.variant is not None and bundle is None:
-        raise TeacherError(f"teacher {path} is no bundle and has no variants: leave teacher.variant out")
+    if variant is not None and bundle is None:
+        raise BundleError(f"{path} is no bundle and has no variants: leave the variant out")
     extractor = read_json(folder / "preprocessor_config.json")
     # Models of this kind were trained on normalised waveforms; a bundle's graph does all it needs itself.
     normalizes = bool(extractor.get("do_normalize", bundle is None))
     rate = bundle.sample_rate if bundle else extractor.get("sampling_rate", SAMPLE_RATE)
     if rate != SAMPLE_RATE:
-        raise TeacherError(f"teacher {path} listens at {rate} Hz; expected {SAMPLE_RATE} Hz: choose another")
+        raise BundleError(f"{path} listens at {rate} Hz; expected {SAMPLE_RATE} Hz: choose another")
     if bundle is None:
         graph = path if path.is_file() else _only_graph(folder)
         return OnnxFiles(graph, read_vocabulary(folder), normalizes, _shortest(folder), None)
     _check_features(bundle)
-    graph = path if path.is_file() else _variant(bundle, config.variant)
+    graph = path if path.is_file() else _variant(bundle, variant)
     return OnnxFiles(graph, bundle.vocabulary, normalizes, _shortest(folder), bundle.parameters)
 
 
@@ -87,6 +91,14 @@ def measure_graph(graph: Path) -> tuple[str, int]:
     return digest.hexdigest(), sum(math.prod(t.dims) for t in tensors)
 
 
+def receptive_field(kernels: Sequence[int], strides: Sequence[int], frames: int = 1) -> int:
+    """Return the fewest samples from which a stack of convolutions makes so many frames."""
+    samples = frames
+    for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
+        samples = (samples - 1) * stride + kernel
+    return samples
+
+
 def _only_graph(folder: Path) -> Path:
     graphs = sorted(folder.glob("*.onnx"))
     if (folder / "model.onnx") in graphs:
@@ -94,8 +106,8 @@ def _only_graph(folder: Path) -> Path:
     if len(graphs) == 1:
         return graphs[0]
     found = ", ".join(path.name for path in graphs) or "none"
-    raise TeacherError(
-        f"teacher {folder}: expected model.onnx or a single graph *.onnx, found {found}; name the file itself"
+    raise BundleError(
+        f"{folder}: expected model.onnx or a single graph *.onnx, found {found}; name the file itself"
     )
 
 
@@ -107,8 +119,8 @@ def _variant(bundle: Bundle, name: str | None) -> Path:
 def _check_features(bundle: Bundle) -> None:
     frontend = bundle.frontend
     if bundle.input == "features" and (frontend.kind, frontend.mel_bins) != ("logmel", BANDS):
-        raise TeacherError(
-            f"teacher {bundle.directory} wants {frontend.mel_bins} bands of {frontend.kind}; this version "
+        raise BundleError(
+            f"{bundle.directory} wants {frontend.mel_bins} bands of {frontend.kind}; this version "
             f"computes {BANDS} bands of logmel: update kdcompress"
         )
 

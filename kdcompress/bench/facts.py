@@ -1,0 +1,113 @@
+"""How a candidate really runs: asked of the runtime, not of whoever configured it."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import onnxruntime
+
+from kdcompress.runtime.placement import fallen_back
+from kdcompress.runtime.session import GraphSession
+
+INT8_ON_CUDA = "dynamic int8 has no CUDA kernels: use fp32 on the GPU, int8 on the CPU"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """How a candidate really runs, known once it is loaded.
+
+    Attributes:
+        runtime: program and version.
+        provider: what the model runs on: `cpu`, `cuda`.
+        threads: given to the model.
+        nodes: how many operators each execution provider ran, where the runtime can tell.
+        features_in_model: the model's time contains the features.
+        notes: what a reader of the figures must know.
+        runtime_name: `kdcompress`, `sherpa-onnx`, `onnx-asr` or `torch`.
+        options: of the runtime's session, as they really are.
+        precision: `fp32`, `int8-dynamic`, …
+        fallback: nodes that compute the model and ran elsewhere than on the provider asked for, by kind.
+    """
+
+    runtime: str
+    provider: str
+    threads: int
+    nodes: Mapping[str, int] = field(default_factory=dict)
+    features_in_model: bool = False
+    notes: tuple[str, ...] = ()
+    runtime_name: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
+    precision: str = ""
+    fallback: Mapping[str, int] = field(default_factory=dict)
+
+
+def graph_facts(
+    session: GraphSession,
+    feeds: Mapping[str, Any],
+    *,
+    precision: str,
+    features_in_model: bool = False,
+    int8: bool = False,
+) -> Facts:
+    """Say how a graph of ours runs, from a profile of one run over about a second of audio.
+
+    Args:
+        session: loaded.
+        feeds: of that run.
+        precision: of the graph.
+        features_in_model: it takes waveforms.
+        int8: it multiplies bytes.
+    """
+    nodes = session.place(feeds)
+    counted = Counter(node.provider for node in nodes)
+    notes = []
+    if session.device == "cuda":
+        if elsewhere := len(nodes) - counted[session.provider]:
+            notes.append(f"{elsewhere} of {len(nodes)} nodes ran on the CPU, not on CUDA")
+        if int8:
+            notes.append(INT8_ON_CUDA)
+    return Facts(
+        runtime=f"onnxruntime {onnxruntime.__version__}",
+        provider=session.device,
+        threads=session.threads,
+        nodes=dict(counted),
+        features_in_model=features_in_model,
+        notes=tuple(notes),
+        runtime_name="kdcompress",
+        options=session_options(session),
+        precision=precision,
+        fallback=fallen_back(nodes, session.provider),
+    )
+
+
+# Settings that change speed and have no attribute of their own; those that are set are told.
+_ENTRIES = (
+    "session.intra_op.allow_spinning",
+    "session.inter_op.allow_spinning",
+    "session.set_denormal_as_zero",
+    "session.disable_prepacking",
+    "session.force_spinning_stop",
+    "session.dynamic_block_base",
+    "mlas.enable_gemm_fastmath_arm64_bfloat16",
+)
+
+
+def session_options(session: GraphSession) -> dict[str, str]:
+    """Return the options that a session was opened with."""
+    options = session.session.get_session_options()
+    found = {
+        "intra_op_num_threads": str(options.intra_op_num_threads),
+        "inter_op_num_threads": str(options.inter_op_num_threads),
+        "execution_mode": options.execution_mode.name,
+        "graph_optimization_level": options.graph_optimization_level.name,
+        "enable_cpu_mem_arena": str(options.enable_cpu_mem_arena).lower(),
+        "enable_mem_pattern": str(options.enable_mem_pattern).lower(),
+        "io_binding": str(session.bound).lower(),
+    }
+    for name in _ENTRIES:
+        try:
+            found[name] = str(options.get_session_config_entry(name))
+        except RuntimeError:  # not set: onnxruntime's default
+            continue
+    return found
