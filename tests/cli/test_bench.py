@@ -1,7 +1,6 @@
 import json
 import os
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,27 +10,10 @@ import onnx
 import pytest
 import soundfile
 
-from kdcompress.cli.app import main
-
 Say = Callable[[str], npt.NDArray[np.float32]]
 Run = Callable[..., tuple[int, str, str]]
 
 TEXTS = ["ab c", "cab", "a", "b c"]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
-    """Run the command; returns exit code, standard output and standard error."""
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
-        monkeypatch.setenv(name, "1")  # set by the command; restored after the test
-
-    def command(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["kdcompress", "bench", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return int(ended.value.code or 0), *capfd.readouterr()
-
-    return command
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +42,9 @@ def mute_bundle(tone_bundle: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def test_variants_stand_side_by_side(run: Run, tone_bundle: Path, manifest: Path, tmp_path: Path) -> None:
+def test_variants_stand_side_by_side(bench: Run, tone_bundle: Path, manifest: Path, tmp_path: Path) -> None:
     report = tmp_path / "report.json"
-    code, out, err = run(tone_bundle, "--manifest", manifest, "--repeats", 1, "--json", report)
+    code, out, err = bench(tone_bundle, "--manifest", manifest, "--repeats", 1, "--json", report)
     assert (code, err) == (0, "")
     assert f"{tone_bundle.name} fp32" in out
     assert f"{tone_bundle.name} int8-dynamic" in out
@@ -73,9 +55,9 @@ def test_variants_stand_side_by_side(run: Run, tone_bundle: Path, manifest: Path
     assert [result["facts"]["threads"] for result in data["results"]] == [1, 1]
 
 
-def test_the_report_can_go_to_standard_output(run: Run, tone_bundle: Path, manifest: Path) -> None:
+def test_the_report_can_go_to_standard_output(bench: Run, tone_bundle: Path, manifest: Path) -> None:
     arguments = ("--manifest", manifest, "--repeats", 1, "--limit", 2, "--variant", "fp32", "--json", "-")
-    code, out, _ = run(tone_bundle, *arguments, "--threads", 2)
+    code, out, _ = bench(tone_bundle, *arguments, "--threads", 2)
     assert code == 0
     data = json.loads(out)
     assert data["settings"]["utterances"] == 2
@@ -84,13 +66,13 @@ def test_the_report_can_go_to_standard_output(run: Run, tone_bundle: Path, manif
 
 
 def test_settings_of_throughput_are_in_table_and_report(
-    run: Run, tone_bundle: Path, manifest: Path, tmp_path: Path
+    bench: Run, tone_bundle: Path, manifest: Path, tmp_path: Path
 ) -> None:
     report = tmp_path / "report.json"
     core = min(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
     arguments = ("--variant", "fp32", "--repeats", 1, "--threads", "1,2", "--batch", "1, 2", "--json", report)
     pin = ("--pin", "none" if core is None else core)
-    code, out, err = run(tone_bundle, "--manifest", manifest, *arguments, *pin)
+    code, out, err = bench(tone_bundle, "--manifest", manifest, *arguments, *pin)
     assert (code, err) == (0, "")
     for expected in ("threads 2", "batch 2", "CPU s per", "peak"):
         assert expected in out
@@ -121,10 +103,10 @@ def test_settings_of_throughput_are_in_table_and_report(
 
 
 def test_a_student_in_torch_stands_beside_its_bundle(
-    run: Run, tiny_checkpoint: Path, tiny_bundle: Path, manifest: Path
+    bench: Run, tiny_checkpoint: Path, tiny_bundle: Path, manifest: Path
 ) -> None:
     arguments = ("--manifest", manifest, "--repeats", 1, "--variant", "fp32", "--json", "-")
-    code, out, _ = run(
+    code, out, _ = bench(
         tiny_checkpoint, tiny_bundle, *arguments, "--runtime", "torch,kdcompress", "--batch", "1,2"
     )
     assert code == 0
@@ -138,7 +120,7 @@ def test_a_student_in_torch_stands_beside_its_bundle(
 
 
 def test_runtimes_that_do_not_fit_are_one_line(
-    run: Run, tiny_checkpoint: Path, tone_bundle: Path, manifest: Path
+    bench: Run, tiny_checkpoint: Path, tone_bundle: Path, manifest: Path
 ) -> None:
     for arguments, message in (
         (
@@ -150,33 +132,33 @@ def test_runtimes_that_do_not_fit_are_one_line(
         ((tiny_checkpoint, "--runtime", "onnx-asr"), "runs in torch: add it to --runtime onnx-asr"),
         ((tone_bundle, "--pin", "x"), "--pin takes auto, none or cores"),
     ):
-        code, out, err = run(*arguments, "--manifest", manifest)
+        code, out, err = bench(*arguments, "--manifest", manifest)
         assert (code, out) == (1, ""), arguments
         assert message in err
         assert len(err.splitlines()) == 1
     for option in ("--threads", "--batch"):
-        assert run(tone_bundle, "--manifest", manifest, option, "1,0")[0] == 2
+        assert bench(tone_bundle, "--manifest", manifest, option, "1,0")[0] == 2
 
 
 def test_a_mute_model_fails_and_the_other_is_still_measured(
-    run: Run, tone_bundle: Path, mute_bundle: Path, manifest: Path
+    bench: Run, tone_bundle: Path, mute_bundle: Path, manifest: Path
 ) -> None:
     arguments = ("--manifest", manifest, "--repeats", 1, "--variant", "fp32")
-    code, out, _ = run(mute_bundle, tone_bundle, *arguments)
+    code, out, _ = bench(mute_bundle, tone_bundle, *arguments)
     assert code == 1
     assert "mute fp32 failed and was not timed: every transcript is empty, though 4 references are not" in out
     assert "[0.0, 0.0]" in out
 
 
 def test_nothing_is_measured_where_the_report_cannot_be_written(
-    run: Run, tone_bundle: Path, manifest: Path, tmp_path: Path
+    bench: Run, tone_bundle: Path, manifest: Path, tmp_path: Path
 ) -> None:
-    code, out, err = run(tone_bundle, "--manifest", manifest, "--json", tmp_path / "none" / "report.json")
+    code, out, err = bench(tone_bundle, "--manifest", manifest, "--json", tmp_path / "none" / "report.json")
     assert (code, out) == (1, "")
     assert "does not exist; create it first" in err
 
 
-def test_bad_input_is_one_line(run: Run, tone_bundle: Path, manifest: Path, tmp_path: Path) -> None:
+def test_bad_input_is_one_line(bench: Run, tone_bundle: Path, manifest: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.jsonl"
     broken.write_text("not json\n")
     missing = tmp_path / "missing.jsonl"
@@ -190,8 +172,8 @@ def test_bad_input_is_one_line(run: Run, tone_bundle: Path, manifest: Path, tmp_
         ((tone_bundle, "--manifest", manifest, "--teacher", tmp_path / "no teacher"), "no teacher"),
         ((tone_bundle, "--manifest", manifest, "--variant", "int4"), "no variant 'int4'"),
     ):
-        code, out, err = run(*arguments)
+        code, out, err = bench(*arguments)
         assert (code, out) == (1, ""), arguments
         assert message in err
         assert len(err.splitlines()) == 1
-    assert run(tone_bundle)[0] == 2
+    assert bench(tone_bundle)[0] == 2

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,27 +12,10 @@ import pytest
 import soundfile
 from onnx import numpy_helper
 
-from kdcompress.cli.app import main
-
 Say = Callable[[str], npt.NDArray[np.float32]]
 Run = Callable[..., tuple[int, str, str]]
 
 TEXTS = ["ab c", "cab", "a c", "b c", "c", "cc a"]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
-    """Run the command; returns exit code, standard output and standard error."""
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
-        monkeypatch.setenv(name, "1")  # set by the command; restored after the test
-
-    def command(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["kdcompress", "bench", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return int(ended.value.code or 0), *capfd.readouterr()
-
-    return command
 
 
 @pytest.fixture(scope="module")
@@ -79,14 +61,14 @@ def mute(model: onnx.ModelProto) -> None:
 
 
 def test_a_planted_regression_breaks_the_gate(
-    run: Run, tone_bundle: Path, copied: Path, manifest: Path, tmp_path: Path
+    bench: Run, tone_bundle: Path, copied: Path, manifest: Path, tmp_path: Path
 ) -> None:
     baseline, later = tmp_path / "baseline.json", tmp_path / "later.json"
-    assert run(tone_bundle, "--manifest", manifest, "--json", baseline)[0] == 0
+    assert bench(tone_bundle, "--manifest", manifest, "--json", baseline)[0] == 0
     limits = ("--baseline", baseline, "--max-wer-increase", 0.2)
 
     change(copied, "int8-dynamic", deafen)
-    code, out, err = run(copied, "--manifest", manifest, *limits, "--json", later)
+    code, out, err = bench(copied, "--manifest", manifest, *limits, "--json", later)
     assert (code, err) == (3, "")
     name = f"{tone_bundle.name} int8-dynamic"
     (line,) = [line for line in out.splitlines() if "BROKEN" in line]
@@ -98,19 +80,19 @@ def test_a_planted_regression_breaks_the_gate(
     assert broken["low"] > 0.2
 
     # The same from the two files alone, and the other way round.
-    assert run("--rescore", later, *limits)[0] == 3
-    assert run("--rescore", baseline, "--baseline", later, *limits[2:])[0] == 0
-    code, out, err = run("--rescore", later, *limits, "--json", "-")
+    assert bench("--rescore", later, *limits)[0] == 3
+    assert bench("--rescore", baseline, "--baseline", later, *limits[2:])[0] == 0
+    code, out, err = bench("--rescore", later, *limits, "--json", "-")
     assert code == 3
     assert json.loads(out)["gate"]["broken"]
     assert "BROKEN" in err
 
 
 def test_a_planted_loss_of_speed_breaks_the_gate(
-    run: Run, tone_bundle: Path, manifest: Path, tmp_path: Path
+    bench: Run, tone_bundle: Path, manifest: Path, tmp_path: Path
 ) -> None:
     steady, slower = tmp_path / "steady.json", tmp_path / "slower.json"
-    assert run(tone_bundle, "--manifest", manifest, "--json", steady)[0] == 0
+    assert bench(tone_bundle, "--manifest", manifest, "--json", steady)[0] == 0
     data = json.loads(steady.read_text())
     (time,) = [one for one in data["differences"] if one["measure"] == "rtf"]
     # Clocks as this machine's mood had them would make the test depend on it.
@@ -118,33 +100,33 @@ def test_a_planted_loss_of_speed_breaks_the_gate(
         time.update(value=factor, low=factor / 1.05, high=factor * 1.05)
         file.write_text(json.dumps(data, indent=1))
     limits = ("--max-wer-increase", 0, "--max-rtf-ratio", 1.2)
-    code, out, _ = run("--rescore", slower, "--baseline", steady, *limits)
+    code, out, _ = bench("--rescore", slower, "--baseline", steady, *limits)
     assert code == 3
     (line,) = [line for line in out.splitlines() if "BROKEN" in line]
     name = f"{tone_bundle.name} int8-dynamic"
     assert f"BROKEN {name}: 1.600 times the baseline's time [1.493, 1.714], at most 1.20 allowed" in line
     assert f"times are relative to {tone_bundle.name} fp32" in out
-    assert run("--rescore", steady, "--baseline", slower, *limits)[0] == 0
+    assert bench("--rescore", steady, "--baseline", slower, *limits)[0] == 0
 
 
 def test_a_candidate_that_is_gone_breaks_the_gate(
-    run: Run, tone_bundle: Path, manifest: Path, tmp_path: Path
+    bench: Run, tone_bundle: Path, manifest: Path, tmp_path: Path
 ) -> None:
     baseline = tmp_path / "baseline.json"
     few = ("--manifest", manifest, "--repeats", 1)
-    assert run(tone_bundle, *few, "--json", baseline)[0] == 0
-    code, out, _ = run(tone_bundle, *few, "--variant", "fp32", "--baseline", baseline)
+    assert bench(tone_bundle, *few, "--json", baseline)[0] == 0
+    code, out, _ = bench(tone_bundle, *few, "--variant", "fp32", "--baseline", baseline)
     assert code == 3
     assert f"BROKEN {tone_bundle.name} int8-dynamic is in the baseline, but not in this report" in out
 
 
 def test_what_cannot_be_judged_is_one_line_and_costs_no_report(
-    run: Run, tone_bundle: Path, manifest: Path, tmp_path: Path
+    bench: Run, tone_bundle: Path, manifest: Path, tmp_path: Path
 ) -> None:
     baseline, later = tmp_path / "baseline.json", tmp_path / "later.json"
     few = (tone_bundle, "--manifest", manifest, "--repeats", 1, "--variant", "fp32")
-    assert run(*few, "--json", baseline)[0] == 0
-    code, _, err = run(*few, "--baseline", baseline, "--max-rtf-ratio", 1.1, "--json", later)
+    assert bench(*few, "--json", baseline)[0] == 0
+    code, _, err = bench(*few, "--baseline", baseline, "--max-rtf-ratio", 1.1, "--json", later)
     assert code == 1
     assert "--max-rtf-ratio cannot be judged" in err
     assert "1 timed passes give no interval" in err
@@ -156,19 +138,19 @@ def test_what_cannot_be_judged_is_one_line_and_costs_no_report(
         (tmp_path / "broken.json", "not JSON"),
     ):
         # Known before anything is measured.
-        code, out, err = run(*few, "--baseline", bad)
+        code, out, err = bench(*few, "--baseline", bad)
         assert (code, out) == (1, "")
         assert message in err
         assert len(err.splitlines()) == 1
 
 
 def test_hypotheses_are_written_and_scored_again(
-    run: Run, tone_bundle: Path, manifest: Path, tmp_path: Path
+    bench: Run, tone_bundle: Path, manifest: Path, tmp_path: Path
 ) -> None:
     texts, report, again = (tmp_path / name for name in ("h.jsonl", "report.json", "again.json"))
     few = ("--manifest", manifest, "--repeats", 1, "--json", report, "--hypotheses", texts)
-    assert run(tone_bundle, *few)[0] == 0
-    code, out, err = run("--rescore", texts, "--json", again)
+    assert bench(tone_bundle, *few)[0] == 0
+    code, out, err = bench("--rescore", texts, "--json", again)
     assert (code, err) == (0, "")
     assert "scored again, nothing was heard" in out
     first, second = (json.loads(path.read_text()) for path in (report, again))
@@ -176,29 +158,31 @@ def test_hypotheses_are_written_and_scored_again(
         assert one["accuracy"] == other["accuracy"]
         assert one["agreement"] == other["agreement"]
     assert [one for one in first["differences"] if one["measure"] != "rtf"] == second["differences"]
-    code, out, _ = run("--rescore", report, "--normalizer", "english", "--hypotheses", tmp_path / "h2.jsonl")
+    code, out, _ = bench(
+        "--rescore", report, "--normalizer", "english", "--hypotheses", tmp_path / "h2.jsonl"
+    )
     assert code == 0
     assert "normaliser english v1" in out
     assert (tmp_path / "h2.jsonl").read_text() == texts.read_text()
 
 
-def test_references_in_another_case_are_caught(run: Run, tone_bundle: Path, manifest: Path) -> None:
+def test_references_in_another_case_are_caught(bench: Run, tone_bundle: Path, manifest: Path) -> None:
     few = (tone_bundle, "--manifest", manifest, "--repeats", 1, "--variant", "fp32")
-    code, out, _ = run(*few, "--normalizer", "none")
+    code, out, _ = bench(*few, "--normalizer", "none")
     assert code == 0
     assert "100.00" in out
     assert f"{tone_bundle.name} fp32: letter case alone makes 10 of 10 word errors" in out
-    assert "letter case" not in run(*few)[1]
+    assert "letter case" not in bench(*few)[1]
 
 
 def test_a_folder_is_compared_without_transcripts(
-    run: Run, tone_bundle: Path, copied: Path, manifest: Path, tmp_path: Path
+    bench: Run, tone_bundle: Path, copied: Path, manifest: Path, tmp_path: Path
 ) -> None:
     change(copied, "int8-dynamic", deafen)
     names = [f"{tone_bundle.name} {variant}" for variant in ("fp32", "int8-dynamic")]
     report = tmp_path / "report.json"
     arguments = (copied, "--audio", manifest.parent, "--repeats", 1, "--json", report)
-    code, out, err = run(*arguments, "--reference", names[1])
+    code, out, err = bench(*arguments, "--reference", names[1])
     assert code == 0
     assert "has no transcripts: no error rates" in err
     assert f"Against {names[1]}" in out
@@ -209,21 +193,21 @@ def test_a_folder_is_compared_without_transcripts(
     assert (agreement["same"], data["results"][1]["agreement"]) == (0.0, None)
     assert {utterance["reference"] for utterance in data["utterances"]} == {None}
     assert [one["measure"] for one in data["differences"]] == ["rtf"]
-    code, _, err = run("--rescore", report, "--baseline", report, "--max-wer-increase", 1)
+    code, _, err = bench("--rescore", report, "--baseline", report, "--max-wer-increase", 1)
     assert code == 1
     assert "without references there are no word errors to compare" in err
 
 
 def test_silence_throughout_is_a_failure_unless_a_manifest_says_so(
-    run: Run, copied: Path, manifest: Path
+    bench: Run, copied: Path, manifest: Path
 ) -> None:
     change(copied, "fp32", mute)
-    code, out, _ = run(copied, "--audio", manifest.parent, "--repeats", 1)
+    code, out, _ = bench(copied, "--audio", manifest.parent, "--repeats", 1)
     assert code == 1
     assert "every transcript is empty, though no manifest says, with empty texts, that all is silence" in out
 
 
-def test_wrong_usage_is_told_apart(run: Run, tone_bundle: Path, manifest: Path) -> None:
+def test_wrong_usage_is_told_apart(bench: Run, tone_bundle: Path, manifest: Path) -> None:
     for arguments, message in (
         ((tone_bundle,), "Give one of --manifest and --audio"),
         (
@@ -237,15 +221,15 @@ def test_wrong_usage_is_told_apart(run: Run, tone_bundle: Path, manifest: Path) 
             "--max-rtf-ratio",
         ),
     ):
-        code, out, err = run(*arguments)
+        code, out, err = bench(*arguments)
         assert (code, out) == (2, ""), arguments
         assert message in " ".join(err.replace("│", " ").split()), arguments
-    code, _, err = run(tone_bundle, "--manifest", manifest, "--reference", "x")
+    code, _, err = bench(tone_bundle, "--manifest", manifest, "--reference", "x")
     assert code == 1
     assert "no candidate 'x' to compare with; there are" in err
 
 
-def test_the_exit_codes_are_in_the_help(run: Run) -> None:
-    code, out, _ = run("--help")
+def test_the_exit_codes_are_in_the_help(bench: Run) -> None:
+    code, out, _ = bench("--help")
     assert code == 0
     assert "3 a limit is broken" in " ".join(out.split())

@@ -1,5 +1,4 @@
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,24 +7,7 @@ import numpy.typing as npt
 import pytest
 import soundfile
 
-from kdcompress.cli.app import main
-
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
-    """Run the command; returns exit code, standard output and standard error."""
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
-        monkeypatch.setenv(name, "1")  # set by the command; restored after the test
-
-    def command(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["kdcompress", "bench", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return int(ended.value.code or 0), *capfd.readouterr()
-
-    return command
 
 
 @pytest.fixture(scope="module")
@@ -38,48 +20,50 @@ def manifest(say: Callable[[str], npt.NDArray[np.float32]], tmp_path_factory: py
 
 
 def test_pages_are_written_with_the_measurement_and_again_without(
-    run: Run, tone_bundle: Path, manifest: Path, tmp_path: Path
+    bench: Run, tone_bundle: Path, manifest: Path, tmp_path: Path
 ) -> None:
     html, markdown, saved = (tmp_path / f"report.{suffix}" for suffix in ("html", "md", "json"))
     pages = ("--html", html, "--markdown", markdown)
-    code, out, err = run(tone_bundle, "--manifest", manifest, "--repeats", 1, "--json", saved, *pages)
+    code, out, err = bench(tone_bundle, "--manifest", manifest, "--repeats", 1, "--json", saved, *pages)
     assert (code, err) == (0, "")
     assert f"{tone_bundle.name} fp32" in out
     first = html.read_text(encoding="utf-8"), markdown.read_text(encoding="utf-8")
     assert "<audio" in first[0]
     assert "**c** ~~d~~" in first[1]
     html.unlink()
-    assert run("--report", saved, *pages) == (0, "", "")
+    assert bench("--report", saved, *pages) == (0, "", "")
     assert (html.read_text(encoding="utf-8"), markdown.read_text(encoding="utf-8")) == first
-    assert run("--report", saved, "--html", html, "--no-sound", "--worst", 0) == (0, "", "")
+    assert bench("--report", saved, "--html", html, "--no-sound", "--worst", 0) == (0, "", "")
     assert "<audio" not in html.read_text(encoding="utf-8")
     assert list(tmp_path.glob(".*")) == []
 
 
 def test_nothing_is_measured_where_a_page_cannot_be_written(
-    run: Run, tone_bundle: Path, manifest: Path, tmp_path: Path
+    bench: Run, tone_bundle: Path, manifest: Path, tmp_path: Path
 ) -> None:
-    code, out, err = run(tone_bundle, "--manifest", manifest, "--html", tmp_path / "none" / "page.html")
+    code, out, err = bench(tone_bundle, "--manifest", manifest, "--html", tmp_path / "none" / "page.html")
     assert (code, out) == (1, "")
     assert "does not exist; create it first" in err
 
 
-def test_a_report_that_is_none_is_one_line(run: Run, tmp_path: Path) -> None:
+def test_a_report_that_is_none_is_one_line(bench: Run, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     for content, message in (("{}", "not a report"), ("no", "is not JSON"), (None, "cannot read the report")):
         saved = tmp_path / "saved.json"
         saved.unlink(missing_ok=True)
         if content is not None:
             saved.write_text(content)
-        code, out, err = run("--report", saved, "--html", page)
+        code, out, err = bench("--report", saved, "--html", page)
         assert (code, out) == (1, "")
         assert message in err
         assert len(err.splitlines()) == 1
         assert not page.exists()
 
 
-def test_a_saved_report_hears_nothing_and_goes_somewhere(run: Run, tone_bundle: Path, tmp_path: Path) -> None:
-    code, _, err = run("--report", tmp_path / "saved.json")
+def test_a_saved_report_hears_nothing_and_goes_somewhere(
+    bench: Run, tone_bundle: Path, tmp_path: Path
+) -> None:
+    code, _, err = bench("--report", tmp_path / "saved.json")
     assert (code, "--html FILE" in err) == (2, True)
-    code, _, err = run(tone_bundle, "--report", tmp_path / "saved.json", "--html", tmp_path / "page.html")
+    code, _, err = bench(tone_bundle, "--report", tmp_path / "saved.json", "--html", tmp_path / "page.html")
     assert (code, "takes no bundle" in err) == (2, True)
