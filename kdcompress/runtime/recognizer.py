@@ -5,7 +5,6 @@ B batch, S samples, T feature frames, F mel bands, T' output frames, V vocabular
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -21,7 +20,7 @@ from kdcompress.runtime.chunks import Chunking, joined
 from kdcompress.runtime.frontend import features_for
 from kdcompress.runtime.session import Provider, Session
 from kdcompress.runtime.transcript import Timings, Transcript
-from kdcompress.text.decode import Hypothesis, greedy_pieces
+from kdcompress.text.decode import Hypothesis, greedy_pieces, words_of
 from kdcompress.text.vocabulary import Vocabulary
 
 Samples: TypeAlias = npt.NDArray[np.floating[Any]] | npt.NDArray[np.integer[Any]]
@@ -199,8 +198,9 @@ class Recognizer:
         vocabulary, frame_shift = self.bundle.vocabulary, self.bundle.frame_shift
         text = hypothesis.text(vocabulary)
         tokens = tuple(hypothesis.tokens(vocabulary, frame_shift))
-        words = tuple(hypothesis.words(vocabulary, frame_shift))
-        timings = replace(timings, decoding=time.perf_counter() - begin)
+        words = tuple(words_of(tokens))
+        decoding = time.perf_counter() - begin
+        timings = Timings(timings.audio, timings.features, timings.model, decoding)
         return Transcript(text, tokens, words, samples / SAMPLE_RATE, timings)
 
     def log_probs(self, features: Sequence[FloatArray]) -> list[FloatArray]:
@@ -223,7 +223,11 @@ def pad(features: Sequence[FloatArray]) -> tuple[FloatArray, npt.NDArray[np.int6
     if len(features) == 1:
         return features[0][None], lengths
     width = features[0].shape[1] if features else 0
-    padded = np.zeros((len(features), int(lengths.max(initial=0)), width), np.float32)
+    frames = int(lengths.max(initial=0))
+    if features and features[0].flags.f_contiguous:  # band by band in memory, as the graph wants them
+        padded = np.zeros((len(features), width, frames), np.float32).transpose(0, 2, 1)
+    else:
+        padded = np.zeros((len(features), frames, width), np.float32)
     for row, values in zip(padded, features, strict=True):
         row[: len(values)] = values
     return padded, lengths

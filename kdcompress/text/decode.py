@@ -3,8 +3,10 @@
 T frames, V vocabulary.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby
 from typing import Any
 
@@ -53,10 +55,11 @@ class Hypothesis:
 
     def tokens(self, vocabulary: Vocabulary, frame_shift: float) -> list[Span]:
         """Return the printing tokens with times; `frame_shift` is the spacing of output frames [s]."""
+        printed = vocabulary.printed
         return [
-            Span(_printed(vocabulary, i), start * frame_shift, end * frame_shift)
+            Span(text, start * frame_shift, end * frame_shift)
             for i, start, end in zip(self.ids, self.starts, self.ends, strict=True)
-            if i != vocabulary.blank and i not in vocabulary.silent
+            if (text := printed[i]) is not None
         ]
 
     def words(self, vocabulary: Vocabulary, frame_shift: float) -> list[Span]:
@@ -64,19 +67,30 @@ class Hypothesis:
 
         Joined by single spaces they are `text`.
         """
-        words: list[Span] = []
-        open_word: Span | None = None
-        for token in self.tokens(vocabulary, frame_shift):
-            for is_space, characters in groupby(token.text, str.isspace):
-                if is_space:
-                    if open_word is not None:
-                        words.append(open_word)
-                    open_word = None
-                elif open_word is None:
-                    open_word = Span("".join(characters), token.start, token.end)
-                else:
-                    open_word = Span(open_word.text + "".join(characters), open_word.start, token.end)
-        return words if open_word is None else [*words, open_word]
+        return words_of(self.tokens(vocabulary, frame_shift))
+
+
+def words_of(tokens: Iterable[Span]) -> list[Span]:
+    """Join printing tokens to the words that the spaces in and between them leave."""
+    words: list[Span] = []
+    word, start, end = "", 0.0, 0.0
+    for token in tokens:
+        for is_space, characters in _stretches(token.text):
+            if not is_space:
+                start, end = (start if word else token.start), token.end
+                word += characters
+            elif word:
+                words.append(Span(word, start, end))
+                word = ""
+    if word:
+        words.append(Span(word, start, end))
+    return words
+
+
+@lru_cache(maxsize=65536)  # tokens, of which a vocabulary has few
+def _stretches(text: str) -> tuple[tuple[bool, str], ...]:
+    """Cut a token where spaces begin and end; tells which stretches are spaces."""
+    return tuple((is_space, "".join(characters)) for is_space, characters in groupby(text, str.isspace))
 
 
 def greedy(log_probs: npt.NDArray[np.float32], vocabulary: Vocabulary) -> Hypothesis:
@@ -97,8 +111,8 @@ def greedy_pieces(pieces: Iterable[npt.NDArray[np.float32]], vocabulary: Vocabul
     for log_probs in pieces:
         check_log_probs(log_probs, vocabulary)
         best = log_probs.argmax(axis=1)
-        log_prob += float(np.take_along_axis(log_probs, best[:, None], axis=1).sum(dtype=np.float64))
-        if not np.isfinite(log_prob):
+        log_prob += float(log_probs[np.arange(len(best)), best].sum(dtype=np.float64))
+        if not math.isfinite(log_prob):
             raise NumericsError(
                 "the model's output holds NaN or infinity: its weights or its input are broken"
             )
@@ -134,8 +148,3 @@ def check_log_probs(log_probs: npt.NDArray[np.float32], vocabulary: Vocabulary) 
 def collapse(path: Iterable[int], blank: int) -> list[int]:
     """Merge repeats in a path of token ids and drop the blanks."""
     return [token for token, _ in groupby(path) if token != blank]
-
-
-def _printed(vocabulary: Vocabulary, token: int) -> str:
-    text = vocabulary.tokens[token]
-    return text if vocabulary.word_boundary is None else text.replace(vocabulary.word_boundary, " ")
