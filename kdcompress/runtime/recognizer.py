@@ -10,9 +10,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import soxr
 
-from kdcompress.audio.decode import probe, read_audio, read_blocks
+from kdcompress.audio.decode import probe, read_audio, read_blocks, resampled
 from kdcompress.audio.utterance import SAMPLE_RATE
 from kdcompress.errors import AudioError, BundleError
 from kdcompress.runtime.bundle import Bundle, open_bundle
@@ -252,5 +251,5 @@ def _to_mono(samples: Samples, sample_rate: int) -> FloatArray:
     if not np.isfinite(mono).all():
         raise AudioError("the audio holds samples that are not numbers")
     if sample_rate != SAMPLE_RATE and len(mono):
-        mono = soxr.resample(mono, sample_rate, SAMPLE_RATE, quality="HQ")
+        mono = resampled(mono, sample_rate)
     return np.ascontiguousarray(mono)

@@ -5,7 +5,6 @@ B batch, T feature frames, F mel bands, T' output frames, V vocabulary.
 
 import json
 import os
-import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -127,6 +126,8 @@ class Session(GraphSession):
 
         Loads the graph a second time: profiling cannot be switched on later, and would slow every run.
         """
+        import tempfile  # not above: only a benchmark asks
+
         with tempfile.TemporaryDirectory(prefix="kdcompress-") as folder:
             options = self._options()
             options.enable_profiling = True
