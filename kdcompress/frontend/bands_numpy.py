@@ -5,6 +5,7 @@ a fifth of all time.
 """
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ BLOCK = 96
 _GROUPS = (0, 32, 64)
 # numpy 2 writes into an array that it is given; numpy 1 computes in double precision whatever it is given.
 _SINGLE = int(np.__version__.partition(".")[0]) >= 2
+_rfft: Any = np.fft.rfft  # its types know double precision only
 
 
 class BandEnergies:
@@ -71,9 +73,9 @@ class BandEnergies:
             np.multiply(windowed, self._window, out=windowed)
         if _SINGLE:
             # With another `norm`, numpy takes the factor 1 for a double and computes in double precision.
-            np.fft.rfft(padded, norm="forward", out=spectrum)
+            _rfft(padded, norm="forward", out=spectrum)
         else:
-            spectrum[:] = np.fft.rfft(padded, norm="forward")
+            spectrum[:] = _rfft(padded, norm="forward")
         squares = spectrum.view(np.float32)
         np.square(squares, out=squares)
         power = np.add(squares[:, 0::2], squares[:, 1::2], out=self._power[:frames])

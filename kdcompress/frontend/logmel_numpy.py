@@ -101,8 +101,9 @@ def _normalized(features: FloatArray) -> FloatArray:
     features -= np.ones(len(features), np.float32) @ features / np.float32(len(features))
     variance = np.einsum("tf,tf->f", features, features) / np.float32(max(len(features) - 1, 1))
     deviation = np.sqrt(variance) + np.float32(STD_GUARD)
-    normalized = np.empty(features.shape[::-1], np.float32)
-    return np.divide(features.T, deviation[:, None], out=normalized).T
+    normalized: FloatArray = np.empty(features.shape, np.float32, order="F")
+    np.divide(features, deviation, out=normalized)
+    return normalized
 
 
 _kept = threading.local()
