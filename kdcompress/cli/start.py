@@ -2,16 +2,17 @@
 
 Reading options takes longer than hearing a short recording: typer, and pydantic behind it, were a third of
 the time of `kdcompress transcribe BUNDLE FILE` from a cold start. So the one command that stands in loops of
-other programs does without them where it is given no options.
+other programs does without them where all it is given is paths and the options that programs give.
 """
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from kdcompress.errors import KdcompressError, MissingExtra
 
@@ -20,6 +21,12 @@ _TRAIN = frozenset(
     {"accelerate", "lhotse", "matplotlib", "onnxscript", "safetensors", "torch", "torchaudio", "transformers"}
 )
 
+# What programs ask for: the parameter of `write_transcripts`, and the values that need no explanation.
+_OPTIONS = {
+    "--format": ("chosen", "text|json|jsonl"),
+    "--variant": ("variant", "[a-z][a-z0-9-]*"),
+    "--threads": ("threads", "[1-9][0-9]{0,3}"),
+}
 # On Windows a shell leaves patterns of file names to the command.
 _SHELL_EXPANDS = os.name != "nt"
 
@@ -52,15 +59,32 @@ def main() -> None:
 
 
 def _run(arguments: Sequence[str]) -> None:
-    if arguments[:1] == ["transcribe"] and len(arguments) > 2 and _SHELL_EXPANDS:
-        bundle, *files = arguments[1:]
-        if all(arguments) and not any(argument.startswith("-") for argument in arguments):
-            from kdcompress.cli.transcription import write_transcripts
+    simple = _simple(arguments[1:]) if arguments[:1] == ["transcribe"] and _SHELL_EXPANDS else None
+    if simple is not None:
+        from kdcompress.cli.transcription import write_transcripts
 
-            sys.exit(write_transcripts(Path(bundle), [Path(file) for file in files]))
+        (bundle, *files), options = simple
+        sys.exit(write_transcripts(bundle, files, **options))
     from kdcompress.cli.app import app
 
     app()
+
+
+def _simple(arguments: Sequence[str]) -> tuple[list[Path], dict[str, Any]] | None:
+    """Return paths and options of `transcribe`, each once and none wrong; None leaves them to typer."""
+    paths: list[Path] = []
+    options: dict[str, Any] = {}
+    rest = iter(arguments)
+    for argument in rest:
+        if argument and not argument.startswith("-"):
+            paths.append(Path(argument))
+            continue
+        name, value = ("--format", "jsonl") if argument == "--json" else (argument, next(rest, ""))
+        taken = _OPTIONS.get(name)
+        if taken is None or taken[0] in options or not re.fullmatch(taken[1], value):
+            return None
+        options[taken[0]] = int(value) if name == "--threads" else value
+    return (paths, options) if len(paths) > 1 else None
 
 
 def _fail(message: str) -> NoReturn:

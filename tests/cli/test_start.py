@@ -62,7 +62,8 @@ def test_transcribing_imports_what_hears_and_nothing_else(tone_bundle: Path, cli
 
 
 def test_options_cost_what_reads_them(tone_bundle: Path, clip: Path) -> None:
-    modules = imported(tone_bundle, clip, "--threads", 1)
+    assert "typer" not in imported(tone_bundle, "--threads", 1, clip, "--variant", "fp32", "--format", "text")
+    modules = imported(tone_bundle, clip, "--provider", "cpu")
     assert "typer" in modules
     heavy = "torch jiwer onnx sentencepiece soxr yaml matplotlib scipy"
     assert not packages(modules) & set(heavy.split())
@@ -98,6 +99,23 @@ def test_the_short_way_has_the_defaults_of_the_long_way() -> None:
         ["", "{clip}"],
         ["{bundle}", "--", "{clip}"],
         ["{bundle}", "-h"],
+        ["{bundle}", "{clip}", "--json"],
+        ["--format", "json", "{bundle}", "--threads", "1", "{clip}", "{clip}", "--variant", "fp32"],
+        ["{bundle}", "{clip}", "--format", "jsonl", "--json"],
+        ["{bundle}", "{clip}", "--json", "--format", "srt"],
+        ["{bundle}", "{clip}", "--format", "vtt"],
+        ["{bundle}", "{clip}", "--format", "xml"],
+        ["{bundle}", "{clip}", "--format"],
+        ["{bundle}", "{clip}", "--format=json"],
+        ["{bundle}", "{clip}", "--threads", "0"],
+        ["{bundle}", "{clip}", "--threads", "1", "--threads", "2"],
+        ["{bundle}", "{clip}", "--threads", "two"],
+        ["{bundle}", "{clip}", "--variant", "int4"],
+        ["{bundle}", "{clip}", "--variant", "--json"],
+        ["{bundle}", "{clip}", "--variant", ""],
+        ["{bundle}", "--json"],
+        ["{bundle}", "{clip}", "--jso"],
+        ["{bundle}", "{clip}", "-"],
     ],
 )
 def test_both_ways_say_the_same(
