@@ -195,9 +195,9 @@ class Recognizer:
 
     def _transcript(self, hypothesis: Hypothesis, samples: int, timings: Timings, begin: float) -> Transcript:
         vocabulary, frame_shift = self.bundle.vocabulary, self.bundle.frame_shift
-        text = hypothesis.text(vocabulary)
         tokens = tuple(hypothesis.tokens(vocabulary, frame_shift))
         words = tuple(words_of(tokens))
+        text = " ".join([word.text for word in words])
         decoding = time.perf_counter() - begin
         timings = Timings(timings.audio, timings.features, timings.model, decoding)
         return Transcript(text, tokens, words, samples / SAMPLE_RATE, timings)
@@ -206,13 +206,13 @@ class Recognizer:
         """Run the graph once on features [T, F] each; returns log posteriors [T', V] each."""
         padded, lengths = pad(features)
         empty = np.empty((0, len(self.bundle.vocabulary)), np.float32)
-        if not lengths.any():  # nothing as long as one frame: the graph need not be asked
+        if not padded.shape[1]:  # nothing as long as one frame: the graph need not be asked
             return [empty for _ in features]
         log_probs, frames = self.session.run(padded, lengths)
         # A row without a frame may get anything; it is not looked at.
         return [
-            row[:count] if length else empty
-            for row, count, length in zip(log_probs, frames, lengths, strict=True)
+            log_probs[row, :count] if len(features[row]) else empty
+            for row, count in enumerate(frames.tolist())
         ]
 
 

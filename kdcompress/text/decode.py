@@ -111,29 +111,34 @@ def greedy_pieces(pieces: Iterable[npt.NDArray[np.float32]], vocabulary: Vocabul
     for log_probs in pieces:
         check_log_probs(log_probs, vocabulary)
         best = log_probs.argmax(axis=1)
-        log_prob += float(log_probs[np.arange(len(best)), best].sum(dtype=np.float64))
+        log_prob += sum(log_probs[np.arange(len(best)), best].tolist())
         if not math.isfinite(log_prob):
             raise NumericsError(
                 "the model's output holds NaN or infinity: its weights or its input are broken"
             )
         paths.append(best)
-    return from_path(np.concatenate(paths) if paths else np.empty(0, np.int64), vocabulary, log_prob)
+    path = paths[0] if len(paths) == 1 else np.concatenate([np.empty(0, np.int64), *paths])
+    return from_path(path, vocabulary, log_prob)
 
 
 def from_path(path: npt.NDArray[np.integer[Any]], vocabulary: Vocabulary, log_prob: float) -> Hypothesis:
     """Return what a path [T], the token id of every frame, says."""
-    if not len(path):
-        return Hypothesis((), (), (), log_prob)
-    # A run is a stretch of frames with the same token.
-    starts = np.flatnonzero(np.concatenate([[True], path[1:] != path[:-1]]))
-    ends = np.append(starts[1:], len(path))
-    spoken = path[starts] != vocabulary.blank
-    return Hypothesis(
-        tuple(path[starts][spoken].tolist()),
-        tuple(starts[spoken].tolist()),
-        tuple(ends[spoken].tolist()),
-        log_prob,
-    )
+    ids: list[int] = []
+    starts: list[int] = []
+    ends: list[int] = []
+    blank = before = vocabulary.blank
+    # A loop: behind a model the caches are empty, and every call into numpy takes as long as thirty frames.
+    for frame, token in enumerate(path.tolist()):
+        if token != before:
+            if before != blank:
+                ends.append(frame)
+            if token != blank:
+                ids.append(token)
+                starts.append(frame)
+            before = token
+    if before != blank:
+        ends.append(len(path))
+    return Hypothesis(tuple(ids), tuple(starts), tuple(ends), log_prob)
 
 
 def check_log_probs(log_probs: npt.NDArray[np.float32], vocabulary: Vocabulary) -> None:
