@@ -1,5 +1,5 @@
 """`python -m kdcompress` is the `kdcompress` command."""
 
-from kdcompress.cli.app import main
+from kdcompress.cli.start import main
 
 main()

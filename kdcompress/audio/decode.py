@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import soundfile
-import soxr
 
 from kdcompress.audio.utterance import SAMPLE_RATE
 from kdcompress.errors import AudioError
@@ -100,12 +99,22 @@ def read_audio(
         bad = int(np.flatnonzero(~np.isfinite(mono))[0])
         raise AudioError(f"{path} holds a sample that is not a number, at {(first + bad) / rate:.3f} s")
     if rate != sample_rate:
-        mono = soxr.resample(mono, rate, sample_rate, quality="HQ")
+        mono = resampled(mono, rate, sample_rate)
         if not len(mono):
             raise AudioError(
                 f"{path}: {wanted} samples at {rate} Hz are too few to make one of {sample_rate} Hz"
             )
     return np.ascontiguousarray(mono, dtype=np.float32)
+
+
+def resampled(
+    mono: npt.NDArray[np.float32], rate: int, sample_rate: int = SAMPLE_RATE
+) -> npt.NDArray[np.float32]:
+    """Bring a waveform [S] from one rate to another [Hz]."""
+    import soxr  # not above: most audio for a recogniser has its rate
+
+    samples: npt.NDArray[np.float32] = soxr.resample(mono, rate, sample_rate, quality="HQ")
+    return samples
 
 
 def read_blocks(path: Path, seconds: float = 10.0) -> Iterator[npt.NDArray[np.float32]]:
@@ -125,6 +134,8 @@ def read_blocks(path: Path, seconds: float = 10.0) -> Iterator[npt.NDArray[np.fl
         rate, read = file.samplerate, 0
         resampler = None
         if rate != SAMPLE_RATE:
+            import soxr
+
             resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
         size = max(round(seconds * rate), 1)
         slack = _TOLERANCE * rate if file.format == "MP3" else 0

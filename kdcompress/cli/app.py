@@ -1,10 +1,7 @@
-"""The `kdcompress` command: its sub-commands, and how errors reach the user."""
+"""The `kdcompress` command and its sub-commands."""
 
-import os
-import signal
 import sys
-from contextlib import suppress
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
@@ -17,13 +14,8 @@ from kdcompress.cli.distill import distill
 from kdcompress.cli.export import export
 from kdcompress.cli.inspect import inspect
 from kdcompress.cli.recipes import recipes
+from kdcompress.cli.start import main as main
 from kdcompress.cli.transcribe import transcribe
-from kdcompress.errors import KdcompressError, MissingExtra
-
-# What the extra `train` brings: a command that imports one of these without it says how to install it.
-_TRAIN = frozenset(
-    {"accelerate", "lhotse", "matplotlib", "onnxscript", "safetensors", "torch", "torchaudio", "transformers"}
-)
 
 app = typer.Typer(
     add_completion=False,
@@ -70,48 +62,3 @@ def root(
     Results go to standard output, progress to standard error. Exit codes: 0 done, 1 failed (one line says
     why), 2 wrong usage, 3 a limit of bench broken, 130 interrupted, 143 terminated.
     """
-
-
-def main() -> None:
-    """Run the command line; an expected failure is one line on standard error."""
-    # Left alone, SIGTERM skips every `finally`, and half-written directories would stay behind.
-    with suppress(ValueError):  # not in the main thread: the host program owns the signals
-        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    try:
-        try:
-            app()
-        finally:
-            sys.stdout.flush()  # a full disk or a closed pipe shows here rather than after the last handler
-    except KdcompressError as error:
-        _fail(str(error))
-    except BrokenPipeError:
-        _forget_stdout()
-        sys.exit(1)
-    except OSError as error:
-        _forget_stdout()
-        _fail(_what_the_system_refused(error))
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package not in _TRAIN:
-            raise
-        _fail(str(MissingExtra(package, "train", "this command")))
-    except KeyboardInterrupt:
-        sys.exit(130)
-
-
-def _fail(message: str) -> NoReturn:
-    from kdcompress.cli.render import show_error
-
-    show_error(message)
-    sys.exit(1)
-
-
-def _what_the_system_refused(error: OSError) -> str:
-    reason = (error.strerror or str(error) or type(error).__name__).lower()
-    named = [str(name) for name in (error.filename, error.filename2) if name is not None]
-    return f"{reason}: {' -> '.join(named)}" if named else reason
-
-
-def _forget_stdout() -> None:
-    """Let the interpreter's last flush succeed, so that it has nothing more to complain about."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,17 +1,14 @@
 """`kdcompress transcribe`: audio files in, text out."""
 
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from kdcompress.cli.transcription import SUFFIXES, Format, write_transcripts
+
 if TYPE_CHECKING:
     from kdcompress.runtime.recognizer import Decoder
-
-Format = Literal["text", "json", "jsonl", "srt", "vtt"]
-_SUFFIXES: dict[Format, str] = {"text": "txt", "json": "json", "jsonl": "jsonl", "srt": "srt", "vtt": "vtt"}
 
 
 def transcribe(
@@ -75,43 +72,23 @@ def transcribe(
       kdcompress transcribe bundles/mine recordings/*.mp3 --format srt --out subtitles/
       kdcompress transcribe bundles/mine call.wav --lm words.arpa --hotword 'kd compress'
     """
-    from kdcompress.cli.render import progress_bars, show_error
-    from kdcompress.runtime.batches import transcribe_files
-    from kdcompress.runtime.chunks import Chunking
-    from kdcompress.runtime.formats import JsonArray, rendered, write_rendered
-    from kdcompress.runtime.recognizer import Recognizer
-    from kdcompress.runtime.transcript import Transcript
-
     chosen = _format(format_, as_json)
     if out is None and chosen in {"srt", "vtt"} and len(files) > 1:
         raise typer.BadParameter(f"{chosen} of several files needs --out DIR", param_hint="--format")
-    targets = {} if out is None else _targets(out, files, _SUFFIXES[chosen])
-    decoder = _decoder(beam, lm, lm_words, lm_weight, word_bonus, tuple(hotword or ()), hotword_weight)
-    chunking = Chunking(chunk_seconds, overlap_seconds, pause_seconds)
-    recognizer = Recognizer(bundle, variant, provider, threads, decoder=decoder, chunking=chunking)
-    unusable = 0
-    array = JsonArray(sys.stdout)
-    with progress_bars() as bars:
-        # On a terminal the lines of several files show how far it is.
-        hidden = len(files) > 1 and out is None and sys.stdout.isatty()
-        task = bars.add_task("transcribing", total=sum(_durations(files)), visible=not hidden)
-        for file, outcome in transcribe_files(
-            recognizer, files, batch_seconds, lambda seconds: bars.advance(task, seconds)
-        ):
-            if not isinstance(outcome, Transcript):
-                unusable += 1
-                show_error(str(outcome) if str(file) in str(outcome) else f"{file}: {outcome}")
-            elif out is not None:
-                write_rendered(targets[file], rendered(chosen, file, outcome, alone=True))
-            elif chosen == "json":
-                array.add(file, outcome)
-            else:
-                sys.stdout.write(rendered(chosen, file, outcome, alone=len(files) == 1))
-                sys.stdout.flush()  # a reader downstream need not wait for the last file
-    if chosen == "json" and out is None:
-        array.close()
-    if unusable:
-        raise typer.Exit(1)
+    code = write_transcripts(
+        bundle,
+        files,
+        chosen,
+        None if out is None else _targets(out, files, SUFFIXES[chosen]),
+        variant=variant,
+        provider=provider,
+        threads=threads,
+        batch_seconds=batch_seconds,
+        cutting=(chunk_seconds, overlap_seconds, pause_seconds),
+        decoder=_decoder(beam, lm, lm_words, lm_weight, word_bonus, tuple(hotword or ()), hotword_weight),
+    )
+    if code:
+        raise typer.Exit(code)
 
 
 def _format(chosen: Format, as_json: bool) -> Format:
@@ -139,11 +116,9 @@ def _decoder(
     word_bonus: float | None,
     hotwords: tuple[str, ...],
     hotword_weight: float,
-) -> "Decoder":
+) -> "Decoder | None":
     if not beam and lm is None and lm_words is None and not word_bonus and not hotwords:
-        from kdcompress.text.decode import greedy_pieces
-
-        return greedy_pieces
+        return None
     from kdcompress.text.beam import BeamSearch
 
     return BeamSearch(
@@ -155,15 +130,3 @@ def _decoder(
         hotwords=hotwords,
         hotword_weight=hotword_weight,
     )
-
-
-def _durations(files: list[Path]) -> Iterator[float]:
-    """Yield how long each file is [s], where there is a bar to show it."""
-    from kdcompress.audio.decode import probe
-    from kdcompress.errors import AudioError
-
-    for file in files if sys.stderr.isatty() else ():
-        try:
-            yield probe(file).duration
-        except AudioError:  # told when its turn comes
-            yield 0.0

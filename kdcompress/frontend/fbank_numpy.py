@@ -5,6 +5,7 @@ sherpa-onnx sets for icefall's models: Povey window, 80 bands from 20 to 7600 Hz
 dither, no normalisation, samples within ±1.
 """
 
+import threading
 from functools import cache
 from typing import Any, TypeAlias
 
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kdcompress.audio.utterance import SAMPLE_RATE
+from kdcompress.frontend.bands_numpy import BLOCK, BandEnergies
 
 FloatArray: TypeAlias = npt.NDArray[np.float32]
 
@@ -23,9 +25,6 @@ BOTTOM_HZ, TOP_HZ = 20.0, 7600.0
 PREEMPHASIS = 0.97
 FLOOR = float(np.finfo(np.float32).eps)  # of the energy of a band, before the log
 FIRST = HOP // 2 - WINDOW // 2  # [samples] where the first frame begins: its middle is half a hop behind 0
-
-# Frames per block: bounds memory on long audio and keeps a block within the cache.
-_BLOCK = 1024
 
 
 def frame_count(samples: int) -> int:
@@ -61,25 +60,52 @@ def fbank(waveform: npt.NDArray[np.floating[Any]]) -> FloatArray:
     """
     if waveform.ndim != 1:
         raise ValueError(f"expected a mono waveform [S], found shape {waveform.shape}")
-    frames = frame_count(len(waveform))
-    features = np.empty((frames, BANDS), np.float32)
     samples = waveform.astype(np.float32, copy=False)
-    for start in range(0, frames, _BLOCK):
-        stop = min(start + _BLOCK, frames)
-        begins = FIRST + HOP * np.arange(start, stop)[:, None]
-        framed = samples[mirrored(begins + np.arange(WINDOW), len(samples))]
-        framed = framed - framed.mean(axis=1, keepdims=True)
-        before = np.concatenate([framed[:, :1], framed[:, :-1]], axis=1)
-        spectrum = np.fft.rfft((framed - np.float32(PREEMPHASIS) * before) * povey_window(), N_FFT)
-        power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32, copy=False)
-        features[start:stop] = np.log(np.maximum(power @ mel_filterbank(), np.float32(FLOOR)))
-    return features
+    features = np.empty((frame_count(len(samples)), BANDS), np.float32)
+    energies = _energies()
+    for start in range(0, len(features), BLOCK):
+        block = features[start : start + BLOCK]
+        stretch = _stretch(samples, FIRST + start * HOP, (len(block) - 1) * HOP + WINDOW)
+        level = stretch.mean()
+        if np.isfinite(level):  # no frame needs it, and what is left loses less to rounding
+            stretch = stretch - level
+        # Each frame less its mean, then each sample less 0.97 of the one before: the mean is left 0.03 times.
+        # A frame's first sample, which has none before it, does not count: the window is 0 there.
+        signal = energies.signal[: len(stretch)]
+        np.multiply(stretch[:-1], np.float32(-PREEMPHASIS), out=signal[1:])
+        signal[0] = 0
+        signal += stretch
+        # A frame is five half hops long.
+        half_hops = stretch.reshape(-1, HOP // 2).sum(axis=1)
+        sums = np.lib.stride_tricks.sliding_window_view(half_hops, 2 * WINDOW // HOP)[::2].sum(axis=1)
+        energies(block, sums * np.float32((1 - PREEMPHASIS) / WINDOW))
+    np.maximum(features, np.float32(FLOOR), out=features)
+    return np.log(features, out=features)
+
+
+def _stretch(samples: FloatArray, first: int, count: int) -> FloatArray:
+    """Return so many samples from `first` on, mirrored beyond the ends."""
+    if first >= 0 and first + count <= len(samples):
+        return samples[first : first + count]
+    return samples[mirrored(np.arange(first, first + count), len(samples))]
 
 
 def mirrored(index: npt.NDArray[np.int64], samples: int) -> npt.NDArray[np.int64]:
     """Return the sample that stands for each index: beyond its ends a waveform is mirrored."""
     index = index % (2 * samples)
     return np.minimum(index, 2 * samples - 1 - index)
+
+
+_kept = threading.local()
+
+
+def _energies() -> BandEnergies:
+    """Return this thread's buffers."""
+    try:
+        energies: BandEnergies = _kept.energies
+    except AttributeError:
+        energies = _kept.energies = BandEnergies(povey_window(), mel_filterbank(), HOP)
+    return energies
 
 
 def _frozen(values: npt.NDArray[np.float64]) -> FloatArray:

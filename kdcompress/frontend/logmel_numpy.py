@@ -5,6 +5,7 @@ sherpa-onnx and onnx-asr compute on their side: pre-emphasis, centred Hann frame
 spectrum, slaney mel bands, log, and zero mean and unit variance per band over the utterance. No dither.
 """
 
+import threading
 from functools import cache
 from typing import Any, Literal, TypeAlias
 
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kdcompress.audio.utterance import SAMPLE_RATE
+from kdcompress.frontend.bands_numpy import BLOCK, BandEnergies
 
 Normalize: TypeAlias = Literal["per_feature", "none"]
 FloatArray: TypeAlias = npt.NDArray[np.float32]
@@ -24,9 +26,6 @@ TOP_HZ = 8000.0
 PREEMPHASIS = 0.97
 LOG_GUARD = 2.0**-24  # added to the power before the log
 STD_GUARD = 1e-5  # added to the standard deviation
-
-# Frames per block: bounds memory on long audio and keeps a block within the cache.
-_BLOCK = 1024
 
 
 def frame_count(samples: int) -> int:
@@ -67,34 +66,56 @@ def log_mel(waveform: npt.NDArray[np.floating[Any]], *, normalize: Normalize = "
     """
     if waveform.ndim != 1:
         raise ValueError(f"expected a mono waveform [S], found shape {waveform.shape}")
-    frames = frame_count(len(waveform))
-    features = np.empty((frames, BANDS), np.float32)
-    if not frames:
-        return features
-    signal = np.zeros(len(waveform) + N_FFT, np.float32)
-    inner = signal[N_FFT // 2 : N_FFT // 2 + len(waveform)]
-    inner[:] = waveform
-    inner[1:] -= np.float32(PREEMPHASIS) * waveform[:-1].astype(np.float32, copy=False)
-    strided = np.lib.stride_tricks.sliding_window_view(signal, N_FFT)[::HOP]
-    # Only the 400 samples under the window count; the phase that the offset changes is not looked at.
-    offset = (N_FFT - WINDOW) // 2
-    for start in range(0, frames, _BLOCK):
-        stop = min(start + _BLOCK, frames)
-        windowed = strided[start:stop, offset : offset + WINDOW] * hann_window()
-        spectrum = np.fft.rfft(windowed, N_FFT)
-        power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32, copy=False)
-        features[start:stop] = np.log(power @ mel_filterbank() + np.float32(LOG_GUARD))
-    return normalize_features(features) if normalize == "per_feature" else features
+    samples = waveform.astype(np.float32, copy=False)
+    features = np.empty((frame_count(len(samples)), BANDS), np.float32)
+    energies = _energies()
+    for start in range(0, len(features), BLOCK):
+        block = features[start : start + BLOCK]
+        # The first frame is centred on sample 0.
+        _emphasise(samples, start * HOP - WINDOW // 2, energies.signal[: (len(block) - 1) * HOP + WINDOW])
+        energies(block)
+    features += np.float32(LOG_GUARD)
+    np.log(features, out=features)
+    return _normalized(features) if normalize == "per_feature" and len(features) else features
 
 
-def normalize_features(features: FloatArray) -> FloatArray:
-    """Bring features [T, F] to zero mean and unit variance per band; a single frame becomes zeros."""
+def _emphasise(samples: FloatArray, first: int, out: FloatArray) -> None:
+    """Write samples from `first` on, each less 0.97 of the one before; zeros beyond the ends."""
+    begin, end = max(first, 0), min(first + len(out), len(samples))
+    out[: begin - first] = 0
+    out[end - first :] = 0
+    inner = out[begin - first : end - first]
+    np.multiply(samples[max(begin - 1, 0) : end - 1], np.float32(-PREEMPHASIS), out=inner[int(begin == 0) :])
+    if begin == 0:
+        inner[0] = 0
+    inner += samples[begin:end]
+
+
+def _normalized(features: FloatArray) -> FloatArray:
+    """Bring features [T, F] to zero mean and unit variance per band, in place; a single frame becomes zeros.
+
+    What is returned lies in memory band by band, as graphs of the portable profile take it.
+    """
     # Relative to the first frame: digital silence gives exact zeros instead of rounding errors over 1e-5.
-    centred = features - features[:1]
-    centred = centred - centred.mean(axis=0)
-    variance = np.square(centred).sum(axis=0) / max(len(features) - 1, 1)
-    normalized: FloatArray = centred / (np.sqrt(variance) + np.float32(STD_GUARD))
+    features -= features[0].copy()
+    features -= np.ones(len(features), np.float32) @ features / np.float32(len(features))
+    variance = np.einsum("tf,tf->f", features, features) / np.float32(max(len(features) - 1, 1))
+    deviation = np.sqrt(variance) + np.float32(STD_GUARD)
+    normalized: FloatArray = np.empty(features.shape, np.float32, order="F")
+    np.divide(features, deviation, out=normalized)
     return normalized
+
+
+_kept = threading.local()
+
+
+def _energies() -> BandEnergies:
+    """Return this thread's buffers."""
+    try:
+        energies: BandEnergies = _kept.energies
+    except AttributeError:
+        energies = _kept.energies = BandEnergies(hann_window(), mel_filterbank(), HOP)
+    return energies
 
 
 def _frozen(values: npt.NDArray[np.float64]) -> FloatArray:

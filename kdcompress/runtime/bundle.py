@@ -5,13 +5,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-from typing_extensions import Self
+from typing import TYPE_CHECKING, Any
 
 from kdcompress import __version__
 from kdcompress.errors import BundleError, VocabularyError
 from kdcompress.text.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 SCHEMA = 1
 KIND = "kdcompress-bundle"
@@ -155,7 +156,7 @@ class Bundle:
         }
 
     @classmethod
-    def from_json(cls, data: Any, directory: Path = Path()) -> Self:
+    def from_json(cls, data: Any, directory: Path = Path()) -> "Self":
         """Rebuild what `to_json` wrote; looks at no other file.
 
         Raises:

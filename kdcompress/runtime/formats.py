@@ -5,7 +5,6 @@ import os
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
-from kdcompress.runtime.subtitles import to_srt, to_vtt
 from kdcompress.runtime.transcript import Transcript
 
 
@@ -25,10 +24,10 @@ def rendered(
             return json.dumps(record(file, transcript), ensure_ascii=False, indent=1) + "\n"
         case "jsonl":
             return json.dumps(record(file, transcript), ensure_ascii=False) + "\n"
-        case "srt":
-            return to_srt(transcript)
-        case "vtt":
-            return to_vtt(transcript)
+        case "srt" | "vtt":
+            from kdcompress.runtime.subtitles import to_srt, to_vtt
+
+            return to_srt(transcript) if kind == "srt" else to_vtt(transcript)
 
 
 class JsonArray:

@@ -7,7 +7,6 @@ weights are stepped over, not read.
 """
 
 import mmap
-from collections.abc import Iterator
 from pathlib import Path
 
 from kdcompress.errors import BundleError
@@ -38,33 +37,45 @@ def check_graph(path: Path) -> None:
     """
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            has_graph = False
-            for message, field in _fields(data, 0, len(data), "model", 0):
-                has_graph |= (message, field) == ("model", _GRAPH_OF_MODEL)
-                if message == "tensor" and field in {_EXTERNAL_DATA, _DATA_LOCATION}:
-                    raise BundleError(
-                        f"{path} keeps weights in other files, which bundles never do: it is not opened; "
-                        "export the run again"
-                    )
+            has_graph = _walk(data, path)
     except (OSError, ValueError) as error:
         raise BundleError(_BROKEN.format(path, error)) from error
     if not has_graph:
         raise BundleError(_BROKEN.format(path, "it holds none"))
 
 
-def _fields(data: mmap.mmap, at: int, end: int, message: str, depth: int) -> Iterator[tuple[str, int]]:
-    """Yield (message, field number) of all fields that say something, depth first."""
-    if depth > _DEEPEST:
-        raise ValueError("its graphs are nested too deep")
-    while at < end:
-        key, at = _varint(data, at, end)
+def _walk(data: mmap.mmap, path: Path) -> bool:
+    """Look at every field that may hold a tensor; returns whether one of them is the graph.
+
+    Written out, for a graph has ten thousand fields and every start of the recogniser waits for this.
+    """
+    has_graph = False
+    # The message that is read, and those around it: (where it ends, what it is).
+    around: list[tuple[int, str]] = []
+    at, end, message = 0, len(data), "model"
+    inside = _INSIDE[message]
+    while True:
+        if at >= end:
+            if not around:
+                return has_graph
+            end, message = around.pop()
+            inside = _INSIDE[message]
+            continue
+        key = data[at]
+        at += 1
+        if key >= 0x80:
+            key, at = _varint(data, at - 1, end)
         field, wire = key >> 3, key & 7
         value = None
-        if wire == 0:
+        if wire == 2:
+            if at < end and data[at] < 0x80:
+                size = data[at]
+                at += 1
+            else:
+                size, at = _varint(data, at, end)
+        elif wire == 0:
             value, at = _varint(data, at, end)
             size = 0
-        elif wire == 2:
-            size, at = _varint(data, at, end)
         elif wire in _FIXED:
             size = _FIXED[wire]
         else:
@@ -72,11 +83,22 @@ def _fields(data: mmap.mmap, at: int, end: int, message: str, depth: int) -> Ite
         if at + size > end:
             raise ValueError(f"byte {at} promises {size} more, and {end - at} are there")
         if value != 0:  # a number that is 0 says what nothing says
-            yield message, field
-        inner = _INSIDE[message].get(field)
-        if wire == 2 and inner is not None:
-            yield from _fields(data, at, at + size, inner, depth + 1)
-        at += size
+            if message == "tensor":
+                if field in {_EXTERNAL_DATA, _DATA_LOCATION}:
+                    raise BundleError(
+                        f"{path} keeps weights in other files, which bundles never do: it is not opened; "
+                        "export the run again"
+                    )
+            elif message == "model" and field == _GRAPH_OF_MODEL:
+                has_graph = True
+        if wire == 2 and field in inside:
+            around.append((end, message))
+            if len(around) > _DEEPEST:
+                raise ValueError("its graphs are nested too deep")
+            end, message = at + size, inside[field]
+            inside = _INSIDE[message]
+        else:
+            at += size
 
 
 def _varint(data: mmap.mmap, at: int, end: int) -> tuple[int, int]:

@@ -5,15 +5,13 @@ B batch, S samples, T feature frames, F mel bands, T' output frames, V vocabular
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import soxr
 
-from kdcompress.audio.decode import probe, read_audio, read_blocks
+from kdcompress.audio.decode import probe, read_audio, read_blocks, resampled
 from kdcompress.audio.utterance import SAMPLE_RATE
 from kdcompress.errors import AudioError, BundleError
 from kdcompress.runtime.bundle import Bundle, open_bundle
@@ -21,7 +19,7 @@ from kdcompress.runtime.chunks import Chunking, joined
 from kdcompress.runtime.frontend import features_for
 from kdcompress.runtime.session import Provider, Session
 from kdcompress.runtime.transcript import Timings, Transcript
-from kdcompress.text.decode import Hypothesis, greedy_pieces
+from kdcompress.text.decode import Hypothesis, greedy_pieces, words_of
 from kdcompress.text.vocabulary import Vocabulary
 
 Samples: TypeAlias = npt.NDArray[np.floating[Any]] | npt.NDArray[np.integer[Any]]
@@ -197,23 +195,24 @@ class Recognizer:
 
     def _transcript(self, hypothesis: Hypothesis, samples: int, timings: Timings, begin: float) -> Transcript:
         vocabulary, frame_shift = self.bundle.vocabulary, self.bundle.frame_shift
-        text = hypothesis.text(vocabulary)
         tokens = tuple(hypothesis.tokens(vocabulary, frame_shift))
-        words = tuple(hypothesis.words(vocabulary, frame_shift))
-        timings = replace(timings, decoding=time.perf_counter() - begin)
+        words = tuple(words_of(tokens))
+        text = " ".join([word.text for word in words])
+        decoding = time.perf_counter() - begin
+        timings = Timings(timings.audio, timings.features, timings.model, decoding)
         return Transcript(text, tokens, words, samples / SAMPLE_RATE, timings)
 
     def log_probs(self, features: Sequence[FloatArray]) -> list[FloatArray]:
         """Run the graph once on features [T, F] each; returns log posteriors [T', V] each."""
         padded, lengths = pad(features)
         empty = np.empty((0, len(self.bundle.vocabulary)), np.float32)
-        if not lengths.any():  # nothing as long as one frame: the graph need not be asked
+        if not padded.shape[1]:  # nothing as long as one frame: the graph need not be asked
             return [empty for _ in features]
         log_probs, frames = self.session.run(padded, lengths)
         # A row without a frame may get anything; it is not looked at.
         return [
-            row[:count] if length else empty
-            for row, count, length in zip(log_probs, frames, lengths, strict=True)
+            log_probs[row, :count] if len(features[row]) else empty
+            for row, count in enumerate(frames.tolist())
         ]
 
 
@@ -223,7 +222,11 @@ def pad(features: Sequence[FloatArray]) -> tuple[FloatArray, npt.NDArray[np.int6
     if len(features) == 1:
         return features[0][None], lengths
     width = features[0].shape[1] if features else 0
-    padded = np.zeros((len(features), int(lengths.max(initial=0)), width), np.float32)
+    frames = int(lengths.max(initial=0))
+    if features and features[0].flags.f_contiguous:  # band by band in memory, as the graph wants them
+        padded = np.zeros((len(features), width, frames), np.float32).transpose(0, 2, 1)
+    else:
+        padded = np.zeros((len(features), frames, width), np.float32)
     for row, values in zip(padded, features, strict=True):
         row[: len(values)] = values
     return padded, lengths
@@ -248,5 +251,5 @@ def _to_mono(samples: Samples, sample_rate: int) -> FloatArray:
     if not np.isfinite(mono).all():
         raise AudioError("the audio holds samples that are not numbers")
     if sample_rate != SAMPLE_RATE and len(mono):
-        mono = soxr.resample(mono, sample_rate, SAMPLE_RATE, quality="HQ")
+        mono = resampled(mono, sample_rate)
     return np.ascontiguousarray(mono)

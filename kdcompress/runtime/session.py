@@ -61,6 +61,19 @@ class GraphSession:
             )
 
     @property
+    def options(self) -> dict[str, str]:
+        """What onnxruntime was told that bears on speed and memory, by its own names."""
+        told = self.session.get_session_options()
+        return {
+            "graph_optimization_level": told.graph_optimization_level.name,
+            "execution_mode": told.execution_mode.name,
+            "intra_op_num_threads": str(told.intra_op_num_threads),
+            "inter_op_num_threads": str(told.inter_op_num_threads),
+            "enable_mem_pattern": str(told.enable_mem_pattern).lower(),
+            "enable_cpu_mem_arena": str(told.enable_cpu_mem_arena).lower(),
+        }
+
+    @property
     def providers(self) -> tuple[str, ...]:
         """The providers that the session registered, by priority; a node may run on any of them."""
         return tuple(self.session.get_providers())
@@ -98,6 +111,8 @@ class GraphSession:
         options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        # It plans memory for every length that it meets, which pays from the second time on only.
+        options.enable_mem_pattern = False
         options.log_severity_level = _ERRORS_ONLY
         return options
 

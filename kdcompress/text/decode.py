@@ -3,8 +3,10 @@
 T frames, V vocabulary.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby
 from typing import Any
 
@@ -53,10 +55,11 @@ class Hypothesis:
 
     def tokens(self, vocabulary: Vocabulary, frame_shift: float) -> list[Span]:
         """Return the printing tokens with times; `frame_shift` is the spacing of output frames [s]."""
+        printed = vocabulary.printed
         return [
-            Span(_printed(vocabulary, i), start * frame_shift, end * frame_shift)
+            Span(text, start * frame_shift, end * frame_shift)
             for i, start, end in zip(self.ids, self.starts, self.ends, strict=True)
-            if i != vocabulary.blank and i not in vocabulary.silent
+            if (text := printed[i]) is not None
         ]
 
     def words(self, vocabulary: Vocabulary, frame_shift: float) -> list[Span]:
@@ -64,19 +67,30 @@ class Hypothesis:
 
         Joined by single spaces they are `text`.
         """
-        words: list[Span] = []
-        open_word: Span | None = None
-        for token in self.tokens(vocabulary, frame_shift):
-            for is_space, characters in groupby(token.text, str.isspace):
-                if is_space:
-                    if open_word is not None:
-                        words.append(open_word)
-                    open_word = None
-                elif open_word is None:
-                    open_word = Span("".join(characters), token.start, token.end)
-                else:
-                    open_word = Span(open_word.text + "".join(characters), open_word.start, token.end)
-        return words if open_word is None else [*words, open_word]
+        return words_of(self.tokens(vocabulary, frame_shift))
+
+
+def words_of(tokens: Iterable[Span]) -> list[Span]:
+    """Join printing tokens to the words that the spaces in and between them leave."""
+    words: list[Span] = []
+    word, start, end = "", 0.0, 0.0
+    for token in tokens:
+        for is_space, characters in _stretches(token.text):
+            if not is_space:
+                start, end = (start if word else token.start), token.end
+                word += characters
+            elif word:
+                words.append(Span(word, start, end))
+                word = ""
+    if word:
+        words.append(Span(word, start, end))
+    return words
+
+
+@lru_cache(maxsize=65536)  # tokens, of which a vocabulary has few
+def _stretches(text: str) -> tuple[tuple[bool, str], ...]:
+    """Cut a token where spaces begin and end; tells which stretches are spaces."""
+    return tuple((is_space, "".join(characters)) for is_space, characters in groupby(text, str.isspace))
 
 
 def greedy(log_probs: npt.NDArray[np.float32], vocabulary: Vocabulary) -> Hypothesis:
@@ -97,29 +111,34 @@ def greedy_pieces(pieces: Iterable[npt.NDArray[np.float32]], vocabulary: Vocabul
     for log_probs in pieces:
         check_log_probs(log_probs, vocabulary)
         best = log_probs.argmax(axis=1)
-        log_prob += float(np.take_along_axis(log_probs, best[:, None], axis=1).sum(dtype=np.float64))
-        if not np.isfinite(log_prob):
+        log_prob += sum(log_probs[np.arange(len(best)), best].tolist())
+        if not math.isfinite(log_prob):
             raise NumericsError(
                 "the model's output holds NaN or infinity: its weights or its input are broken"
             )
         paths.append(best)
-    return from_path(np.concatenate(paths) if paths else np.empty(0, np.int64), vocabulary, log_prob)
+    path = paths[0] if len(paths) == 1 else np.concatenate([np.empty(0, np.int64), *paths])
+    return from_path(path, vocabulary, log_prob)
 
 
 def from_path(path: npt.NDArray[np.integer[Any]], vocabulary: Vocabulary, log_prob: float) -> Hypothesis:
     """Return what a path [T], the token id of every frame, says."""
-    if not len(path):
-        return Hypothesis((), (), (), log_prob)
-    # A run is a stretch of frames with the same token.
-    starts = np.flatnonzero(np.concatenate([[True], path[1:] != path[:-1]]))
-    ends = np.append(starts[1:], len(path))
-    spoken = path[starts] != vocabulary.blank
-    return Hypothesis(
-        tuple(path[starts][spoken].tolist()),
-        tuple(starts[spoken].tolist()),
-        tuple(ends[spoken].tolist()),
-        log_prob,
-    )
+    ids: list[int] = []
+    starts: list[int] = []
+    ends: list[int] = []
+    blank = before = vocabulary.blank
+    # A loop: behind a model the caches are empty, and every call into numpy takes as long as thirty frames.
+    for frame, token in enumerate(path.tolist()):
+        if token != before:
+            if before != blank:
+                ends.append(frame)
+            if token != blank:
+                ids.append(token)
+                starts.append(frame)
+            before = token
+    if before != blank:
+        ends.append(len(path))
+    return Hypothesis(tuple(ids), tuple(starts), tuple(ends), log_prob)
 
 
 def check_log_probs(log_probs: npt.NDArray[np.float32], vocabulary: Vocabulary) -> None:
@@ -134,8 +153,3 @@ def check_log_probs(log_probs: npt.NDArray[np.float32], vocabulary: Vocabulary) 
 def collapse(path: Iterable[int], blank: int) -> list[int]:
     """Merge repeats in a path of token ids and drop the blanks."""
     return [token for token, _ in groupby(path) if token != blank]
-
-
-def _printed(vocabulary: Vocabulary, token: int) -> str:
-    text = vocabulary.tokens[token]
-    return text if vocabulary.word_boundary is None else text.replace(vocabulary.word_boundary, " ")

@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
-
-from typing_extensions import Self
+from typing import TYPE_CHECKING, Any
 
 from kdcompress.errors import VocabularyError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 @dataclass(frozen=True)
@@ -58,12 +59,17 @@ class Vocabulary:
         text = json.dumps([self.tokens, self.blank, self.word_boundary, sorted(self.silent)])
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
+    @cached_property
+    def printed(self) -> tuple[str | None, ...]:
+        """What each id prints, word boundaries as spaces; None for the blank and the silent ids."""
+        nothing = {self.blank, *self.silent}
+        boundary = " " if self.word_boundary is None else self.word_boundary
+        return tuple(None if i in nothing else t.replace(boundary, " ") for i, t in enumerate(self.tokens))
+
     @property
     def characters(self) -> list[str]:
         """The characters that its tokens can print, sorted, spaces left out."""
-        printing = (t for i, t in enumerate(self.tokens) if i != self.blank and i not in self.silent)
-        joined = "".join(t.replace(self.word_boundary or " ", " ") for t in printing)
-        return sorted(set(joined) - set(" "))
+        return sorted(set("".join(text or "" for text in self.printed)) - set(" "))
 
     def text(self, ids: Sequence[int]) -> str:
         """Join collapsed label ids into text; the blank and silent ids print nothing."""
@@ -126,7 +132,7 @@ class Vocabulary:
         }
 
     @classmethod
-    def from_json(cls, data: Any) -> Self:
+    def from_json(cls, data: Any) -> "Self":
         """Rebuild what `to_json` wrote.
 
         Raises:

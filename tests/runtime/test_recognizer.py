@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdcompress.errors import AudioError, BundleError, NumericsError
+from kdcompress.frontend.logmel_numpy import log_mel
 from kdcompress.runtime.bundle import Frontend, open_bundle
 from kdcompress.runtime.recognizer import Recognizer, pad
 
@@ -137,6 +138,19 @@ def test_padding_keeps_the_features_and_adds_zeros() -> None:
     assert (padded[0, :2] == 7).all()
     assert (padded[0, 2:] == 0).all()
     assert (padded[1] == 8).all()
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_log_mel_features_reach_the_graph_without_another_copy(tone_bundle: Path, count: int) -> None:
+    recognizer = Recognizer(tone_bundle, threads=1)
+    features = [log_mel(np.full(16_000 - 1600 * i, 0.1, np.float32)) for i in range(count)]
+    padded, lengths = pad(features)
+    fed = recognizer.session.layout.feeds(padded, lengths)["audio_signal"]
+    assert fed.flags.c_contiguous
+    assert np.shares_memory(fed, padded)
+    assert np.shares_memory(fed, features[0]) == (count == 1)
+    for row, values in zip(fed, features, strict=True):
+        np.testing.assert_array_equal(row[:, : len(values)], values.T)
 
 
 def test_no_torch_is_needed(tone_bundle: Path, say: Say, tmp_path: Path) -> None:

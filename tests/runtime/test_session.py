@@ -53,6 +53,19 @@ def test_threads_are_the_cores_that_may_be_used_unless_said(tone_bundle: Path) -
         Session(tone_bundle / "model.onnx", "tpu")  # type: ignore[arg-type]
 
 
+def test_the_options_are_those_of_the_session(tone_bundle: Path) -> None:
+    session = Session(tone_bundle / "model.onnx", threads=1)
+    assert session.options == {
+        "graph_optimization_level": "ORT_ENABLE_ALL",
+        "execution_mode": "ORT_SEQUENTIAL",
+        "intra_op_num_threads": "1",
+        "inter_op_num_threads": "1",
+        "enable_mem_pattern": "false",
+        "enable_cpu_mem_arena": "true",
+    }
+    assert Session(tone_bundle / "model.onnx", threads=2).options["intra_op_num_threads"] == "2"
+
+
 def test_what_is_no_graph_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_text("no graph")
     with pytest.raises(BundleError, match="cannot be loaded by onnxruntime") as caught:

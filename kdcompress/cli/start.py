@@ -1,0 +1,105 @@
+"""How the `kdcompress` command starts, and how its errors reach the user.
+
+Reading options takes longer than hearing a short recording: typer, and pydantic behind it, were a third of
+the time of `kdcompress transcribe BUNDLE FILE` from a cold start. So the one command that stands in loops of
+other programs does without them where all it is given is paths and the options that programs give.
+"""
+
+import os
+import re
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+from kdcompress.errors import KdcompressError, MissingExtra
+
+# What the extra `train` brings: a command that imports one of these without it says how to install it.
+_TRAIN = frozenset(
+    {"accelerate", "lhotse", "matplotlib", "onnxscript", "safetensors", "torch", "torchaudio", "transformers"}
+)
+
+# What programs ask for: the parameter of `write_transcripts`, and the values that need no explanation.
+_OPTIONS = {
+    "--format": ("chosen", "text|json|jsonl"),
+    "--variant": ("variant", "[a-z][a-z0-9-]*"),
+    "--threads": ("threads", "[1-9][0-9]{0,3}"),
+}
+# On Windows a shell leaves patterns of file names to the command.
+_SHELL_EXPANDS = os.name != "nt"
+
+
+def main() -> None:
+    """Run the command line; an expected failure is one line on standard error."""
+    # Left alone, SIGTERM skips every `finally`, and half-written directories would stay behind.
+    with suppress(ValueError):  # not in the main thread: the host program owns the signals
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        try:
+            _run(sys.argv[1:])
+        finally:
+            sys.stdout.flush()  # a full disk or a closed pipe shows here rather than after the last handler
+    except KdcompressError as error:
+        _fail(str(error))
+    except BrokenPipeError:
+        _forget_stdout()
+        sys.exit(1)
+    except OSError as error:
+        _forget_stdout()
+        _fail(_what_the_system_refused(error))
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _TRAIN:
+            raise
+        _fail(str(MissingExtra(package, "train", "this command")))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _run(arguments: Sequence[str]) -> None:
+    simple = _simple(arguments[1:]) if arguments[:1] == ["transcribe"] and _SHELL_EXPANDS else None
+    if simple is not None:
+        from kdcompress.cli.transcription import write_transcripts
+
+        (bundle, *files), options = simple
+        sys.exit(write_transcripts(bundle, files, **options))
+    from kdcompress.cli.app import app
+
+    app()
+
+
+def _simple(arguments: Sequence[str]) -> tuple[list[Path], dict[str, Any]] | None:
+    """Return paths and options of `transcribe`, each once and none wrong; None leaves them to typer."""
+    paths: list[Path] = []
+    options: dict[str, Any] = {}
+    rest = iter(arguments)
+    for argument in rest:
+        if argument and not argument.startswith("-"):
+            paths.append(Path(argument))
+            continue
+        name, value = ("--format", "jsonl") if argument == "--json" else (argument, next(rest, ""))
+        taken = _OPTIONS.get(name)
+        if taken is None or taken[0] in options or not re.fullmatch(taken[1], value):
+            return None
+        options[taken[0]] = int(value) if name == "--threads" else value
+    return (paths, options) if len(paths) > 1 else None
+
+
+def _fail(message: str) -> NoReturn:
+    from kdcompress.cli.render import show_error
+
+    show_error(message)
+    sys.exit(1)
+
+
+def _what_the_system_refused(error: OSError) -> str:
+    reason = (error.strerror or str(error) or type(error).__name__).lower()
+    named = [str(name) for name in (error.filename, error.filename2) if name is not None]
+    return f"{reason}: {' -> '.join(named)}" if named else reason
+
+
+def _forget_stdout() -> None:
+    """Let the interpreter's last flush succeed, so that it has nothing more to complain about."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
