@@ -1,5 +1,7 @@
 """What the student is asked to match, and on which frames."""
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
@@ -27,7 +29,7 @@ class ObjectiveConfig(Frozen):
     """L = λ·(w_f·L_KD + w_o·L_occupancy + w_p·L_pseudo) + (1 − λ)·L_CTC + w_c·L_consistency.
 
     Each term is divided by its own count over the whole step: selected frames, valid frames, labels of the
-    kept transcripts, labels of the references, the student's frames.
+    kept transcripts, labels of the references, the student's frames (but see `occupancy_frames`).
 
     Attributes:
         kd_weight: λ. 1: no transcript is read; 0: supervised CTC, no teacher is opened.
@@ -35,7 +37,11 @@ class ObjectiveConfig(Frozen):
         divergence: what L_KD measures.
         temperature: τ, applied to both sides.
         selection: frames that L_KD is taken over.
-        occupancy_weight: w_o of the two-class KL {blank, not blank} over all valid frames.
+        occupancy_weight: w_o of the two-class KL {blank, not blank}.
+        occupancy_frames: which frames that is taken over. `all`: the valid ones, divided by their number.
+            `rest`: those that the selection leaves out, and L_KD is divided by all valid frames as well, so
+            that a frame weighs the same on either side. Both together are then the KL on all frames, but
+            for which tokens the teacher thinks of where it says blank.
         pseudo_label: w_p and filter of CTC on the teacher's transcripts.
         consistency_weight: w_c; above 0 the student hears each batch under two draws of SpecAugment, all
             other terms are means over the two, and each is pulled to the other (CR-CTC, Yao et al. 2024,
@@ -49,6 +55,7 @@ class ObjectiveConfig(Frozen):
     temperature: float = Field(1.0, gt=0)
     selection: Selection = SelectSymmetric(ms=80)
     occupancy_weight: float = Field(1.0, ge=0)
+    occupancy_frames: Literal["all", "rest"] = "all"
     pseudo_label: PseudoLabelConfig = PseudoLabelConfig()
     consistency_weight: float = Field(0.0, ge=0)
     exit_weight: float = Field(0.3, ge=0, lt=1)

@@ -4,7 +4,9 @@ House letters: B batch, T frames, V vocabulary, U labels, N selected frames, M v
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -38,11 +40,20 @@ def frame_kd(
     return LossSum(temperature**2 * measure(teacher, student, tokens), len(targets.row))
 
 
-def occupancy_kd(student_log_BTV: Tensor, targets: FrameTargets, blank: int) -> LossSum:
-    """Two-class KL {blank, not blank} over all valid frames: gives silence the target it lacks."""
-    frames = targets.valid.shape[1]
-    student = blank_occupancy(student_log_BTV[:, :frames][targets.valid], blank)
-    return LossSum(kl_divergence(targets.occupancy, student), len(targets.occupancy))
+def occupancy_kd(
+    student_log_BTV: Tensor, targets: FrameTargets, blank: int, frames: Literal["all", "rest"] = "all"
+) -> LossSum:
+    """Two-class KL {blank, not blank}: gives silence the target it lacks.
+
+    Args:
+        frames: `all` valid ones, or the `rest` of them, which are not selected; the count is of all.
+    """
+    taken = targets.valid
+    if frames == "rest":
+        taken = taken.index_put((targets.row, targets.frame), torch.tensor(False, device=taken.device))
+    student = blank_occupancy(student_log_BTV[:, : taken.shape[1]][taken], blank)
+    teacher = targets.occupancy[taken[targets.valid]]
+    return LossSum(kl_divergence(teacher, student), len(targets.occupancy))
 
 
 def consistency(one_log_BTV: Tensor, other_log_BTV: Tensor, lengths_B: Tensor) -> LossSum:

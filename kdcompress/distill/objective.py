@@ -121,9 +121,12 @@ class Objective:
     def counts(self, targets: list[BatchTargets]) -> list[int]:
         """Return the count of each term over the batches of a step."""
         compared = [t.frames for t in targets if t.frames is not None]
+        valid = sum(len(frames.occupancy) for frames in compared)
+        selected = sum(len(frames.row) for frames in compared)
+        shared = "occupancy" in self.names and self.config.occupancy_frames == "rest"
         totals = {
-            "kd": sum(len(frames.row) for frames in compared),
-            "occupancy": sum(len(frames.occupancy) for frames in compared),
+            "kd": valid if shared else selected,
+            "occupancy": valid,
             "pseudo_label": sum(int(t.pseudo.lengths.sum()) for t in targets if t.pseudo is not None),
             "ctc": sum(t.labels for t in targets),
             "consistency": sum(t.student_frames for t in targets),
@@ -171,7 +174,7 @@ class Objective:
         assert targets.frames is not None
         if name == "kd":
             return frame_kd(log_probs_BTV, targets.frames, self.config.temperature, self.measure)
-        return occupancy_kd(log_probs_BTV, targets.frames, self.blank)
+        return occupancy_kd(log_probs_BTV, targets.frames, self.blank, self.config.occupancy_frames)
 
     def new_tally(self) -> "Tally":
         """Return an empty tally of a step."""

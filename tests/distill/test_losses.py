@@ -56,6 +56,29 @@ def test_occupancy_is_the_two_class_divergence_over_all_valid_frames(seed: int) 
     assert float(loss.total) == pytest.approx(expected, rel=2e-3, abs=1e-4)
 
 
+@given(seed=st.integers(0, 999), n=st.integers(0, 6))
+def test_selected_frames_and_the_occupancy_of_the_rest_are_all_frames_but_for_one_part(
+    seed: int, n: int
+) -> None:
+    """The chain rule: KL = KL of {blank, not blank} + the mass outside the blank × KL of what lies there."""
+    lengths = [8, 5]
+    teacher, student = (random_log_probs(seed + i, 2, 8, 5).double() for i in range(2))
+    targets = targets_of(teacher, lengths, n)
+    everywhere = frame_targets(teacher, torch.tensor(lengths), BLANK, SelectAll(), 0.04)
+    left_out = 0.0
+    chosen = set(zip(targets.row.tolist(), targets.frame.tolist(), strict=True))
+    for row, length in enumerate(lengths):
+        for frame in set(range(length)) - {frame for at, frame in chosen if at == row}:
+            q, p = teacher[row, frame, 1:].exp(), student[row, frame, 1:].exp()
+            left_out += float((q * ((q / q.sum()).log() - (p / p.sum()).log())).sum())
+    rest = occupancy_kd(student, targets, BLANK, "rest")
+    assert rest.count == sum(lengths)
+    both = frame_kd(student, targets, 1.0).total + rest.total
+    whole = float(frame_kd(student, everywhere, 1.0).total)
+    assert float(both) + left_out == pytest.approx(whole, rel=1e-4, abs=1e-3)
+    assert float(occupancy_kd(student, everywhere, BLANK, "rest").total) == 0
+
+
 def test_both_are_zero_for_a_perfect_student() -> None:
     teacher = random_log_probs(3, 2, 9, 6)
     targets = targets_of(teacher, [9, 5])

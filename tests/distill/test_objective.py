@@ -93,6 +93,28 @@ def test_every_combination_trains_and_adds_up(recipe: Make, audio_folder: Path, 
         assert all(figures[name] > 0 for name in names), (objective, figures)
 
 
+def test_a_frame_weighs_the_same_selected_or_not(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
+    """With the occupancy of the rest, wider selection changes the loss by a part only, not its scale."""
+    found = {}
+    for name, changes in {
+        "all": {"selection": {"kind": "all"}, "occupancy_weight": 0},
+        "rest": {"selection": {"kind": "eliminate"}, "occupancy_frames": "rest"},
+    }.items():
+        made = recipe(
+            objective=changes, training__steps=1, training__teacher_memory_mb=0, student__frame_shift_ms=40
+        )
+
+        def nothing(*rest: Any) -> None: ...
+
+        observer = SimpleNamespace(
+            stage=nothing, step=lambda *a, key=name: found.update({key: a[2]}), validated=nothing, say=nothing
+        )
+        distill(made, tmp_path / name, observer)
+    assert found["rest"]["selected_share"] < 0.9
+    assert 0 < found["rest"]["loss"] < found["all"]["loss"]
+    assert found["rest"]["kd"] < found["all"]["kd"]
+
+
 def test_nothing_to_learn_is_refused() -> None:
     nothing = {"frame_weight": 0, "occupancy_weight": 0, "consistency_weight": 1}
     with pytest.raises(ValidationError, match="all 0"):
