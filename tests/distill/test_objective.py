@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch import Tensor
 
-from kdcompress.config.objective import ObjectiveConfig
+from kdcompress.config.objective import ObjectiveConfig, SelectEliminate
 from kdcompress.config.recipe import Recipe
 from kdcompress.distill.loop import distill
 from kdcompress.distill.losses import consistency
-from kdcompress.distill.objective import Objective
+from kdcompress.distill.objective import BatchTargets, Objective
+from kdcompress.distill.targets import frame_targets
 from kdcompress.text.tokenizer import LongestMatch
 from kdcompress.text.vocabulary import Vocabulary
 
@@ -93,26 +94,15 @@ def test_every_combination_trains_and_adds_up(recipe: Make, audio_folder: Path, 
         assert all(figures[name] > 0 for name in names), (objective, figures)
 
 
-def test_a_frame_weighs_the_same_selected_or_not(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
-    """With the occupancy of the rest, wider selection changes the loss by a part only, not its scale."""
-    found = {}
-    for name, changes in {
-        "all": {"selection": {"kind": "all"}, "occupancy_weight": 0},
-        "rest": {"selection": {"kind": "eliminate"}, "occupancy_frames": "rest"},
-    }.items():
-        made = recipe(
-            objective=changes, training__steps=1, training__teacher_memory_mb=0, student__frame_shift_ms=40
-        )
-
-        def nothing(*rest: Any) -> None: ...
-
-        observer = SimpleNamespace(
-            stage=nothing, step=lambda *a, key=name: found.update({key: a[2]}), validated=nothing, say=nothing
-        )
-        distill(made, tmp_path / name, observer)
-    assert found["rest"]["selected_share"] < 0.9
-    assert 0 < found["rest"]["loss"] < found["all"]["loss"]
-    assert found["rest"]["kd"] < found["all"]["kd"]
+def test_a_frame_weighs_the_same_selected_or_not() -> None:
+    """With the occupancy of the rest both terms are divided by the valid frames."""
+    vocabulary = Vocabulary(("<blk>", "a", "b"), 0)
+    frames = frame_targets(random_log_probs(1, 2, 9, 3), torch.tensor([9, 4]), 0, SelectEliminate(), 0.04)
+    assert 0 < len(frames.row) < 13
+    targets = [BatchTargets(frames, None, 0, 13)] * 2
+    for config, expected in (({}, [2 * len(frames.row), 26]), ({"occupancy_frames": "rest"}, [26, 26])):
+        objective = Objective(ObjectiveConfig(**config), LongestMatch(vocabulary))
+        assert objective.counts(targets) == expected
 
 
 def test_nothing_to_learn_is_refused() -> None:
