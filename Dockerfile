@@ -1,4 +1,4 @@
-# Three images from one file; docs and .ci/image say how they are built and run.
+# Three images from one file; tests/docker/prove builds and uses all of them.
 #
 #   docker build --target runtime -t kdcompress .                torch-free: transcribe, bench, export --verify
 #   docker build --target train -t kdcompress:train .            with torch: everything

@@ -6,14 +6,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo test lint types gate wheel install
+.PHONY: help demo test lint types gate wheel coverage install
 help:
 	@echo 'make demo   a teacher becomes a small int8 student, with a table at the end (minutes on two cores)'
 	@echo 'make test   the tests'
 	@echo 'make lint   ruff: rules and formatting; shellcheck, hadolint and actionlint where they are installed'
 	@echo 'make types  mypy'
 	@echo 'make gate   distill, export, quantize and measure; fails where the student got worse or slower'
-	@echo 'make wheel  the wheel, in an environment of its own'
+	@echo 'make coverage  the tests, and the lines that they reach'
+	@echo 'make wheel  the wheel, in an environment of its own (after the gate, whose bundle it uses)'
 
 demo: $(VENV)/.train
 	$(BIN)/kdcompress demo
@@ -22,7 +23,7 @@ demo: $(VENV)/.train
 test: $(VENV)/.dev
 	BIN=$(BIN) .ci/check test
 
-lint types gate wheel: $(VENV)/.dev
+lint types gate wheel coverage: $(VENV)/.dev
 	BIN=$(BIN) .ci/check $@
 
 install: $(VENV)/.dev

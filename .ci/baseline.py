@@ -11,7 +11,7 @@ from typing import Any
 _KEPT = {
     "": {"schema", "kind", "created", "machine", "settings", "utterances", "results", "differences"},
     "machine": {"cpu", "cores", "usable_cores", "gpu", "versions"},
-    "settings": {"source", "utterances", "audio_seconds", "repeats", "normalizer", "normalizer_version", "reference", "seed"},
+    "settings": {"source", "repeats", "normalizer", "normalizer_version", "reference", "seed"},
     "utterances": {"id", "duration", "reference"},
     "results": {"name", "bytes", "parameters", "facts", "failed", "accuracy", "timing", "hypotheses"},
     "timing": {"rtf", "model_rtf", "speed"},

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Write what pyproject.toml asks for as requirement files, so that an image installs it before the code is there.
+"""Write what pyproject.toml asks for as requirement files: an image installs it before the code is there.
 
 Usage: requirements.py PYPROJECT DIRECTORY
 
-build.txt builds the wheel, base.txt is the torch-free half, torch.txt the heavy part of the extra `train`, train.txt
-the rest of it, dev.txt the extra `dev` without `train`, test.txt that part of `dev` which needs no torch.
+build.txt builds the wheel, base.txt is the torch-free half, torch.txt the heavy part of the extra `train`,
+train.txt the rest of it, dev.txt the extra `dev` without `train`, test.txt what tests need without torch.
 """
 
 import sys

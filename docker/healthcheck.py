@@ -1,8 +1,8 @@
 """Tell by the exit code whether this container can turn speech into text.
 
-With KDCOMPRESS_BUNDLE it hears that bundle's selftest.wav with the variant that `transcribe` would choose, and the
-outcome must be the one in selftest.json. Without, it decodes a clip that ships with the package and computes its
-features, which takes the compiled libraries but no model.
+With KDCOMPRESS_BUNDLE it hears that bundle's selftest.wav with the variant that `transcribe` would choose,
+and the outcome must be the one in selftest.json. Without, it decodes a clip that ships with the package and
+computes its features, which takes the compiled libraries but no model.
 """
 
 import json
@@ -27,7 +27,7 @@ def check_bundle(folder: Path) -> str:
     log_probs = recognizer.log_probs([recognizer.features(read_audio(folder / "selftest.wav"))])[0]
     off = abs(float(log_probs.max(axis=1).mean()) - expected["mean_log_prob"])
     if not off <= expected["tolerance"]:  # NaN fails, too
-        sys.exit(f"{folder}: {name} is off by {off:.2g} in its self-test, allowed are {expected['tolerance']}")
+        sys.exit(f"{folder}: the self-test of {name} is off by {off:.2g}, more than {expected['tolerance']}")
     return f"{folder}: {name} hears its self-test"
 
 

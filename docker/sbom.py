@@ -1,9 +1,9 @@
-"""Write a software bill of materials of this image: CycloneDX 1.5, from what is installed, not from what was asked for.
+"""Write a bill of materials of this image (CycloneDX 1.5): what is installed, not what was asked for.
 
 Usage: sbom.py FILE
 
-Python packages come from their metadata, the base image's packages from dpkg where there is one. There is neither a
-time nor a random number in it: the same packages give the same file.
+Python packages come from their metadata, the base image's packages from dpkg where there is one. There is
+neither a time nor a random number in it: the same packages give the same file.
 """
 
 import json
@@ -26,9 +26,10 @@ def python_packages() -> list[Component]:
         about = distribution.metadata
         name = re.sub(r"[-_.]+", "-", about["Name"]).lower()
         component = _component(name, distribution.version, f"pkg:pypi/{name}@{quote(distribution.version)}")
+        classified = [line for line in about.get_all("Classifier", []) if line.startswith("License ::")]
         if expression := about["License-Expression"]:
             component["licenses"] = [{"expression": expression}]
-        elif classified := [line for line in about.get_all("Classifier", []) if line.startswith("License ::")]:
+        elif classified:
             component["licenses"] = [{"license": {"name": line.rpartition(" :: ")[2]}} for line in classified]
         found.setdefault(name, component)  # the first one on the path is the one that is imported
     return sorted(found.values(), key=lambda component: component["name"])
