@@ -1,6 +1,6 @@
 # Three images from one file; tests/docker/prove builds and uses all of them.
 #
-#   docker build --target runtime -t kdcompress .                torch-free: transcribe, bench, export --verify
+#   docker build -t kdcompress .                                 torch-free: transcribe, bench, export --verify
 #   docker build --target train -t kdcompress:train .            with torch: everything
 #   docker build --target test -t kdcompress:test .              with linters and tests; running it is the gate
 #
@@ -79,25 +79,6 @@ COPY --from=requirements /requirements/dev.txt /requirements/
 RUN --mount=type=secret,id=pip,target=/etc/xdg/pip/pip.conf \
     python3 -m pip --python /opt/kdcompress/bin/python install --no-cache-dir -r /requirements/dev.txt
 
-FROM runtime-dependencies AS runtime
-ENV PATH=/opt/kdcompress/bin:$PATH \
-    HOME=/home/kdcompress
-COPY docker/healthcheck.py docker/sbom.py /opt/kdcompress/share/
-COPY --from=package /opt/kdcompress/bin/kdcompress /opt/kdcompress/bin/
-COPY --from=package /opt/kdcompress/lib/ /opt/kdcompress/lib/
-ARG VERSION
-RUN { test -z "${VERSION}" || test "$(kdcompress --version)" = "kdcompress ${VERSION}"; } \
-    && python /opt/kdcompress/share/sbom.py /opt/kdcompress/share/sbom.cdx.json
-LABEL org.opencontainers.image.title="kdcompress" \
-      org.opencontainers.image.description="Runs and measures distilled CTC speech recognisers, without PyTorch." \
-      org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.version="${VERSION}"
-USER 10001
-WORKDIR /work
-HEALTHCHECK --interval=60s --timeout=30s --start-period=10s CMD ["python", "/opt/kdcompress/share/healthcheck.py"]
-ENTRYPOINT ["kdcompress"]
-CMD ["--help"]
-
 FROM train-dependencies AS train
 ENV PATH=/opt/kdcompress/bin:$PATH \
     HOME=/home/kdcompress
@@ -117,7 +98,7 @@ HEALTHCHECK --interval=60s --timeout=30s --start-period=10s CMD ["python", "/opt
 ENTRYPOINT ["kdcompress"]
 CMD ["--help"]
 
-# Running it is the check: lint, types, wheel, gate, suite. What it measured is then in /src/build/gate.
+# Running it is the check: lint, types, gate, wheel, suite. What it measured is then in /src/build/gate.
 FROM test-dependencies AS test
 WORKDIR /src
 COPY . .
@@ -129,3 +110,26 @@ ENV PATH=/opt/kdcompress/bin:$PATH \
 USER 10001
 ENTRYPOINT [".ci/check"]
 CMD ["all"]
+
+# Last, so that a build without --target makes it.
+FROM runtime-dependencies AS runtime
+ENV PATH=/opt/kdcompress/bin:$PATH \
+    HOME=/home/kdcompress
+COPY docker/healthcheck.py docker/sbom.py /opt/kdcompress/share/
+COPY --from=package /opt/kdcompress/bin/kdcompress /opt/kdcompress/bin/
+COPY --from=package /opt/kdcompress/lib/ /opt/kdcompress/lib/
+ARG VERSION
+# onnxruntime-gpu looks for CUDA's libraries where the system has them, not where pip puts them.
+RUN { test -z "${VERSION}" || test "$(kdcompress --version)" = "kdcompress ${VERSION}"; } \
+    && find /opt/kdcompress -path '*/nvidia/*/lib' -type d >/etc/ld.so.conf.d/kdcompress.conf \
+    && ldconfig \
+    && python /opt/kdcompress/share/sbom.py /opt/kdcompress/share/sbom.cdx.json
+LABEL org.opencontainers.image.title="kdcompress" \
+      org.opencontainers.image.description="Runs and measures distilled CTC speech recognisers, without PyTorch." \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}"
+USER 10001
+WORKDIR /work
+HEALTHCHECK --interval=60s --timeout=30s --start-period=10s CMD ["python", "/opt/kdcompress/share/healthcheck.py"]
+ENTRYPOINT ["kdcompress"]
+CMD ["--help"]
