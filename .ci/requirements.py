@@ -4,7 +4,7 @@
 Usage: requirements.py PYPROJECT DIRECTORY
 
 build.txt builds the wheel, base.txt is the torch-free half, torch.txt the heavy part of the extra `train`,
-train.txt the rest of it, dev.txt the extra `dev` without `train`, test.txt what tests need without torch.
+train.txt the rest of it, dev.txt the extra `dev` without `train`, test.txt that without linters.
 """
 
 import sys
@@ -16,7 +16,7 @@ except ModuleNotFoundError:  # Python 3.10: pip brings its own reader
     from pip._vendor import tomli as tomllib
 
 _HEAVY = ("torch>", "torchaudio>")
-_TEST = ("hatchling", "hypothesis", "pytest", "flashlight-text")
+_LINTERS = ("actionlint", "hadolint", "mypy", "ruff", "shellcheck", "types-")
 
 
 def requirements(project: dict) -> dict[str, list[str]]:
@@ -29,7 +29,7 @@ def requirements(project: dict) -> dict[str, list[str]]:
         "torch": [line for line in extras["train"] if line.startswith(_HEAVY)],
         "train": [line for line in extras["train"] if not line.startswith(_HEAVY)],
         "dev": dev,
-        "test": [line for line in dev if line.startswith(_TEST)],
+        "test": [line for line in dev if not line.startswith(_LINTERS)],
     }
 
 
