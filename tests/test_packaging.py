@@ -3,6 +3,7 @@
 import ast
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -154,6 +155,18 @@ def test_the_torch_free_half_imports_without_torch(installed: Path, tmp_path: Pa
     files = done.stdout.splitlines()
     assert len(files) > 20
     assert all(file.startswith(str(installed)) for file in files)
+
+
+def test_a_bundle_is_verified_without_torch(installed: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    shutil.copytree(tiny_bundle, bundle)
+    code = (
+        f"sys.argv = ['kdcompress', 'export', {str(bundle)!r}, '--verify']\n"
+        "from kdcompress.cli.app import main\nmain()"
+    )
+    done = without_torch(installed, code, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "selftest" in done.stdout
 
 
 def test_a_command_that_trains_names_the_extra(installed: Path, tmp_path: Path) -> None:
