@@ -6,26 +6,25 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo test lint types install
+.PHONY: help demo test lint types gate wheel coverage install
 help:
 	@echo 'make demo   a teacher becomes a small int8 student, with a table at the end (minutes on two cores)'
 	@echo 'make test   the tests'
-	@echo 'make lint   ruff: rules and formatting'
+	@echo 'make lint   ruff: rules and formatting; shellcheck, hadolint and actionlint where they are installed'
 	@echo 'make types  mypy'
+	@echo 'make gate   distill, export, quantize and measure; fails where the student got worse or slower'
+	@echo 'make coverage  the tests, and the lines that they reach'
+	@echo 'make wheel  the wheel, in an environment of its own (after the gate, whose bundle it uses)'
 
 demo: $(VENV)/.train
 	$(BIN)/kdcompress demo
 
-# One thread a process: the tests share the cores between processes instead.
+# What a check is, is written in .ci/check alone: images and workflows call it too.
 test: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	BIN=$(BIN) .ci/check test
 
-lint: $(VENV)/.dev
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-
-types: $(VENV)/.dev
-	$(BIN)/mypy
+lint types gate wheel coverage: $(VENV)/.dev
+	BIN=$(BIN) .ci/check $@
 
 install: $(VENV)/.dev
 

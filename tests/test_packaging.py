@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -176,6 +177,18 @@ def test_an_installed_copy_renders_a_report_without_torch(installed: Path, tmp_p
             encoding="utf-8"
         ) in page
     assert "**b** ~~a~~" in (tmp_path / "page.md").read_text(encoding="utf-8")
+
+
+def test_a_bundle_is_verified_without_torch(installed: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    shutil.copytree(tiny_bundle, bundle)
+    code = (
+        f"sys.argv = ['kdcompress', 'export', {str(bundle)!r}, '--verify']\n"
+        "from kdcompress.cli.app import main\nmain()"
+    )
+    done = without_torch(installed, code, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "selftest" in done.stdout
 
 
 def test_a_command_that_trains_names_the_extra(installed: Path, tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ class ProcessCandidate:
     def _start(self) -> None:
         self.close()
         # A file, not a pipe: nobody reads it meanwhile, and a runtime that prints a lot would wait for ever.
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the process
         # The new process and all its threads inherit the cores; this one draws progress bars, elsewhere.
         with pinned(self.cores):
             self._process = subprocess.Popen(

@@ -97,7 +97,6 @@ def export(
       kdcompress export bundles/mine --verify --audio recordings/
     """
     from kdcompress.cli.render import progress_bars
-    from kdcompress.graph.write import export_run
     from kdcompress.quantize.search import Budget
     from kdcompress.quantize.variants import Options
 
@@ -109,6 +108,9 @@ def export(
         return
     if out is None:
         raise typer.BadParameter("a run is written to a directory: give --out BUNDLE", param_hint="--out")
+
+    from kdcompress.graph.write import export_run  # torch: a bundle is verified without it
+
     with progress_bars() as bars:
         task = bars.add_task("", total=None)
         bundle = export_run(

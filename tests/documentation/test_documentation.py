@@ -261,7 +261,7 @@ def test_what_is_not_run_says_why(capsys: pytest.CaptureFixture[str]) -> None:
     texts = "\n".join(step.text for step in found)
     assert not [old for old in SUBSTITUTED if old not in texts], "of no use any more"
     with capsys.disabled():
-        print(f"\ndocumentation: {len(found) - len(marked)} executed, {len(marked)} marked")  # noqa: T201
+        print(f"\ndocumentation: {len(found) - len(marked)} executed, {len(marked)} marked")  # noqa: T201  # told by pytest -s
 
 
 def test_every_fence_is_one_that_is_read() -> None:

@@ -42,6 +42,7 @@ def speech_like(samples: int) -> FloatArray:
 
 
 def test_filterbank_is_torchaudios() -> None:
+    pytest.importorskip("torch", reason="no torch to compare with")
     theirs = load_torchaudio().functional.melscale_fbanks(257, 0.0, 8000.0, 80, 16000, "slaney", "slaney")
     np.testing.assert_allclose(mel_filterbank(), theirs.numpy(), atol=1e-7)
 

@@ -1,0 +1,36 @@
+"""Keep of a report of `kdcompress bench` what a later run is compared with.
+
+Usage: baseline.py REPORT BASELINE
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+_KEPT = {
+    "": {"schema", "kind", "created", "machine", "settings", "utterances", "results", "differences"},
+    "machine": {"cpu", "cores", "usable_cores", "gpu", "versions"},
+    "settings": {"source", "repeats", "normalizer", "normalizer_version", "reference", "seed"},
+    "utterances": {"id", "duration", "reference"},
+    "results": {"name", "bytes", "parameters", "facts", "failed", "accuracy", "timing", "hypotheses"},
+    "timing": {"rtf", "model_rtf", "speed"},
+}
+
+
+def trimmed(value: Any, name: str = "") -> Any:
+    """Return a report without what only its reader at the time was interested in."""
+    if isinstance(value, list):
+        return [trimmed(item, name) for item in value]
+    if not isinstance(value, dict):
+        return value
+    kept = _KEPT.get(name, value.keys())
+    return {key: trimmed(item, key) for key, item in value.items() if key in kept}
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    report = trimmed(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
+    text = json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False)
+    Path(sys.argv[2]).write_text(text + "\n", encoding="utf-8")
