@@ -55,7 +55,7 @@ class ObjectiveConfig(Frozen):
     temperature: float = Field(1.0, gt=0)
     selection: Selection = SelectSymmetric(ms=80)
     occupancy_weight: float = Field(1.0, ge=0)
-    occupancy_frames: Literal["all", "rest"] = "all"
+    occupancy_frames: Literal["all", "rest"] = "rest"
     pseudo_label: PseudoLabelConfig = PseudoLabelConfig()
     consistency_weight: float = Field(0.0, ge=0)
     exit_weight: float = Field(0.3, ge=0, lt=1)
