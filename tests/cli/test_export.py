@@ -163,7 +163,7 @@ def test_hardware_names_choose_presets_and_auto_says_what_it_tried(
     assert (tmp_path / "mine" / "auto.png").is_file()
     card = (tmp_path / "mine" / "README.md").read_text("utf-8")
     assert 'quantization="auto"' in card
-    assert ("for runtimes built on onnxruntime" in out) == ("onnxruntime alone has" in card)
+    assert ("only runtimes built on onnxruntime load it" in out) == ("onnxruntime alone has" in card)
 
 
 def test_nothing_within_the_budget_leaves_fp32_and_says_so(

@@ -43,6 +43,7 @@ def combinations() -> Iterator[tuple[dict[str, Any], set[str]]]:
                 "frame_weight": frame,
                 "divergence": {"kind": next(turns)},
                 "occupancy_weight": occupancy,
+                "occupancy_frames": "all",  # this teacher says labels everywhere: nothing is left out
                 "pseudo_label": {"weight": pseudo},
                 "consistency_weight": consistent,
             },
@@ -100,7 +101,10 @@ def test_a_frame_weighs_the_same_selected_or_not() -> None:
     frames = frame_targets(random_log_probs(1, 2, 9, 3), torch.tensor([9, 4]), 0, SelectEliminate(), 0.04)
     assert 0 < len(frames.row) < 13
     targets = [BatchTargets(frames, None, 0, 13)] * 2
-    for config, expected in (({}, [2 * len(frames.row), 26]), ({"occupancy_frames": "rest"}, [26, 26])):
+    for config, expected in (
+        ({"occupancy_frames": "all"}, [2 * len(frames.row), 26]),
+        ({"occupancy_frames": "rest"}, [26, 26]),
+    ):
         objective = Objective(ObjectiveConfig(**config), LongestMatch(vocabulary))
         assert objective.counts(targets) == expected
 
