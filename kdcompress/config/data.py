@@ -15,7 +15,7 @@ class ValidationConfig(Frozen):
         audio: folder or manifest; its texts, if any, are not read.
         references: manifest with texts; then WER is reported beside the label-free figures.
         share: of the training utterances, held out by a hash of their ids.
-        max_seconds: of held-out audio; more is left out.
+        max_seconds: of the share; what is more is given back to training.
     """
 
     audio: Path | None = None
