@@ -1,5 +1,6 @@
 """Every shipped recipe is valid, described, and in the README's table."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -35,3 +36,13 @@ def test_table_of_results_is_what_the_reports_say() -> None:
     script = resource_dir("recipes") / "tabulate.py"
     done = subprocess.run([sys.executable, str(script), "--check"], text=True, capture_output=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_reports_name_no_folder_of_the_machine_that_wrote_them() -> None:
+    reports = [*resource_dir("recipes").rglob("*.json"), *resource_dir("export").rglob("results/**/*.json")]
+    assert reports
+    for path in reports:
+        if "node_modules" in path.parts:
+            continue
+        for line in path.read_text(encoding="utf-8").splitlines():
+            assert not re.search(r'": "/[a-z]', line), f"{path}: {line.strip()[:100]}"
