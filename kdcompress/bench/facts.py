@@ -96,15 +96,7 @@ _ENTRIES = (
 def session_options(session: GraphSession) -> dict[str, str]:
     """Return the options that a session was opened with."""
     options = session.session.get_session_options()
-    found = {
-        "intra_op_num_threads": str(options.intra_op_num_threads),
-        "inter_op_num_threads": str(options.inter_op_num_threads),
-        "execution_mode": options.execution_mode.name,
-        "graph_optimization_level": options.graph_optimization_level.name,
-        "enable_cpu_mem_arena": str(options.enable_cpu_mem_arena).lower(),
-        "enable_mem_pattern": str(options.enable_mem_pattern).lower(),
-        "io_binding": str(session.bound).lower(),
-    }
+    found = {**session.options, "io_binding": str(session.bound).lower()}
     for name in _ENTRIES:
         try:
             found[name] = str(options.get_session_config_entry(name))
