@@ -88,3 +88,10 @@ def _reaching(filterbank: FloatArray, first: int, stop: int) -> tuple[slice, sli
     weighed = np.flatnonzero(filterbank[:, first:stop].any(axis=1))
     bins = slice(int(weighed[0]), int(weighed[-1]) + 1)
     return slice(first, stop), bins, np.ascontiguousarray(filterbank[bins, first:stop])
+
+
+def frozen(values: npt.NDArray[np.float64]) -> FloatArray:
+    """Return a table in float32 to be cached: who wrote into it would change every later result."""
+    array = values.astype(np.float32)
+    array.flags.writeable = False
+    return array

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kdcompress.audio.utterance import SAMPLE_RATE
-from kdcompress.frontend.bands_numpy import BLOCK, BandEnergies
+from kdcompress.frontend.bands_numpy import BLOCK, BandEnergies, frozen
 
 FloatArray: TypeAlias = npt.NDArray[np.float32]
 
@@ -35,7 +35,7 @@ def frame_count(samples: int) -> int:
 @cache
 def povey_window() -> FloatArray:
     """Return Kaldi's window [400] float32: Hann to the power of 0.85."""
-    return _frozen(np.hanning(WINDOW) ** 0.85)
+    return frozen(np.hanning(WINDOW) ** 0.85)
 
 
 @cache
@@ -49,7 +49,7 @@ def mel_filterbank() -> FloatArray:
     mel = _hz_to_mel(np.linspace(0.0, SAMPLE_RATE / 2, N_FFT // 2 + 1))[:, None]
     rising = (mel - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - mel) / (edges[2:] - edges[1:-1])
-    return _frozen(np.maximum(0.0, np.minimum(rising, falling)))
+    return frozen(np.maximum(0.0, np.minimum(rising, falling)))
 
 
 def fbank(waveform: npt.NDArray[np.floating[Any]]) -> FloatArray:
@@ -106,12 +106,6 @@ def _energies() -> BandEnergies:
     except AttributeError:
         energies = _kept.energies = BandEnergies(povey_window(), mel_filterbank(), HOP)
     return energies
-
-
-def _frozen(values: npt.NDArray[np.float64]) -> FloatArray:
-    array = values.astype(np.float32)
-    array.flags.writeable = False  # cached: a caller that wrote into it would change every later result
-    return array
 
 
 def _hz_to_mel(hz: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

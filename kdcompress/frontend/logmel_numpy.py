@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kdcompress.audio.utterance import SAMPLE_RATE
-from kdcompress.frontend.bands_numpy import BLOCK, BandEnergies
+from kdcompress.frontend.bands_numpy import BLOCK, BandEnergies, frozen
 
 Normalize: TypeAlias = Literal["per_feature", "none"]
 FloatArray: TypeAlias = npt.NDArray[np.float32]
@@ -40,7 +40,7 @@ def frame_count(samples: int) -> int:
 @cache
 def hann_window() -> FloatArray:
     """Return the symmetric Hann window [400] float32 (as `torch.hann_window(400, periodic=False)`)."""
-    return _frozen(np.hanning(WINDOW))
+    return frozen(np.hanning(WINDOW))
 
 
 @cache
@@ -55,7 +55,7 @@ def mel_filterbank() -> FloatArray:
     rising = (bins[:, None] - edges[None, :-2]) / widths[:-1]
     falling = (edges[None, 2:] - bins[:, None]) / widths[1:]
     triangles = np.maximum(0.0, np.minimum(rising, falling))
-    return _frozen(triangles * (2.0 / (edges[2:] - edges[:-2])))
+    return frozen(triangles * (2.0 / (edges[2:] - edges[:-2])))
 
 
 def log_mel(waveform: npt.NDArray[np.floating[Any]], *, normalize: Normalize = "per_feature") -> FloatArray:
@@ -116,12 +116,6 @@ def _energies() -> BandEnergies:
     except AttributeError:
         energies = _kept.energies = BandEnergies(hann_window(), mel_filterbank(), HOP)
     return energies
-
-
-def _frozen(values: npt.NDArray[np.float64]) -> FloatArray:
-    array = values.astype(np.float32)
-    array.flags.writeable = False  # cached: a caller that wrote into it would change every later result
-    return array
 
 
 # The slaney scale: linear to 1 kHz, logarithmic above, 27 mel per factor of 6.4.
