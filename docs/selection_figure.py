@@ -24,7 +24,7 @@ from kdcompress.config.selection import (
     SelectTrim,
     Width,
 )
-from kdcompress.distill.selection import draw_keys, select_frames
+from kdcompress.distill.objective.selection import draw_keys, select_frames
 
 FILE = Path(__file__).with_name("selection.svg")
 SHIFT = 0.04  # [s]

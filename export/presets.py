@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kdcompress.aliases import FloatArray
     from kdcompress.audio.utterance import Reference
-    from kdcompress.bench.report import BenchReport, CandidateResult
+    from kdcompress.report.report import BenchReport, CandidateResult
     from kdcompress.runtime.bundle import Bundle
-    from kdcompress.runtime.compare import FloatArray
 
 HERE = Path(__file__).resolve().parent
 README, RESULTS = HERE / "README.md", HERE / "results" / "presets"
@@ -164,7 +164,7 @@ def _paired(
     import jiwer
     import numpy as np
 
-    from kdcompress.bench.bootstrap import difference
+    from kdcompress.report.bootstrap import difference
     from kdcompress.text.normalize import normalize
 
     wanted = [normalize(reference.text) for reference in references]

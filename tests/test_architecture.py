@@ -14,18 +14,21 @@ FILES = {
 
 # A room imports rooms to its left only, and itself. Features come before what computes them at run time.
 LEVELS = [
-    {"errors", "__version__"},
-    {"config", "text", "audio", "resources"},
+    {"errors", "aliases", "__version__"},
+    {"config", "text", "audio", "files", "resources"},
     {"frontend"},
     {"runtime"},
+    {"report", "verify"},
     {"students", "quantize", "bench"},
     {"teachers"},
     {"distill", "graph"},
+    {"analysis"},
     {"cli"},
     {"__main__"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 TORCH_FREE = {"__version__", "errors", "resources", "config", "audio", "text", "runtime", "quantize", "bench"}
+TORCH_FREE |= {"aliases", "files", "report", "verify"}
 TORCH_HALF = {"torch", "torchaudio", "transformers", "accelerate", "lhotse", "onnxscript", "safetensors"}
 
 

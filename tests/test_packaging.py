@@ -136,7 +136,7 @@ def test_installed_profiles_are_found_and_read(installed: Path, tmp_path: Path) 
     code = (
         "from kdcompress.graph.contracts import open_profile\n"
         "from kdcompress.resources import consumer_path, profile_files\n"
-        "import kdcompress.graph.verify  # a bundle is verified where there is no torch\n"
+        "import kdcompress.verify.verify  # a bundle is verified where there is no torch\n"
         "for name in profile_files():\n"
         "    print(name, *(consumer_path(c.program).is_file() for c in open_profile(name).consumers))\n"
     )
@@ -173,7 +173,7 @@ def test_an_installed_copy_renders_a_report_without_torch(installed: Path, tmp_p
     assert (done.returncode, done.stderr) == (0, "")
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     for name in ("style.css", "page.js"):
-        assert (installed / "kdcompress" / "bench" / "pages" / "html" / name).read_text(
+        assert (installed / "kdcompress" / "report" / "pages" / "html" / name).read_text(
             encoding="utf-8"
         ) in page
     assert "**b** ~~a~~" in (tmp_path / "page.md").read_text(encoding="utf-8")

@@ -17,7 +17,7 @@ from kdcompress.config.comparison import Comparison
 from kdcompress.config.profile import ProfileConfig
 from kdcompress.config.recipe import Recipe
 from kdcompress.config.student import PRESETS, StudentConfig
-from kdcompress.distill.cache import CacheRecord
+from kdcompress.distill.posteriors.cache import CacheRecord
 from kdcompress.students.weights import SCHEMA
 
 HERE = Path(__file__).resolve().parent

@@ -7,18 +7,16 @@ A manifest has one JSON object per line: `audio_filepath` (relative to the manif
 import json
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
+from kdcompress.aliases import Progress
 from kdcompress.audio.decode import AUDIO_SUFFIXES, check_stretch, probe
 from kdcompress.audio.utterance import Reference, Utterance
 from kdcompress.errors import AudioError, ManifestError
-
-Progress: TypeAlias = Callable[[int, int], None]
-"""Called with the number of headers read so far and their total."""
 
 # Headers are read by threads: most of the time is waiting for the disk.
 _THREADS = 8

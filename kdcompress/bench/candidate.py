@@ -60,7 +60,7 @@ class Candidate(Protocol):
         ...
 
     def recognise(self, samples: Waveform) -> Recognition:
-        """Turn samples float32 [S] at 16 kHz into text; raises rather than answer nonsense."""
+        """BlockTiming samples float32 [S] at 16 kHz into text; raises rather than answer nonsense."""
         ...
 
 
@@ -76,7 +76,7 @@ class Batched(Protocol):
     def batches(self) -> bool: ...
 
     def recognise_batch(self, waveforms: Sequence[Waveform]) -> list[str]:
-        """Turn several utterances, samples float32 [S] at 16 kHz each, into text in one call."""
+        """BlockTiming several utterances, samples float32 [S] at 16 kHz each, into text in one call."""
         ...
 
 

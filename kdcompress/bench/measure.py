@@ -6,20 +6,17 @@ utterances come in blocks, each block goes to every candidate before the next on
 rotates, so that a machine that is slow for a while is slow for all.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
 
+from kdcompress.aliases import StageProgress
 from kdcompress.audio.utterance import SAMPLE_RATE
+from kdcompress.bench.block_timing import IsolatedCandidate, TimedCall, listen, one_line, time_block
 from kdcompress.bench.candidate import Candidate, Facts, Waveform
-from kdcompress.bench.judgement import Verdict, judge_deafness, judge_fallback, judge_silence
 from kdcompress.bench.memory import Memory
 from kdcompress.bench.timing import Clock, Throughput
-from kdcompress.bench.turn import Apart, Timed, listen, one_line, take_turn
-
-Progress: TypeAlias = Callable[[str, float, float], None]
-"""Called with what is being done, the seconds of audio heard so far by all candidates, and their total."""
+from kdcompress.bench.validity import Verdict, check_empty_output, check_fallback, check_silence
 
 # Long enough that the untimed utterance before each block costs little, short enough that the machine's
 # moods are shared.
@@ -68,7 +65,7 @@ class Teller:
 
     def __init__(
         self,
-        on_progress: Progress | None,
+        on_progress: StageProgress | None,
         audio_seconds: float,
         candidates: int,
         repeats: int,
@@ -100,7 +97,7 @@ def load_and_listen(
     try:
         with Clock() as clock:
             candidate.load()
-        run.load_seconds = candidate.load_seconds if isinstance(candidate, Apart) else clock.wall
+        run.load_seconds = candidate.load_seconds if isinstance(candidate, IsolatedCandidate) else clock.wall
     except Exception as error:  # whatever a runtime throws is a finding about it, not the end of the others
         run.failed = f"cannot be loaded: {one_line(error)}"
     for clip in clips:
@@ -112,7 +109,7 @@ def load_and_listen(
         run.texts[clip.id] = heard.texts[0]
         tell(f"warming up {candidate.name}", clip.seconds)
     if not run.failed:
-        _note(run, judge_silence({clip.id: clip.text for clip in clips}, run.texts))
+        _note(run, check_silence({clip.id: clip.text for clip in clips}, run.texts))
     if run.texts:
         _look_into(run, allow_fallback)
     if run.failed:
@@ -123,7 +120,7 @@ def judge_by_others(runs: Sequence[Measured], clips: Sequence[Clip], tell: Telle
     """Note down who hears nothing where the others hear speech, and nobody has written down what was said."""
     unknown = {clip.id for clip in clips} - {clip.id for clip in clips if clip.text is not None}
     texts = {run.candidate.name: run.texts for run in runs if not run.failed}
-    verdicts = judge_deafness(texts, unknown)
+    verdicts = check_empty_output(texts, unknown)
     for run in runs:
         if verdict := verdicts.get(run.candidate.name):
             _note(run, verdict)
@@ -153,7 +150,7 @@ def time_passes(runs: Sequence[Measured], clips: Sequence[Clip], repeats: int, t
 
 
 def _time_block(run: Measured, block: Sequence[Clip]) -> None:
-    turn = take_turn(run.candidate, [[clip.samples] for clip in block])
+    turn = time_block(run.candidate, [[clip.samples] for clip in block])
     if turn.failed is not None:
         run.failed = whose_failure(turn.failed, [[clip] for clip in block])
         return
@@ -172,13 +169,13 @@ def _time_block(run: Measured, block: Sequence[Clip]) -> None:
 def _look_into(run: Measured, allow_fallback: bool) -> None:
     """Ask for memory and facts, in this order: a profile loads the graph a second time."""
     try:
-        run.memory = run.candidate.memory() if isinstance(run.candidate, Apart) else None
+        run.memory = run.candidate.memory() if isinstance(run.candidate, IsolatedCandidate) else None
         run.facts = run.candidate.facts()
     except Exception as error:  # as above; who has failed already may have no process left to ask
         run.failed = run.failed or f"does not say how it runs: {one_line(error)}"
     else:
         if not run.failed:
-            _note(run, judge_fallback(run.facts, allow_fallback))
+            _note(run, check_fallback(run.facts, allow_fallback))
 
 
 def _note(run: Measured, verdict: Verdict) -> None:
@@ -194,7 +191,7 @@ def whose_failure(failed: tuple[int | None, str], groups: Sequence[Sequence[Clip
     return f"{some[0]}: {reason}" if len(some) == 1 else f"between {some[0]} and {some[-1]}: {reason}"
 
 
-def _hear(run: Measured, clip: Clip) -> Timed | None:
+def _hear(run: Measured, clip: Clip) -> TimedCall | None:
     try:
         return listen(run.candidate, clip.samples)
     except Exception as error:  # as above: one bad utterance and the candidate is not timed

@@ -9,7 +9,7 @@ import onnx
 
 from kdcompress.errors import BundleError
 from kdcompress.runtime.bundle import FILE_NAME, open_bundle
-from kdcompress.runtime.foreign_files import find_files
+from kdcompress.runtime.external.files import find_files
 
 _INT8_OPS = {"MatMulInteger", "ConvInteger", "QLinearMatMul", "QLinearConv", "DynamicQuantizeLinear"}
 

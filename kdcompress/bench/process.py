@@ -14,11 +14,11 @@ import numpy as np
 
 import kdcompress
 from kdcompress.bench.affinity import pinned
+from kdcompress.bench.block_timing import BlockTiming, Group, TimedCall
 from kdcompress.bench.candidate import Recognition, Waveform
 from kdcompress.bench.facts import Facts
 from kdcompress.bench.memory import Memory
 from kdcompress.bench.spec import ModelSpec
-from kdcompress.bench.turn import Group, Timed, Turn
 from kdcompress.errors import BenchError
 
 WORKER = "kdcompress.bench.worker"
@@ -81,7 +81,7 @@ class ProcessCandidate:
         answer = self._ask({"do": "facts"})
         return Facts(**{**answer, "notes": tuple(answer["notes"])})
 
-    def listen(self, waveform: Waveform) -> Timed:
+    def listen(self, waveform: Waveform) -> TimedCall:
         """Hear one utterance; the clock is in the other process."""
         return _timed(self._ask({"do": "listen"}, [waveform]))
 
@@ -92,21 +92,21 @@ class ProcessCandidate:
 
     def recognise_batch(self, waveforms: Sequence[Waveform]) -> list[str]:
         """Hear several utterances at once."""
-        turn = self.take_turn([waveforms])
+        turn = self.time_block([waveforms])
         if turn.failed:
             raise BenchError(turn.failed[1])
         return list(turn.calls[0].texts)
 
-    def take_turn(self, groups: Sequence[Group]) -> Turn:
+    def time_block(self, groups: Sequence[Group]) -> BlockTiming:
         """Hear groups in a row; of a process that ends meanwhile nobody knows at which."""
         waveforms = [waveform for group in groups for waveform in group]
         try:
             answer = self._ask({"do": "turn", "groups": [len(group) for group in groups]}, waveforms)
         except BenchError as error:
-            return Turn((), (None, str(error)))
+            return BlockTiming((), (None, str(error)))
         failed = answer["failed"]
         calls = tuple(_timed(call) for call in answer["calls"])
-        return Turn(calls, (failed[0], failed[1]) if failed else None)
+        return BlockTiming(calls, (failed[0], failed[1]) if failed else None)
 
     def memory(self) -> Memory:
         """Ask how much memory it has taken so far."""
@@ -199,8 +199,8 @@ def _environment(threads: int) -> Mapping[str, str]:
     }
 
 
-def _timed(call: Mapping[str, Any]) -> Timed:
-    return Timed(**{**call, "texts": tuple(call["texts"])})
+def _timed(call: Mapping[str, Any]) -> TimedCall:
+    return TimedCall(**{**call, "texts": tuple(call["texts"])})
 
 
 def _signal(number: int) -> str:

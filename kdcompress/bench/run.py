@@ -5,30 +5,30 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 
+from kdcompress.aliases import StageProgress
 from kdcompress.audio.decode import read_audio
 from kdcompress.audio.utterance import Reference, Utterance
 from kdcompress.bench.affinity import pinned
+from kdcompress.bench.block_timing import IsolatedCandidate
 from kdcompress.bench.buckets import by_duration
 from kdcompress.bench.candidate import Candidate
-from kdcompress.bench.differences import Difference, median_seconds, time_difference
 from kdcompress.bench.machine import Machine, describe_machine
 from kdcompress.bench.measure import (
     BLOCK,
     Clip,
     Measured,
-    Progress,
     Teller,
     judge_by_others,
     load_and_listen,
     time_passes,
 )
 from kdcompress.bench.modes import find_modes
-from kdcompress.bench.report import BenchReport, CandidateResult, Heard, Settings
-from kdcompress.bench.scoring import Score, Spoken, score_candidates
 from kdcompress.bench.throughput import sweep
 from kdcompress.bench.timing import Latency, Spread, Timing, paired_speed
-from kdcompress.bench.turn import Apart
 from kdcompress.errors import BenchError
+from kdcompress.report.differences import Difference, median_seconds, time_difference
+from kdcompress.report.report import BenchReport, CandidateResult, Heard, Settings
+from kdcompress.report.scoring import ReferenceText, Score, score_candidates
 from kdcompress.text.normalize import NORMALIZER_VERSIONS, NormalizerName
 
 # Cores busy on average while the clock ran, as parts of one: below, others had the CPU; that many above the
@@ -50,7 +50,7 @@ def run_bench(
     batches: Sequence[int] = (1,),
     affinity: Sequence[int] | None = None,
     allow_fallback: bool = False,
-    on_progress: Progress | None = None,
+    on_progress: StageProgress | None = None,
 ) -> BenchReport:
     """Measure accuracy and speed of candidates on the same utterances.
 
@@ -97,11 +97,13 @@ def run_bench(
     tell = Teller(on_progress, audio_seconds, len(runs), repeats, sweeps)
     machine = describe_machine()
     for candidate in candidates:
-        if isinstance(candidate, Apart):
+        if isinstance(candidate, IsolatedCandidate):
             candidate.cores = affinity
     try:
         # What is timed is pinned, and this process only where it is what is timed.
-        with pinned(None if all(isinstance(candidate, Apart) for candidate in candidates) else affinity):
+        with pinned(
+            None if all(isinstance(candidate, IsolatedCandidate) for candidate in candidates) else affinity
+        ):
             for run in runs:
                 load_and_listen(run, clips, tell, allow_fallback=allow_fallback)
             judge_by_others(runs, clips, tell)
@@ -111,13 +113,13 @@ def run_bench(
             sweep(runs, clips, threads, batches, repeats, tell)
     finally:
         for candidate in candidates:
-            if isinstance(candidate, Apart):
+            if isinstance(candidate, IsolatedCandidate):
                 candidate.close()
 
     reference_run = next(run for run in runs if run.candidate.name == reference)
     tell("scoring")
     scores = score_candidates(
-        [Spoken(clip.id, clip.seconds, clip.text) for clip in clips],
+        [ReferenceText(clip.id, clip.seconds, clip.text) for clip in clips],
         {run.candidate.name: run.texts for run in runs if not run.failed},
         normalizer=normalizer,
         reference=reference,

@@ -30,9 +30,9 @@ def build(spec: ModelSpec) -> Candidate:
 
         return OnnxAsrCandidate(spec)
     if spec.variant is None:
-        from kdcompress.bench.foreign import ForeignCandidate
+        from kdcompress.bench.external import ExternalCandidate
 
-        return ForeignCandidate(spec)
+        return ExternalCandidate(spec)
     return BundleCandidate(open_bundle(spec.path), spec.variant, spec.provider, spec.threads, spec.name)
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from kdcompress.bench.block_timing import IsolatedCandidate, one_line, takes_batches, time_block
 from kdcompress.bench.candidate import Candidate
 from kdcompress.bench.measure import BLOCK, Clip, Measured, Teller, whose_failure
 from kdcompress.bench.timing import Spread, Throughput
-from kdcompress.bench.turn import Apart, one_line, take_turn, takes_batches
 
 
 @dataclass
@@ -49,14 +49,17 @@ def sweep(
                     _measure(entries, clips, count, batch, repeats, tell)
         finally:
             for entry in entries:
-                if isinstance(entry.candidate, Apart) and entry.candidate is not entry.run.candidate:
+                if (
+                    isinstance(entry.candidate, IsolatedCandidate)
+                    and entry.candidate is not entry.run.candidate
+                ):
                     entry.candidate.close()
 
 
 def _reopened(runs: Sequence[Measured], threads: int) -> list[_Entry]:
     entries = []
     for run in runs:
-        if not isinstance(run.candidate, Apart):
+        if not isinstance(run.candidate, IsolatedCandidate):
             run.notes.append(f"was not measured with {_threads(threads)}: it has no process of its own")
             continue
         other = run.candidate.with_threads(threads)
@@ -108,7 +111,7 @@ def _measure(
 
 
 def _take(entry: _Entry, block: Sequence[Sequence[Clip]], threads: int, batch: int) -> None:
-    turn = take_turn(entry.candidate, [[clip.samples for clip in group] for group in block])
+    turn = time_block(entry.candidate, [[clip.samples for clip in group] for group in block])
     if turn.failed is not None:
         entry.run.failed = f"{_threads(threads)}, batches of {batch}, {whose_failure(turn.failed, block)}"
         return

@@ -13,11 +13,11 @@ from typing import IO, Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from kdcompress.bench.block_timing import listen, one_line, takes_batches, time_block
 from kdcompress.bench.candidate import Candidate, Waveform
 from kdcompress.bench.memory import Memory, gpu_bytes, peak_rss_bytes, rss_bytes
 from kdcompress.bench.spec import ModelSpec
 from kdcompress.bench.timing import Clock
-from kdcompress.bench.turn import listen, one_line, take_turn, takes_batches
 
 
 @runtime_checkable
@@ -60,7 +60,7 @@ class Service:
                 for size in request["groups"]:
                     groups.append(waveforms[at : at + size])
                     at += size
-                return asdict(take_turn(self._loaded(), groups))
+                return asdict(time_block(self._loaded(), groups))
             case "memory":
                 return asdict(Memory(peak_rss_bytes(), self._model_rss, self._gpu_bytes()))
         raise ValueError(f"no such request: {request['do']}")

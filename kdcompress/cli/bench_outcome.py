@@ -11,8 +11,8 @@ import typer
 from kdcompress.cli.bench_page import Pages
 
 if TYPE_CHECKING:
-    from kdcompress.bench.gate import Verdict
-    from kdcompress.bench.report import BenchReport
+    from kdcompress.report.gate import Verdict
+    from kdcompress.report.report import BenchReport
 
 GATE_BROKEN = 3
 
@@ -35,8 +35,8 @@ class Outcome:
 
     def check(self) -> None:
         """Find out before minutes of measuring what would be refused after them."""
-        from kdcompress.bench.report import check_writable
-        from kdcompress.bench.saved import read_report
+        from kdcompress.report.report import check_writable
+        from kdcompress.report.saved import read_report
 
         if self.baseline is not None:
             read_report(self.baseline)
@@ -57,11 +57,11 @@ class Outcome:
         Raises:
             typer.Exit: 3 where the gate is broken, else 1 where a candidate failed.
         """
-        from kdcompress.bench.files import write_whole
-        from kdcompress.bench.hypotheses import write_hypotheses
-        from kdcompress.bench.report import dump_json
-        from kdcompress.bench.saved import parse_report
         from kdcompress.cli.render import render_bench, render_scores
+        from kdcompress.files import write_whole
+        from kdcompress.report.hypotheses import write_hypotheses
+        from kdcompress.report.report import dump_json
+        from kdcompress.report.saved import parse_report
 
         if self.hypotheses is not None:
             write_hypotheses(parse_report(data, "the report"), self.hypotheses)
@@ -90,8 +90,8 @@ class Outcome:
     def _judge(self, data: Mapping[str, Any]) -> "Verdict | None":
         if self.baseline is None:
             return None
-        from kdcompress.bench.gate import Limits, judge
-        from kdcompress.bench.saved import parse_report, read_report
+        from kdcompress.report.gate import Limits, judge
+        from kdcompress.report.saved import parse_report, read_report
 
         baseline = parse_report(read_report(self.baseline), str(self.baseline))
         limits = Limits(self.max_wer_increase, self.max_rtf_ratio)
@@ -112,8 +112,8 @@ class Outcome:
 
 def rescore_and_finish(path: Path, normalizer: str | None, reference: str | None, outcome: Outcome) -> None:
     """Score a file of hypotheses, or a report, again."""
-    from kdcompress.bench.rescore import rescore
     from kdcompress.cli.render import progress_bars
+    from kdcompress.report.rescore import rescore
 
     outcome.check()
     with progress_bars() as bars:

@@ -55,7 +55,7 @@ class Pages:
         Raises:
             BenchError: one of them cannot.
         """
-        from kdcompress.bench.report import check_writable
+        from kdcompress.report.report import check_writable
 
         for path in (self.html, self.markdown):
             if path is not None:
@@ -63,14 +63,14 @@ class Pages:
 
     def write(self, report: Mapping[str, Any]) -> None:
         """Write them from the JSON of a report, of schema 1 or 2."""
-        from kdcompress.bench.files import write_whole
+        from kdcompress.files import write_whole
 
         if self.html is not None:
-            from kdcompress.bench.pages.html.page import render_html
+            from kdcompress.report.pages.html.page import render_html
 
             write_whole(render_html(report, worst=self.worst, audio=self.sound), self.html)
         if self.markdown is not None:
-            from kdcompress.bench.pages.markdown import render_markdown
+            from kdcompress.report.pages.markdown import render_markdown
 
             write_whole(render_markdown(report, worst=self.worst), self.markdown)
 
@@ -81,7 +81,7 @@ def write_saved(saved: Path, pages: Pages) -> None:
     Raises:
         BenchError: there is no such report, or a page cannot be written.
     """
-    from kdcompress.bench.pages.view import read_json
+    from kdcompress.report.pages.view import read_json
 
     if pages.html is None and pages.markdown is None:
         raise typer.BadParameter(

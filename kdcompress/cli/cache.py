@@ -50,7 +50,7 @@ def cache(
     from kdcompress.cli.distill import read_recipe
     from kdcompress.cli.progress import DistillProgress
     from kdcompress.config.cache import CacheStorage
-    from kdcompress.distill.labelling import write_cache
+    from kdcompress.distill.cache_writer import write_cache
 
     asked = read_recipe(recipe, teacher, audio, sets=set_ or [])
     storage = CacheStorage(frames=frames, top_k=top_k)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from kdcompress.distill.comparison import Cell
+    from kdcompress.analysis.comparison import Cell
 
 
 def compare(
@@ -46,10 +46,10 @@ def compare(
         --transcribed an4/train.jsonl --test an4/test.jsonl --silence silence --out runs/compare-an4 \\
         --json recipes/results/compare-an4.json
     """
+    from kdcompress.analysis.comparison import Materials, summarize
+    from kdcompress.analysis.comparison import compare as run_comparison
     from kdcompress.cli.progress import DistillProgress
     from kdcompress.config.comparison import load_comparison
-    from kdcompress.distill.comparison import Materials, summarize
-    from kdcompress.distill.comparison import compare as run_comparison
 
     asked = load_comparison(comparison)
     materials = Materials(teacher, audio, transcribed, test, silence)
@@ -70,7 +70,7 @@ def compare(
     if json_file is not None:
         json_file.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     if plot is not None:
-        from kdcompress.distill.comparison_plot import plot_comparison
+        from kdcompress.analysis.comparison_plot import plot_comparison
 
         plot_comparison(summary, plot)
     for name, row in summary["rows"].items():

@@ -102,7 +102,7 @@ def read_recipe(
     if cache is not None:
         flags["teacher"] = {"kind": "cache", "path": str(cache.expanduser().resolve())}
         if name is None:
-            from kdcompress.distill.cache import read_record
+            from kdcompress.distill.posteriors.cache import read_record
 
             record = read_record(cache.expanduser())
             layers = {"seed": record.seed, "data": record.data.model_dump(mode="json")}

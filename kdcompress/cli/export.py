@@ -148,7 +148,7 @@ def _verify(path: Path, audio: Path | None, pythons: dict[str, Path]) -> None:
 
     from kdcompress.cli.render import console, progress_bars
     from kdcompress.errors import ExportError
-    from kdcompress.graph.verify import verify_bundle
+    from kdcompress.verify.verify import verify_bundle
 
     with progress_bars() as bars:
         task = bars.add_task("", total=None)

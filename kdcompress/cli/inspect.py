@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from kdcompress.distill.advice import Advice
-    from kdcompress.distill.inspection import Inspection
+    from kdcompress.analysis.advice import Advice
+    from kdcompress.analysis.inspection import Inspection
 
 
 def inspect(
@@ -39,9 +39,9 @@ def inspect(
       kdcompress inspect runs/teacher --audio calls/ --max-seconds 120 --plot teacher.png
       kdcompress inspect runs/teacher --audio calls/ --json > teacher.json
     """
+    from kdcompress.analysis.advice import advise
+    from kdcompress.analysis.inspection import inspect_teacher
     from kdcompress.cli.render import progress_bars
-    from kdcompress.distill.advice import advise
-    from kdcompress.distill.inspection import inspect_teacher
     from kdcompress.teachers.teacher import open_teacher, resolve_teacher
 
     opened = open_teacher(resolve_teacher(teacher))
@@ -55,7 +55,7 @@ def inspect(
         )
     advice = advise(seen)
     if plot is not None:
-        from kdcompress.distill.inspection_plot import plot_inspection
+        from kdcompress.analysis.inspection_plot import plot_inspection
 
         plot_inspection(seen, advice, teacher, plot)
     if as_json:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-    from kdcompress.bench.report import BenchReport
+    from kdcompress.report.report import BenchReport
 
 # Without a terminal nobody wraps the lines of a table: give it the room that it needs.
 _WIDTH_OF_FILES = 170
@@ -55,14 +55,14 @@ def progress_bars() -> "Iterator[Progress]":
 
 def render_bench(report: "BenchReport") -> None:
     """Print a benchmark's table on standard output."""
-    from kdcompress.bench.table import BenchTable
+    from kdcompress.report.table import BenchTable
 
     console().print(BenchTable(report))
 
 
 def render_scores(data: "Mapping[str, Any]", *, rates: bool) -> None:
     """Print what follows from the texts of a report, and its differences, on standard output."""
-    from kdcompress.bench.score_table import ScoreTable
+    from kdcompress.report.score_table import ScoreTable
 
     console().print(ScoreTable(data, rates=rates))
 

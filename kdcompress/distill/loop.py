@@ -12,22 +12,22 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 
 from kdcompress.config.recipe import Recipe
-from kdcompress.distill.alignment import Alignment, check_room, student_frame_shift
 from kdcompress.distill.augment import SpecAugment, delay
-from kdcompress.distill.cache import CachedPosteriors
 from kdcompress.distill.checkpoint import LoopState, load_checkpoint, save_checkpoint
-from kdcompress.distill.data import Batch, Batches, write_cuts
-from kdcompress.distill.device import processes, training_device
+from kdcompress.distill.data.batches import Batch, Batches, write_cuts
+from kdcompress.distill.data.training_data import load_training_data, start_from
+from kdcompress.distill.distributed import processes, training_device
 from kdcompress.distill.ema import AveragedStudent
-from kdcompress.distill.objective import Objective
+from kdcompress.distill.objective.alignment import Alignment, check_ctc_feasible, student_frame_shift
+from kdcompress.distill.objective.objective import Objective
+from kdcompress.distill.objective.prior import resolve_prior
 from kdcompress.distill.observer import Observer, Outcome
 from kdcompress.distill.optim import learning_rate, make_optimizer
-from kdcompress.distill.posteriors import AlignedSource, Answers, make_ready, open_answers, open_source
-from kdcompress.distill.prepare import gather, start_from
-from kdcompress.distill.prior import settle_prior
+from kdcompress.distill.posteriors.cache import CachedPosteriors
+from kdcompress.distill.posteriors.source import AlignedSource, Answers, open_answers, open_source, prefetch
 from kdcompress.distill.run import Run, check_vacant
 from kdcompress.distill.stop import stop_on_signal, stopped_anywhere
-from kdcompress.distill.units import keep_tokenizer, settle_tokenizer
+from kdcompress.distill.tokenizer_setup import keep_tokenizer, resolve_tokenizer
 from kdcompress.distill.validate import Validation, ValidationFigures
 from kdcompress.errors import ConfigError, NumericsError
 from kdcompress.students.student import CtcStudent
@@ -73,7 +73,7 @@ def distill(
             )
         teacher = open_answers(recipe.teacher, device)
     source = None if teacher is None else open_source(teacher, device)
-    tokenizer = settle_tokenizer(
+    tokenizer = resolve_tokenizer(
         recipe,
         source,
         out if resume else None,
@@ -96,7 +96,7 @@ def distill(
     accelerator.wait_for_everyone()
 
     with accelerator.main_process_first():  # it writes clips of noise, the others find them
-        material = gather(
+        material = load_training_data(
             recipe, tokenizer, run, lambda done, total: observer.stage("Reading audio", done, total)
         )
     resuming = resume and (run.folder / "last").is_file()
@@ -132,7 +132,7 @@ def distill(
     )
 
     if source is not None:
-        make_ready(source, material, recipe, observer.stage)
+        prefetch(source, material, recipe, observer.stage)
     alignment = None
     if teacher is not None and objective_config.compares_frames:
         alignment = Alignment.between(teacher.frame_shift, student.frame_shift, vocabulary.blank)
@@ -140,8 +140,8 @@ def distill(
         material.held_out, vocabulary, source, material.references, recipe.data.batch_seconds, alignment
     )
     if alignment is not None and alignment.pool > 1:
-        observer.say(check_room(validation.collisions(), student.frame_shift))
-    log_prior = settle_prior(
+        observer.say(check_ctc_feasible(validation.collisions(), student.frame_shift))
+    log_prior = resolve_prior(
         recipe,
         material.training,
         None if source is None or alignment is None else AlignedSource(source, alignment, student),

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from kdcompress.audio.utterance import Utterance
-from kdcompress.distill.alignment import Alignment
-from kdcompress.distill.collisions import Collisions, collisions
-from kdcompress.distill.data import Batch, by_duration, decode
-from kdcompress.distill.divergences import kl_divergence
-from kdcompress.distill.posteriors import Source
+from kdcompress.distill.data.batches import Batch, by_duration, decode
+from kdcompress.distill.objective.alignment import Alignment
+from kdcompress.distill.objective.collisions import Collisions, collisions
+from kdcompress.distill.objective.divergences import kl_divergence
+from kdcompress.distill.posteriors.source import Source
 from kdcompress.students.layers import valid_frames
 from kdcompress.students.student import CtcStudent
 from kdcompress.teachers.teacher import Posteriors

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float32]
+from kdcompress.aliases import FloatArray
 
 BLOCK = 96
 """Frames that are computed at a time: their buffers, 0.6 MB, stay in the second-level cache of most cores."""

@@ -7,15 +7,14 @@ dither, no normalisation, samples within ±1.
 
 import threading
 from functools import cache
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from kdcompress.aliases import FloatArray
 from kdcompress.audio.utterance import SAMPLE_RATE
 from kdcompress.frontend.bands_numpy import BLOCK, BandEnergies, frozen
-
-FloatArray: TypeAlias = npt.NDArray[np.float32]
 
 N_FFT = 512
 WINDOW = 400  # [samples]

@@ -12,11 +12,11 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from kdcompress.aliases import FloatArray
 from kdcompress.audio.utterance import SAMPLE_RATE
 from kdcompress.frontend.bands_numpy import BLOCK, BandEnergies, frozen
 
 Normalize: TypeAlias = Literal["per_feature", "none"]
-FloatArray: TypeAlias = npt.NDArray[np.float32]
 
 N_FFT = 512
 WINDOW = 400  # [samples] centred within N_FFT

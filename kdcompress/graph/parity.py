@@ -4,22 +4,19 @@ House letters: T feature frames, F mel bands, T' output frames, V vocabulary.
 """
 
 from collections.abc import Sequence
-from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from kdcompress.aliases import FloatArray
 from kdcompress.errors import ExportError
 from kdcompress.frontend.logmel_numpy import HOP
-from kdcompress.graph.sound import synthetic_waveform
 from kdcompress.graph.trace import TRACED_FRAMES
 from kdcompress.runtime.compare import Difference, difference
 from kdcompress.runtime.layout import hops
 from kdcompress.runtime.session import Session
 from kdcompress.students.student import CtcStudent
-
-FloatArray: TypeAlias = npt.NDArray[np.float32]
+from kdcompress.verify.sound import synthetic_waveform
 
 # Feature frames: one, less than a second, the traced length, longer. None is a multiple of 2, 4 or 8.
 LENGTHS = (1, 45, TRACED_FRAMES, 1021)

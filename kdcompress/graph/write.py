@@ -3,15 +3,16 @@
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import onnx
 
+from kdcompress.aliases import StageProgress
 from kdcompress.config.deploy import QuantizePreset
 from kdcompress.config.profile import ProfileConfig
 from kdcompress.errors import ConfigError, ExportError
@@ -25,10 +26,8 @@ from kdcompress.graph.contracts import (
     token_lines,
 )
 from kdcompress.graph.huggingface_files import huggingface_files
-from kdcompress.graph.listen import features_of
 from kdcompress.graph.parity import THOROUGH, check_parity
 from kdcompress.graph.search_plot import plot_search
-from kdcompress.graph.selftest import write_selftest
 from kdcompress.graph.trace import trace
 from kdcompress.graph.waveform import with_frontend
 from kdcompress.quantize.plan import PRESETS
@@ -38,9 +37,8 @@ from kdcompress.runtime.frontend import features_for
 from kdcompress.runtime.layout import LAYOUTS
 from kdcompress.runtime.session import Session
 from kdcompress.students.weights import LoadedStudent, load_student
-
-Progress: TypeAlias = Callable[[str, int, int], None]
-"""Called before each step with what it does, the number of steps done and their total."""
+from kdcompress.verify.listen import features_of
+from kdcompress.verify.selftest import write_selftest
 
 
 def export_run(
@@ -53,7 +51,7 @@ def export_run(
     audio: Path | None = None,
     overwrite: bool = False,
     thorough: bool = False,
-    on_progress: Progress | None = None,
+    on_progress: StageProgress | None = None,
 ) -> Bundle:
     """Trace, check, quantize and describe a student, and write it all as one directory.
 

@@ -14,8 +14,8 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
+from kdcompress.aliases import FloatArray
 from kdcompress.errors import ConfigError, ExportError
-from kdcompress.runtime.compare import FloatArray
 
 # What may stand between the output layer's bias and the graph's output, and which of its inputs comes from
 # there. A front end inside the graph ends in a Where: blanks behind the end of the audio.

@@ -11,9 +11,9 @@ import numpy.typing as npt
 import onnx
 from onnx import helper
 
+from kdcompress.aliases import FloatArray
 from kdcompress.quantize.rewrite import Rewriter
 
-FloatArray: TypeAlias = npt.NDArray[np.float32]
 ByteArray: TypeAlias = npt.NDArray[np.uint8]
 
 DOMAIN = "com.microsoft"

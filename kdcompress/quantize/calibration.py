@@ -8,19 +8,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper
 
+from kdcompress.aliases import DoubleArray
 from kdcompress.config.deploy import Calibration
 from kdcompress.errors import ExportError
 from kdcompress.runtime.compare import Feed
 from kdcompress.runtime.session import GraphSession
-
-FloatArray: TypeAlias = npt.NDArray[np.float64]
 
 _BINS = 2048
 _LEVELS = 256  # of a byte
@@ -40,8 +38,8 @@ class Activation:
 
     low: float
     high: float
-    channels: FloatArray
-    histogram: FloatArray
+    channels: DoubleArray
+    histogram: DoubleArray
 
     def range(self, method: Calibration) -> tuple[float, float]:
         """Return the lowest and highest value that a byte should stand for; what is beyond is clipped.

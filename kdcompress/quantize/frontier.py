@@ -10,7 +10,7 @@ import onnx
 
 from kdcompress.quantize.calibration import opened
 from kdcompress.quantize.search import Search
-from kdcompress.quantize.sensitivity import Outcome, Workbench
+from kdcompress.quantize.sensitivity import Outcome, QuantizationEvaluator
 from kdcompress.runtime.compare import Feed
 from kdcompress.runtime.session import GraphSession
 
@@ -39,7 +39,7 @@ def frontier(outcomes: Sequence[Outcome]) -> list[Outcome]:
 
 def describe(
     found: Search,
-    bench: Workbench,
+    bench: QuantizationEvaluator,
     *,
     passes: int = _PASSES,
     on_pass: Callable[[int, int], None] | None = None,
@@ -66,7 +66,7 @@ def describe(
 
 def _ratios(
     models: Sequence[onnx.ModelProto],
-    bench: Workbench,
+    bench: QuantizationEvaluator,
     passes: int,
     on_pass: Callable[[int, int], None] | None,
 ) -> list[list[float]]:

@@ -11,7 +11,8 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-FloatArray: TypeAlias = npt.NDArray[np.float32]
+from kdcompress.aliases import FloatArray
+
 IntArray: TypeAlias = npt.NDArray[np.int8]
 
 

@@ -12,15 +12,13 @@ from typing import Any, TypeAlias
 
 import onnx
 
+from kdcompress.aliases import StageProgress
 from kdcompress.config.deploy import Preference
 from kdcompress.errors import ConfigError
 from kdcompress.quantize.calibration import observe
-from kdcompress.quantize.sensitivity import Assignment, Outcome, Workbench
+from kdcompress.quantize.sensitivity import Assignment, Outcome, QuantizationEvaluator
 from kdcompress.runtime.compare import Feed
 from kdcompress.text.vocabulary import Vocabulary
-
-Progress: TypeAlias = Callable[[str, int, int], None]
-"""Called before each measurement with what is measured, how many are done and about how many there are."""
 
 _OUTLYING = 10.0  # times the median cost: such a layer is tried smoothed, and the costliest quarter anyway
 _WORTH_SMOOTHING = 0.7  # of the cost of a layer that is left after smoothing what it reads
@@ -115,8 +113,8 @@ def search(
     budget: Budget | None = None,
     *,
     threads: int | None = None,
-    on_progress: Progress | None = None,
-) -> tuple[Search, Workbench]:
+    on_progress: StageProgress | None = None,
+) -> tuple[Search, QuantizationEvaluator]:
     """Find the best mixture of precisions of a float graph; returns it with the means to build it.
 
     Args:
@@ -133,7 +131,7 @@ def search(
     if not feeds:
         raise ConfigError("auto listens to audio; give --audio")
     found = Search(budget or Budget())
-    bench = Workbench(model, feeds, vocabulary, threads)
+    bench = QuantizationEvaluator(model, feeds, vocabulary, threads)
     if not bench.sizes:
         return found, bench
     nodes = tuple(bench.sizes)
@@ -168,7 +166,7 @@ _Judge: TypeAlias = Callable[[str, Assignment], Outcome]
 
 
 def _smoothed(
-    bench: Workbench, found: Search, base: Assignment, judge: _Judge, tell: "_Teller"
+    bench: QuantizationEvaluator, found: Search, base: Assignment, judge: _Judge, tell: "_Teller"
 ) -> Assignment:
     """Add the smoothing that helps the layers which cost the most, if it helps the whole graph."""
     ranked = sorted(found.costs, key=lambda node: (-found.costs[node], node))
@@ -194,7 +192,9 @@ def _smoothed(
     return wish
 
 
-def _fewest_kept(bench: Workbench, found: Search, base: Assignment, judge: _Judge) -> Outcome | None:
+def _fewest_kept(
+    bench: QuantizationEvaluator, found: Search, base: Assignment, judge: _Judge
+) -> Outcome | None:
     """Keep the layers that cost the most per weight in float: as few as the budget allows."""
     ranked = sorted(bench.sizes, key=lambda node: (-found.costs[node] / bench.sizes[node], node))
     smooth = f", {len(base.smoothed)} smoothed" if base.smoothed else ""
@@ -223,7 +223,9 @@ def _fewest_kept(bench: Workbench, found: Search, base: Assignment, judge: _Judg
     return best
 
 
-def _most_blocks(bench: Workbench, found: Search, best: Outcome, judge: _Judge, tell: "_Teller") -> None:
+def _most_blocks(
+    bench: QuantizationEvaluator, found: Search, best: Outcome, judge: _Judge, tell: "_Teller"
+) -> None:
     """Give the layers that bear it 4-bit weights: as many as the budget allows."""
     start = best.assignment
     costs = bench.alone(start.int8, start, lambda node: tell(f"int4 in {node} alone"), bits=4)
@@ -243,7 +245,7 @@ def _most_blocks(bench: Workbench, found: Search, best: Outcome, judge: _Judge, 
 class _Teller:
     """Counts measurements; the total grows where there are more of them than thought."""
 
-    def __init__(self, on_progress: Progress | None, total: int) -> None:
+    def __init__(self, on_progress: StageProgress | None, total: int) -> None:
         self._on_progress, self._done, self._total = on_progress, 0, total
 
     def __call__(self, what: str, last: bool = False) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from kdcompress.aliases import FloatArray
 from kdcompress.quantize.blocks import make_blocks
 from kdcompress.quantize.calibration import opened
 from kdcompress.quantize.plan import PRESETS, block_size, weighted
@@ -16,7 +17,6 @@ from kdcompress.quantize.store import store_halves
 from kdcompress.runtime.compare import (
     Difference,
     Feed,
-    FloatArray,
     TextDifference,
     difference,
     posteriors,
@@ -72,7 +72,7 @@ class Outcome:
 
 
 @dataclass
-class Workbench:
+class QuantizationEvaluator:
     """A graph, the audio that it is judged on, and what it answers in full precision.
 
     Attributes:

@@ -1,13 +1,14 @@
 """All the quantized graphs of a bundle: written, measured, and their blanks put right."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import onnx
 
+from kdcompress.aliases import FloatArray, StageProgress
 from kdcompress.config.deploy import Calibration, QuantizePreset
 from kdcompress.errors import ConfigError
 from kdcompress.quantize.apply import OpCensus, census, quantize, write_checked
@@ -16,11 +17,10 @@ from kdcompress.quantize.frontier import describe
 from kdcompress.quantize.plan import PRESETS, Plan
 from kdcompress.quantize.search import Budget, search
 from kdcompress.runtime.bundle import FP32, Variant, file_sha256
-from kdcompress.runtime.compare import Feed, FloatArray, difference, posteriors, text_difference
+from kdcompress.runtime.compare import Feed, difference, posteriors, text_difference
 from kdcompress.runtime.session import GraphSession
 from kdcompress.text.vocabulary import Vocabulary
 
-Progress: TypeAlias = Callable[[str, int, int], None]
 BlankBias: TypeAlias = float | Literal["none", "auto", "teacher"]
 """What is added to the blank's logit [nats]; `auto` repairs quantized graphs, `teacher` the float one too."""
 
@@ -93,8 +93,8 @@ def write_variants(
     audio: Audio,
     vocabulary: Vocabulary,
     options: Options,
-    on_step: Progress,
-    on_search: Progress,
+    on_step: StageProgress,
+    on_search: StageProgress,
 ) -> Variants:
     """Write quantized graphs beside a float one, which may get another bias of its blank.
 
@@ -160,7 +160,7 @@ def write_variants(
 
 
 def _search(
-    fp32: Path, out: Path, audio: Audio, vocabulary: Vocabulary, options: Options, on_search: Progress
+    fp32: Path, out: Path, audio: Audio, vocabulary: Vocabulary, options: Options, on_search: StageProgress
 ) -> tuple[OpCensus | None, dict[str, Any]]:
     found, bench = search(
         onnx.load(str(fp32)),

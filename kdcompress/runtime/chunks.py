@@ -13,14 +13,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from kdcompress.aliases import FloatArray
 from kdcompress.audio.utterance import SAMPLE_RATE
 from kdcompress.errors import ConfigError
 from kdcompress.runtime.silences import find_pause, leading_silence, levels
 from kdcompress.text.vocabulary import Vocabulary
-
-FloatArray = npt.NDArray[np.float32]
 
 MARGIN = 0.25  # [s] of silence that a chunk keeps at its ends: quiet consonants begin and end words
 SHORTEST = 1.0  # [s] before the pause that ends a chunk: less is not enough for a mean and a variance

@@ -10,12 +10,12 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from kdcompress.aliases import FloatArray
 from kdcompress.errors import ExportError, NumericsError
 from kdcompress.runtime.session import GraphSession
 from kdcompress.text.decode import collapse
 from kdcompress.text.vocabulary import Vocabulary
 
-FloatArray: TypeAlias = npt.NDArray[np.float32]
 Feed: TypeAlias = Mapping[str, npt.NDArray[Any]]
 """The inputs of a graph for one utterance, by name: a batch of one, without padding."""
 

@@ -6,9 +6,7 @@ S samples, T feature frames, F mel bands.
 from collections.abc import Callable
 from typing import TypeAlias
 
-import numpy as np
-import numpy.typing as npt
-
+from kdcompress.aliases import FloatArray
 from kdcompress.audio.utterance import SAMPLE_RATE
 from kdcompress.errors import BundleError
 from kdcompress.frontend.fbank_numpy import fbank
@@ -16,7 +14,6 @@ from kdcompress.frontend.logmel_numpy import BANDS, Normalize, log_mel
 from kdcompress.runtime.bundle import Bundle
 from kdcompress.runtime.layout import hops
 
-FloatArray: TypeAlias = npt.NDArray[np.float32]
 Features: TypeAlias = Callable[[FloatArray], FloatArray]
 """Maps a waveform [S] at 16 kHz to what the graph is fed: features [T, F], or hops of samples [T, 160]."""
 

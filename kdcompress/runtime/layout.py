@@ -5,16 +5,13 @@ B batch, T feature frames, F mel bands, S samples, T' output frames, V vocabular
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from kdcompress.aliases import FloatArray, IntArray
 from kdcompress.errors import BundleError
 from kdcompress.frontend.logmel_numpy import HOP
-
-FloatArray: TypeAlias = npt.NDArray[np.float32]
-IntArray: TypeAlias = npt.NDArray[np.int64]
 
 FRONTEND = "frontend"
 """First part of the names of the nodes of a front end inside a graph.

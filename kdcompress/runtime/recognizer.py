@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from kdcompress.aliases import FloatArray
 from kdcompress.audio.decode import probe, read_audio, read_blocks, resampled
 from kdcompress.audio.utterance import SAMPLE_RATE
 from kdcompress.errors import AudioError, BundleError
@@ -24,7 +25,6 @@ from kdcompress.text.vocabulary import Vocabulary
 
 Samples: TypeAlias = npt.NDArray[np.floating[Any]] | npt.NDArray[np.integer[Any]]
 Audio: TypeAlias = str | Path | Samples
-FloatArray: TypeAlias = npt.NDArray[np.float32]
 Decoder: TypeAlias = Callable[[Iterable[FloatArray], Vocabulary], Hypothesis]
 
 

@@ -10,10 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
 import onnxruntime
 
+from kdcompress.aliases import FloatArray, IntArray
 from kdcompress.errors import BundleError, ConfigError
 from kdcompress.runtime.graph_file import check_graph
 from kdcompress.runtime.layout import layout_of
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from kdcompress.runtime.placement import NodeRun
 
 Provider: TypeAlias = Literal["cpu", "cuda"]
-FloatArray: TypeAlias = npt.NDArray[np.float32]
-IntArray: TypeAlias = npt.NDArray[np.int64]
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _ERRORS_ONLY = 3  # onnxruntime's severity: 0 verbose, 1 info, 2 warning, 3 error, 4 fatal

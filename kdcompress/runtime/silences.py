@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from kdcompress.aliases import FloatArray
 from kdcompress.audio.utterance import SAMPLE_RATE
 
-FloatArray = npt.NDArray[np.float32]
 Levels = npt.NDArray[np.float64]
 
 FRAME = SAMPLE_RATE // 100

@@ -25,10 +25,10 @@ from kdcompress.audio.utterance import SAMPLE_RATE
 from kdcompress.config.teacher import HuggingFaceTeacher
 from kdcompress.errors import MissingExtra, TeacherError
 from kdcompress.frontend.torchaudio_import import load_torchaudio
-from kdcompress.runtime.foreign_files import receptive_field
+from kdcompress.runtime.external.files import receptive_field
+from kdcompress.teachers.batch_invariance import listen, probe_batch_policy
 from kdcompress.teachers.huggingface_files import check_vocabulary, find_folder, fingerprint, weight_files
 from kdcompress.teachers.huggingface_vocabulary import find_vocabulary
-from kdcompress.teachers.padding import find_grouping, listen
 from kdcompress.teachers.teacher import Posteriors
 
 # Two frames of Kaldi's filterbank (400 + 160 samples): one input of wav2vec2-BERT, and enough for the
@@ -50,7 +50,7 @@ class TransformersTeacher:
         self._frames = _length_function(name, model)
         self._shortest = _shortest(model.config) if self._takes_waveforms else _SHORTEST_FEATURES
         self.sample_rate = _sample_rate(name, extractor)
-        self._grouping, outputs = find_grouping(self._run, self._prepare)
+        self._grouping, outputs = probe_batch_policy(self._run, self._prepare)
         self.frame_shift = self._measure_frame_shift()
         self.vocabulary = find_vocabulary(name, tokenizer, model.config.pad_token_id, outputs)
         self.fingerprint = hashlib.sha256(f"{files} {self.vocabulary.fingerprint}".encode()).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""A CTC model in an ONNX graph as a teacher: `kdcompress.runtime.foreign_graph` on torch's tensors.
+"""A CTC model in an ONNX graph as a teacher: `kdcompress.runtime.external.graph` on torch's tensors.
 
 A graph that says how long each output is may be run on padded batches, if a trial on opening shows that
 padding goes unheard; any other is run on utterances of equal length together.
@@ -19,10 +19,15 @@ from kdcompress.audio.utterance import SAMPLE_RATE
 from kdcompress.config.teacher import OnnxTeacher
 from kdcompress.errors import BundleError, TeacherError, VocabularyError
 from kdcompress.frontend.logmel_numpy import HOP
-from kdcompress.runtime.foreign_files import OnnxFiles, find_files, measure_graph
-from kdcompress.runtime.foreign_graph import ForeignGraph, noise
+from kdcompress.runtime.external.files import OnnxFiles, find_files, measure_graph
+from kdcompress.runtime.external.graph import ExternalGraph, noise
 from kdcompress.runtime.session import Provider
-from kdcompress.teachers.padding import Grouping, find_company, find_grouping, listen
+from kdcompress.teachers.batch_invariance import (
+    BatchPolicy,
+    listen,
+    probe_batch_invariance,
+    probe_batch_policy,
+)
 from kdcompress.teachers.teacher import Posteriors
 
 # Every usual stride, from 10 to 160 ms, divides it: floors cancel exactly over this distance.
@@ -81,19 +86,19 @@ class GraphTeacher:
     def _open(self) -> None:
         provider = self._asked or ("cuda" if self._device.type == "cuda" else "cpu")
         # torch's number of threads, so that whoever sets that, as the benchmark does, sets this.
-        self._graph = ForeignGraph(self._name, self._files, provider, torch.get_num_threads())
+        self._graph = ExternalGraph(self._name, self._files, provider, torch.get_num_threads())
         self._session, self._normalize = self._graph.session.session, self._graph.normalize
         self.runtime = f"onnxruntime {onnxruntime.__version__}"
 
-    def _find_grouping(self) -> Grouping:
+    def _find_grouping(self) -> BatchPolicy:
         if self._graph.fixed_batch:
-            return Grouping.SINGLE
+            return BatchPolicy.SINGLE
         try:
             if self._graph.tells_lengths:
-                return find_grouping(self._run, self._prepare)[0]
-            return find_company(self._run, self._prepare)
+                return probe_batch_policy(self._run, self._prepare)[0]
+            return probe_batch_invariance(self._run, self._prepare)
         except TeacherError:  # traced with a batch of one, though it does not say so
-            return Grouping.SINGLE
+            return BatchPolicy.SINGLE
 
     def _measure_frame_shift(self) -> float:
         (frames,), (more,) = (

@@ -23,9 +23,9 @@ from kdcompress.audio.utterance import SAMPLE_RATE
 from kdcompress.config.teacher import TorchaudioTeacher
 from kdcompress.errors import TeacherError
 from kdcompress.frontend.torchaudio_import import load_torchaudio
-from kdcompress.runtime.foreign_files import receptive_field
+from kdcompress.runtime.external.files import receptive_field
 from kdcompress.students.weights import fingerprint
-from kdcompress.teachers.padding import find_grouping, listen
+from kdcompress.teachers.batch_invariance import listen, probe_batch_policy
 from kdcompress.teachers.teacher import Posteriors
 from kdcompress.text.vocabulary import Vocabulary
 
@@ -53,7 +53,7 @@ class PipelineTeacher:
         layers = self._model.feature_extractor.conv_layers
         kernels, strides = [x.kernel_size for x in layers], [x.stride for x in layers]
         self._shortest = receptive_field(kernels, strides)
-        self._grouping, outputs = find_grouping(self._run, self._prepare)
+        self._grouping, outputs = probe_batch_policy(self._run, self._prepare)
         if outputs != len(labels):
             raise TeacherError(
                 f"teacher {name} has {outputs} outputs and {len(labels)} labels: these are not its weights"

@@ -15,12 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kdcompress.aliases import FloatArray
 from kdcompress.errors import ConfigError, MissingExtra, NumericsError
 from kdcompress.text.decode import Hypothesis, check_log_probs, from_path
 from kdcompress.text.prefix_score import PrefixScore, PrefixState
 from kdcompress.text.vocabulary import Vocabulary
-
-FloatArray = npt.NDArray[np.float32]
 
 _LN10 = float(np.log(10.0))
 _LEAST = -1e3  # [nats] instead of −∞, which two alignments cannot be summed with

@@ -10,13 +10,13 @@ import numpy.typing as npt
 import pytest
 
 from kdcompress.audio.utterance import Reference, Utterance
+from kdcompress.bench.block_timing import IsolatedCandidate, takes_batches, time_block
 from kdcompress.bench.candidate import BundleCandidate
 from kdcompress.bench.facts import Facts
 from kdcompress.bench.memory import Memory
 from kdcompress.bench.process import ProcessCandidate
 from kdcompress.bench.run import run_bench
 from kdcompress.bench.spec import ModelSpec
-from kdcompress.bench.turn import Apart, take_turn, takes_batches
 from kdcompress.errors import BenchError
 from kdcompress.runtime.bundle import open_bundle
 
@@ -101,7 +101,7 @@ def references(say: Say, tmp_path_factory: pytest.TempPathFactory) -> list[Refer
 
 
 def test_it_says_what_it_would_say_here(tones: ProcessCandidate, tone_bundle: Path, say: Say) -> None:
-    assert isinstance(tones, Apart)
+    assert isinstance(tones, IsolatedCandidate)
     tones.load()
     here = BundleCandidate(open_bundle(tone_bundle), "fp32")
     here.load()
@@ -114,7 +114,7 @@ def test_it_says_what_it_would_say_here(tones: ProcessCandidate, tone_bundle: Pa
     assert [tones.recognise(w).text for w in waveforms] == ["ab", "c a", "", ""]
     assert takes_batches(tones)
     assert tones.recognise_batch(waveforms) == here.recognise_batch(waveforms) == ["ab", "c a", "", ""]
-    turn = take_turn(tones, [[waveforms[0]], waveforms[:2], [waveforms[1]]])
+    turn = time_block(tones, [[waveforms[0]], waveforms[:2], [waveforms[1]]])
     assert turn.failed is None
     assert [call.texts for call in turn.calls] == [("ab",), ("ab", "c a"), ("c a",)]
     first = turn.calls[0]

@@ -13,9 +13,9 @@ import soundfile
 from kdcompress.audio.utterance import Reference, Utterance
 from kdcompress.bench import timing
 from kdcompress.bench.candidate import BundleCandidate, Candidate, Facts, Recognition, bundle_candidates
-from kdcompress.bench.report import BenchReport, check_writable, dump_report, write_report
 from kdcompress.bench.run import BLOCK, run_bench
 from kdcompress.errors import AudioError, BenchError, BundleError
+from kdcompress.report.report import BenchReport, check_writable, dump_report, write_report
 from kdcompress.runtime.bundle import open_bundle
 
 Say = Callable[[str], npt.NDArray[np.float32]]

@@ -18,10 +18,10 @@ from kdcompress.audio.utterance import Reference, Utterance
 from kdcompress.bench import runtimes
 from kdcompress.bench.models import find_models
 from kdcompress.bench.plan import plan
-from kdcompress.bench.report import BenchReport
 from kdcompress.bench.run import run_bench
 from kdcompress.bench.spec import RuntimeName, read_runtimes
 from kdcompress.errors import BundleError, ConfigError, MissingExtra
+from kdcompress.report.report import BenchReport
 
 Say = Callable[[str], npt.NDArray[np.float32]]
 

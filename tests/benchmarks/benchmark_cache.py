@@ -22,7 +22,7 @@ from kdcompress.audio.manifest import read_utterances
 from kdcompress.config.cache import CacheStorage
 from kdcompress.config.recipe import Recipe
 from kdcompress.config.student import StudentConfig
-from kdcompress.distill.labelling import write_cache
+from kdcompress.distill.cache_writer import write_cache
 from kdcompress.distill.loop import distill
 from kdcompress.resources import recipe_path
 from kdcompress.students.student import CtcStudent

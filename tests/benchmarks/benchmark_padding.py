@@ -12,7 +12,7 @@ from pathlib import Path
 
 from kdcompress.audio.manifest import read_utterances
 from kdcompress.config.data import DataConfig
-from kdcompress.distill.data import Batches, write_cuts
+from kdcompress.distill.data.batches import Batches, write_cuts
 from kdcompress.resources import recipe_path
 
 SPEEDS = (0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.15)

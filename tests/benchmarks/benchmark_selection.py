@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from kdcompress.config.selection import SelectSymmetric
-from kdcompress.distill.losses import frame_kd
-from kdcompress.distill.targets import frame_targets
+from kdcompress.distill.objective.frame_targets import frame_targets
+from kdcompress.distill.objective.losses import frame_kd
 
 SHIFT, N, BLANK = 0.04, 2, 0
 

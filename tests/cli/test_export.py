@@ -14,8 +14,9 @@ import pytest
 import soundfile
 
 from kdcompress.cli.app import main
-from kdcompress.graph import consumers, write
+from kdcompress.graph import write
 from kdcompress.runtime.bundle import open_bundle
+from kdcompress.verify import consumers
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -17,10 +17,10 @@ from safetensors import safe_open
 
 from kdcompress.config.objective import ObjectiveConfig
 from kdcompress.config.recipe import Recipe
-from kdcompress.distill.alignment import Alignment
-from kdcompress.distill.data import Batch
+from kdcompress.distill.data.batches import Batch
 from kdcompress.distill.loop import distill
-from kdcompress.distill.objective import Objective
+from kdcompress.distill.objective.alignment import Alignment
+from kdcompress.distill.objective.objective import Objective
 from kdcompress.students.weights import load_student
 from kdcompress.teachers.teacher import Posteriors, open_teacher
 from kdcompress.text.tokenizer import LongestMatch

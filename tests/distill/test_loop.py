@@ -15,8 +15,8 @@ import torch
 
 from kdcompress.config.recipe import Recipe, dump_recipe, load_recipe
 from kdcompress.config.student import StudentConfig
+from kdcompress.distill.data.training_data import load_training_data, resolve_vocabulary, start_from
 from kdcompress.distill.loop import Outcome, distill
-from kdcompress.distill.prepare import gather, settle_vocabulary, start_from
 from kdcompress.distill.run import Run
 from kdcompress.distill.validate import ValidationFigures
 from kdcompress.errors import ConfigError, NumericsError, RunError, TooManyBadFiles, VocabularyError
@@ -363,8 +363,8 @@ def test_noise_has_an_empty_transcript(audio_folder: Path, recipe: Make, tmp_pat
     ]
     manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
     made = recipe(data__audio=str(manifest), data__noise_share=1.0, objective={"kd_weight": 0})
-    vocabulary = settle_vocabulary(made, None)
-    material = gather(made, vocabulary, Run.create(tmp_path / "run", made))
+    vocabulary = resolve_vocabulary(made, None)
+    material = load_training_data(made, vocabulary, Run.create(tmp_path / "run", made))
     assert material.labels is not None
     assert set(material.labels) == {u.id for u in material.training}
     assert material.labels["noise-0000"] == []

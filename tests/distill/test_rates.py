@@ -16,10 +16,10 @@ from typing_extensions import Self
 
 from kdcompress.audio.manifest import read_utterances
 from kdcompress.config.recipe import Recipe
-from kdcompress.distill.alignment import Alignment
-from kdcompress.distill.data import decode
+from kdcompress.distill.data.batches import decode
 from kdcompress.distill.loop import distill
-from kdcompress.distill.posteriors import AlignedSource, PosteriorSource
+from kdcompress.distill.objective.alignment import Alignment
+from kdcompress.distill.posteriors.source import AlignedSource, PosteriorSource
 from kdcompress.distill.validate import Validation, ValidationFigures
 from kdcompress.errors import ConfigError
 from kdcompress.students.weights import load_student

@@ -123,7 +123,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path, recor
     """Return a cache of what `tiny_checkpoint` says of the recordings."""
     from kdcompress.config.cache import CacheStorage
     from kdcompress.config.recipe import make_recipe
-    from kdcompress.distill.labelling import write_cache
+    from kdcompress.distill.cache_writer import write_cache
 
     layers = {
         "teacher": {"kind": "checkpoint", "path": str(tiny_checkpoint)},

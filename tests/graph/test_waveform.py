@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kdcompress.frontend.logmel_numpy import HOP, Normalize, log_mel
-from kdcompress.graph.sound import synthetic_waveform
 from kdcompress.graph.waveform import with_frontend
 from kdcompress.runtime.layout import hops
 from kdcompress.runtime.recognizer import Recognizer
 from kdcompress.runtime.session import Session
 from kdcompress.students.weights import load_student
+from kdcompress.verify.sound import synthetic_waveform
 
 BLANK = 2  # of the tiny student
 

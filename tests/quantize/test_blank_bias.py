@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import numpy_helper
 
+from kdcompress.aliases import FloatArray
 from kdcompress.errors import ConfigError, ExportError
 from kdcompress.quantize.blank_bias import blank_rate, fit_blank_bias, fold_blank_bias
-from kdcompress.runtime.compare import FloatArray
 
 
 def random_log_probs(seed: int, blank: int) -> list[FloatArray]:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdcompress.quantize.blocks import FloatArray, make_blocks, pack
+from kdcompress.aliases import FloatArray
+from kdcompress.quantize.blocks import make_blocks, pack
 from kdcompress.quantize.plan import PRESETS, block_size
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import onnx
 import pytest
 
+from kdcompress.aliases import FloatArray
 from kdcompress.errors import ExportError
 from kdcompress.quantize.calibration import Activation, observe
-from kdcompress.quantize.rewrite import FloatArray
 
 Answer = Callable[[onnx.ModelProto, dict[str, FloatArray]], FloatArray]
 

@@ -8,15 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import helper
 
+from kdcompress.aliases import FloatArray
 from kdcompress.quantize.calibration import observe, opened
-from kdcompress.quantize.rewrite import (
-    FloatArray,
-    Rewriter,
-    affine,
-    integer_weights,
-    make_dynamic,
-    make_static,
-)
+from kdcompress.quantize.rewrite import Rewriter, affine, integer_weights, make_dynamic, make_static
 
 Answer = Callable[[onnx.ModelProto, dict[str, FloatArray]], FloatArray]
 LAYERS = ("first layer", "second layer", "output layer")

@@ -11,7 +11,7 @@ from kdcompress.errors import ConfigError
 from kdcompress.frontend.logmel_numpy import log_mel
 from kdcompress.quantize.frontier import describe, frontier
 from kdcompress.quantize.search import Budget, Search, search
-from kdcompress.quantize.sensitivity import Assignment, Workbench
+from kdcompress.quantize.sensitivity import Assignment, QuantizationEvaluator
 from kdcompress.runtime.bundle import open_bundle
 from kdcompress.runtime.compare import Feed, TextDifference
 from kdcompress.text.vocabulary import Vocabulary
@@ -75,7 +75,9 @@ def test_keeping_layers_repairs_what_smoothing_cannot(
     from kdcompress.quantize import search as searching
 
     monkeypatch.setattr(searching, "_smoothed", lambda bench, found, base, *_: base)
-    strict = Budget(max_kl=Workbench(model, speech, vocabulary, 1).judge("", Assignment()).kl + 2e-6)
+    strict = Budget(
+        max_kl=QuantizationEvaluator(model, speech, vocabulary, 1).judge("", Assignment()).kl + 2e-6
+    )
     plant_outlier(model, 3000.0)
     found, bench = search(model, speech, vocabulary, strict, threads=1)
     assert found.chosen is not None
@@ -118,7 +120,7 @@ def test_size_takes_four_bits_where_the_budget_lets_it(
 def test_the_frontier_is_what_no_other_beats(
     model: onnx.ModelProto, speech: list[Feed], vocabulary: Vocabulary
 ) -> None:
-    bench = Workbench(model, speech, vocabulary, 1)
+    bench = QuantizationEvaluator(model, speech, vocabulary, 1)
     nodes = tuple(bench.sizes)
     outcomes = [
         bench.judge("all", Assignment(nodes)),
@@ -136,7 +138,7 @@ def test_the_frontier_is_what_no_other_beats(
 def test_the_budget_counts_frames_and_words(
     model: onnx.ModelProto, speech: list[Feed], vocabulary: Vocabulary
 ) -> None:
-    outcome = Workbench(model, speech, vocabulary, 1).judge("float", Assignment())
+    outcome = QuantizationEvaluator(model, speech, vocabulary, 1).judge("float", Assignment())
     changed = replace(outcome, text=TextDifference(100, 0, 1, 1))
     assert Budget(1.0, 0.02).allows(changed)
     assert not Budget(1.0, 0.019).allows(changed)

@@ -4,8 +4,9 @@ import numpy as np
 import onnx
 from onnx import helper
 
+from kdcompress.aliases import FloatArray
 from kdcompress.quantize.calibration import observe
-from kdcompress.quantize.rewrite import FloatArray, make_dynamic
+from kdcompress.quantize.rewrite import make_dynamic
 from kdcompress.quantize.smoothing import smooth
 
 from .conftest import plant_outlier

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
+from kdcompress.aliases import FloatArray
 from kdcompress.config.deploy import QuantizePreset
 from kdcompress.quantize.apply import quantize
-from kdcompress.quantize.rewrite import FloatArray
 from kdcompress.quantize.store import SMALLEST, store_halves
 from kdcompress.runtime.session import Session
 

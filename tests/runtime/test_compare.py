@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from kdcompress.runtime.compare import FloatArray, TextDifference, _log_softmax, text_difference
+from kdcompress.aliases import FloatArray
+from kdcompress.runtime.compare import TextDifference, _log_softmax, text_difference
 from kdcompress.text.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(("<blk>", "|", "a", "b"), blank=0, word_boundary="|")

@@ -15,8 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from kdcompress.config.teacher import OnnxTeacher
 from kdcompress.errors import KdcompressError, TeacherError
+from kdcompress.teachers.batch_invariance import BatchPolicy
 from kdcompress.teachers.onnx_model import GraphTeacher, open_onnx
-from kdcompress.teachers.padding import Grouping
 from kdcompress.teachers.teacher import open_teacher, resolve_teacher
 
 from .conftest import LETTERS, audio, padded
@@ -163,7 +163,7 @@ def test_what_may_share_a_run_is_measured(tiny_bundle: Path, waveform_model: Cal
             OnnxTeacher(path=waveform_model("wav2vec2-layer")),  # it has no mask
         )
     ]
-    assert groupings == [Grouping.PADDED, Grouping.SINGLE, Grouping.EQUAL]
+    assert groupings == [BatchPolicy.PADDED, BatchPolicy.SINGLE, BatchPolicy.EQUAL]
 
 
 def test_fingerprint_follows_weights_and_vocabulary(tiny_bundle: Path, tmp_path: Path) -> None:
@@ -314,7 +314,7 @@ def test_a_provider_that_is_not_there(tiny_bundle: Path) -> None:
 
 
 def test_letters_are_those_of_the_tokenizer_file(tmp_path: Path) -> None:
-    from kdcompress.runtime.foreign_vocabulary import read_vocabulary
+    from kdcompress.runtime.external.vocabulary import read_vocabulary
 
     (tmp_path / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(LETTERS)}))
     found = read_vocabulary(tmp_path)

@@ -1,0 +1,1 @@
+"""What is known of a teacher or student from audio: inspection, advice, comparisons, scores."""

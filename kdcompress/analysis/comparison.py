@@ -1,0 +1,272 @@
+"""Train every row of a comparison with every seed, score each student, and sum up what differs.
+
+DIR/  ROW/seed-0/  a run directory, and score.json in it when the student has been scored
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kdcompress import __version__
+from kdcompress.analysis.student_score import Heard, hear, score_student
+from kdcompress.audio.manifest import read_references, read_utterances
+from kdcompress.audio.utterance import Reference
+from kdcompress.config.comparison import Comparison
+from kdcompress.config.recipe import Recipe, make_recipe, merge, read_layers
+from kdcompress.config.teacher import CachedTeacher
+from kdcompress.distill.checkpoint import write_atomically
+from kdcompress.distill.distributed import training_device
+from kdcompress.distill.loop import distill
+from kdcompress.distill.observer import Observer
+from kdcompress.distill.posteriors.source import PosteriorSource
+from kdcompress.distill.run import environment
+from kdcompress.errors import ConfigError
+from kdcompress.report.bootstrap import difference, rate
+from kdcompress.resources import recipe_path
+from kdcompress.students.weights import load_student
+from kdcompress.teachers.teacher import Teacher, open_teacher, resolve_teacher
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Materials:
+    """What is not part of a comparison because it lies elsewhere on every machine.
+
+    Attributes:
+        teacher: as `--teacher` takes it.
+        audio: what rows without transcripts train on.
+        transcribed: the same audio as a manifest with texts, for rows whose objective reads them.
+        test: manifest with texts.
+        silence: folder or manifest of clips in which nobody speaks; None leaves them out.
+    """
+
+    teacher: str
+    audio: Path
+    transcribed: Path | None
+    test: Path
+    silence: Path | None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row with one seed: its recipe and where it lives."""
+
+    row: str
+    seed: int
+    recipe: Recipe
+    folder: Path
+
+    @property
+    def fingerprint(self) -> str:
+        """Twelve hex digits that change with any value of the recipe."""
+        return hashlib.sha256(self.recipe.model_dump_json().encode()).hexdigest()[:12]
+
+
+def cells(comparison: Comparison, materials: Materials, out: Path) -> list[Cell]:
+    """Lay the rows over the recipe, all rows of a seed before the next seed.
+
+    Raises:
+        ConfigError: an override is not allowed, or a row needs transcripts and there are none.
+    """
+    layers = read_layers(recipe_path(comparison.recipe))
+    flags = {
+        "teacher": resolve_teacher(materials.teacher).model_dump(mode="json"),
+        "data": {"audio": str(materials.audio.resolve())},
+    }
+    found = []
+    for seed in comparison.seeds:
+        for row, overrides in comparison.rows.items():
+            sets = [*comparison.common, *overrides, f"seed={seed}"]
+            recipe = make_recipe(merge(layers, flags), sets, f"row {row}")
+            if recipe.objective.kd_weight < 1:
+                if materials.transcribed is None:
+                    raise ConfigError(f"row {row} reads transcripts: give --transcribed MANIFEST")
+                sets.append(f"data.audio={materials.transcribed.resolve()}")
+                recipe = make_recipe(merge(layers, flags), sets, f"row {row}")
+            found.append(Cell(row, seed, recipe, out / row / f"seed-{seed}"))
+    return found
+
+
+def compare(
+    comparison: Comparison,
+    materials: Materials,
+    out: Path,
+    observer: Observer,
+    *,
+    shard: tuple[int, int] = (0, 1),
+    on_cell: Callable[[Cell, int, int], None] | None = None,
+) -> bool:
+    """Train and score the cells of a shard; what is done is skipped, what was interrupted goes on.
+
+    Args:
+        shard: (i, n): the cells i, i + n, i + 2n, …, so that n processes share a comparison.
+        on_cell: told of each cell before it is trained.
+
+    Returns:
+        Whether all of the shard is done; False after a signal.
+
+    Raises:
+        ConfigError: a cell was trained with other settings than these.
+        KdcompressError: as `distill`.
+    """
+    index, of = shard
+    mine = cells(comparison, materials, out)[index::of]
+    scoring: _Scoring | None = None
+    heard: PosteriorSource | None = None
+    heard_by = None
+    for number, cell in enumerate(mine):
+        if _scored(cell):
+            continue
+        if on_cell is not None:
+            on_cell(cell, number, len(mine))
+        asked = cell.recipe.teacher
+        answers = None
+        if cell.recipe.objective.kd_weight > 0 and asked is not None and not isinstance(asked, CachedTeacher):
+            # Rows of one seed and teacher train on the same audio: it is listened to once for all of them.
+            if heard is None or heard_by != (cell.seed, asked):
+                device = training_device()
+                heard = PosteriorSource(open_teacher(asked, device), device)
+                heard_by = (cell.seed, asked)
+            answers = heard
+        begun = (cell.folder / "recipe.yaml").is_file()
+        # Given again on resumption: a run of other settings must not pass for this one.
+        if not distill(cell.recipe, cell.folder, observer, resume=begun, teacher=answers).finished:
+            return False
+        if scoring is None:
+            scoring = _Scoring(materials)
+        text = json.dumps({"schema": SCHEMA, "fingerprint": cell.fingerprint, **scoring(cell.folder)})
+        write_atomically(cell.folder / "score.json", text + "\n")
+    return True
+
+
+def _scored(cell: Cell) -> bool:
+    path = cell.folder / "score.json"
+    if not path.is_file():
+        return False
+    if json.loads(path.read_text(encoding="utf-8")).get("fingerprint") != cell.fingerprint:
+        raise ConfigError(
+            f"{cell.folder} was trained with other settings than the comparison has now; "
+            "remove it to train it again, or choose another --out"
+        )
+    return True
+
+
+class _Scoring:
+    """The test set and the teacher's answers to it, kept for all students."""
+
+    def __init__(self, materials: Materials) -> None:
+        self.references: Sequence[Reference] = read_references(materials.test)
+        self.silence = [] if materials.silence is None else read_utterances(materials.silence)[0]
+        self.utterances = [r.utterance for r in self.references]
+        teacher = open_teacher(resolve_teacher(materials.teacher))
+        self.teacher_shift = teacher.frame_shift
+        self.teacher_heard = hear(
+            lambda waveforms, lengths: _outputs(teacher, waveforms, lengths),
+            teacher.vocabulary,
+            teacher.frame_shift,
+            self.utterances,
+        )
+
+    def __call__(self, run: Path) -> dict[str, Any]:
+        found = load_student(run)
+        shift = found.model.frame_shift
+        heard: list[dict[str, Heard]] = [
+            hear(found.model, found.vocabulary, shift, utterances)
+            for utterances in (self.utterances, self.silence)
+        ]
+        score = score_student(
+            heard[0],
+            self.references,
+            shift,
+            heard[1],
+            sum(u.duration for u in self.silence),
+            self.teacher_heard,
+            self.teacher_shift,
+        )
+        return {
+            "parameters": found.model.parameter_count(),
+            "step": found.record.get("step"),
+            **score.to_json(),
+        }
+
+
+def _outputs(teacher: Teacher, waveforms: Any, lengths: Any) -> tuple[Any, Any]:
+    answer = teacher.posteriors(waveforms, lengths)
+    return answer.log_probs, answer.lengths
+
+
+def summarize(comparison: Comparison, materials: Materials, out: Path) -> dict[str, Any]:
+    """Return what is scored so far as plain data: a row of figures per method, differences paired.
+
+    A difference is taken over the seeds that both the row and the baseline have.
+    """
+    by_row: dict[str, dict[int, dict[str, Any]]] = {row: {} for row in comparison.rows}
+    for cell in cells(comparison, materials, out):
+        if _scored(cell):
+            by_row[cell.row][cell.seed] = json.loads((cell.folder / "score.json").read_text(encoding="utf-8"))
+    rows = {}
+    for name, scores in by_row.items():
+        if scores:
+            baseline = by_row[comparison.baseline]
+            rows[name] = _row(scores, {} if name == comparison.baseline else baseline)
+    recipe = cells(comparison, materials, out)[0].recipe
+    return {
+        "schema": SCHEMA,
+        "version": __version__,
+        "environment": {k: v for k, v in environment().items() if k != "command"},
+        "comparison": comparison.model_dump(mode="json"),
+        "test_utterances": len(read_references(materials.test)),
+        "recipe": recipe.model_dump(mode="json", exclude={"teacher", "data"})
+        | {"data": recipe.data.model_dump(mode="json", exclude={"audio", "validation"})},
+        "threads": os.environ.get("OMP_NUM_THREADS"),
+        "rows": rows,
+    }
+
+
+def _row(scores: dict[int, dict[str, Any]], baseline: dict[int, dict[str, Any]]) -> dict[str, Any]:
+    def errors(of: dict[int, dict[str, Any]], seeds: Sequence[int]) -> Any:
+        return np.array([[sum(edits) for edits in of[seed]["errors"]] for seed in seeds])
+
+    def mean(key: str) -> float | None:
+        values = [s[key] for s in scores.values() if s[key] is not None]
+        return float(np.mean(values)) if values else None
+
+    seeds = sorted(scores)
+    reference = np.array(scores[seeds[0]]["reference_words"])
+    edits = np.array([scores[seed]["errors"] for seed in seeds]).sum(axis=1)  # [seeds, 3]
+    rates = edits.sum(axis=1) / reference.sum()
+    shared = [seed for seed in seeds if seed in baseline]
+    disagreements = [
+        sum(s["disagreement"]) / max(1, sum(s["teacher_words"]))
+        for s in scores.values()
+        if s["disagreement"] is not None
+    ]
+    minutes = scores[seeds[0]]["silence_minutes"]
+    return {
+        "seeds": seeds,
+        "parameters": scores[seeds[0]]["parameters"],
+        "wer": vars(rate(errors(scores, seeds), reference)),
+        "wer_by_seed": [float(value) for value in rates],
+        "wer_deviation": float(rates.std(ddof=1)) if len(seeds) > 1 else None,
+        "substitutions_insertions_deletions": (edits.mean(axis=0) / reference.sum()).tolist(),
+        "against_baseline": vars(difference(errors(scores, shared), errors(baseline, shared), reference))
+        if shared
+        else None,
+        "disagreement": float(np.mean(disagreements)) if disagreements else None,
+        "silence_characters_per_minute": float(
+            np.mean([s["silence_characters"] for s in scores.values()]) / minutes
+        )
+        if minutes
+        else None,
+        "pause_tokens_per_minute": mean("pause_tokens_per_minute"),
+        "blank_rate": mean("blank_rate"),
+        "spike_offset_ms": mean("spike_offset_ms"),
+        "spike_spread_ms": mean("spike_spread_ms"),
+    }

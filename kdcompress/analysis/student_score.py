@@ -1,0 +1,176 @@
+"""Score a student as a research table needs it: errors by utterance, noise, pauses, timing of spikes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from difflib import SequenceMatcher
+from typing import Any, NamedTuple
+
+import jiwer
+import numpy as np
+import torch
+from torch import Tensor
+
+from kdcompress.audio.pauses import pauses
+from kdcompress.audio.utterance import Reference, Utterance
+from kdcompress.distill.data.batches import by_duration, decode
+from kdcompress.text.decode import Hypothesis, greedy
+from kdcompress.text.normalize import normalize
+from kdcompress.text.vocabulary import Vocabulary
+
+Model = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Waveforms [B, S] at 16 kHz and lengths [B] to log-probabilities [B, T, V] and lengths [B]."""
+
+
+class Heard(NamedTuple):
+    """What a model made of one utterance.
+
+    Attributes:
+        blanks: share of frames whose best token is the blank.
+        in_pauses: printing tokens that begin where nobody speaks.
+        pause_seconds: how long nobody speaks.
+    """
+
+    hypothesis: Hypothesis
+    text: str
+    blanks: float
+    frames: int
+    in_pauses: int
+    pause_seconds: float
+
+
+@dataclass(frozen=True)
+class Score:
+    """One student on one test set.
+
+    Attributes:
+        errors: substitutions, insertions and deletions of words, by utterance.
+        reference_words: by utterance.
+        disagreement: word errors against the teacher's transcript, by utterance; None without a teacher.
+        teacher_words: by utterance.
+        blank_rate: share of all frames whose best token is the blank.
+        spike_offset_ms: mean over tokens that both say of student's first frame − teacher's [ms].
+        spike_spread_ms: standard deviation of the same.
+        pause_tokens_per_minute: printed where the test set's speakers are silent.
+        silence_characters: printed in the clips without speech.
+        silence_minutes: how long these are.
+    """
+
+    ids: tuple[str, ...]
+    errors: tuple[tuple[int, int, int], ...]
+    reference_words: tuple[int, ...]
+    disagreement: tuple[int, ...] | None
+    teacher_words: tuple[int, ...] | None
+    blank_rate: float
+    spike_offset_ms: float | None
+    spike_spread_ms: float | None
+    pause_tokens_per_minute: float | None
+    silence_characters: int
+    silence_minutes: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        return asdict(self)
+
+
+@torch.no_grad()
+def hear(
+    model: Model, vocabulary: Vocabulary, frame_shift: float, utterances: Sequence[Utterance]
+) -> dict[str, Heard]:
+    """Run a model over utterances, in batches of like duration.
+
+    Args:
+        frame_shift: of the model's output [s].
+    """
+    found = {}
+    for group in by_duration(utterances, 30.0):
+        batch = decode(group)
+        log_probs, lengths = model(batch.waveforms, batch.lengths)
+        for row, id_ in enumerate(batch.ids):
+            own = log_probs[row, : int(lengths[row])].cpu().numpy()
+            hypothesis = greedy(own, vocabulary)
+            silent = pauses(batch.waveforms[row, : int(batch.lengths[row])].numpy())
+            starts = [span.start for span in hypothesis.tokens(vocabulary, frame_shift) if span.text.strip()]
+            found[id_] = Heard(
+                hypothesis,
+                hypothesis.text(vocabulary),
+                float((own.argmax(axis=1) == vocabulary.blank).mean()) if len(own) else 1.0,
+                len(own),
+                sum(any(start <= at < end for start, end in silent) for at in starts),
+                sum(end - start for start, end in silent),
+            )
+    return found
+
+
+def score_student(
+    heard: Mapping[str, Heard],
+    references: Sequence[Reference],
+    frame_shift: float,
+    silence: Mapping[str, Heard],
+    silence_seconds: float,
+    teacher: Mapping[str, Heard] | None = None,
+    teacher_shift: float | None = None,
+) -> Score:
+    """Hold what a student heard against the references, against silence and against its teacher.
+
+    Args:
+        heard: by id, at least those of the references.
+        silence: what it heard in clips without speech.
+        teacher: what the teacher heard in the same utterances, with its frame shift [s].
+    """
+    ids = [r.utterance.id for r in references]
+    texts = [normalize(heard[id_].text, "basic") for id_ in ids]
+    truth = [normalize(r.text, "basic") for r in references]
+    disagreement = teacher_words = offset = spread = None
+    if teacher is not None and teacher_shift is not None:
+        said = [normalize(teacher[id_].text, "basic") for id_ in ids]
+        disagreement = tuple(sum(edits) for edits in word_errors(said, texts))
+        teacher_words = tuple(len(text.split()) for text in said)
+        offsets = [
+            offset
+            for id_ in ids
+            for offset in spike_offsets(
+                heard[id_].hypothesis, frame_shift, teacher[id_].hypothesis, teacher_shift
+            )
+        ]
+        if offsets:
+            offset, spread = 1000 * float(np.mean(offsets)), 1000 * float(np.std(offsets))
+    frames = sum(heard[id_].frames for id_ in ids)
+    pause_minutes = sum(heard[id_].pause_seconds for id_ in ids) / 60
+    in_pauses = sum(heard[id_].in_pauses for id_ in ids)
+    return Score(
+        ids=tuple(ids),
+        errors=tuple(word_errors(truth, texts)),
+        reference_words=tuple(len(text.split()) for text in truth),
+        disagreement=disagreement,
+        teacher_words=teacher_words,
+        blank_rate=sum(heard[id_].blanks * heard[id_].frames for id_ in ids) / max(1, frames),
+        spike_offset_ms=offset,
+        spike_spread_ms=spread,
+        pause_tokens_per_minute=in_pauses / pause_minutes if pause_minutes else None,
+        silence_characters=sum(len(clip.text) for clip in silence.values()),
+        silence_minutes=silence_seconds / 60,
+    )
+
+
+def word_errors(references: Sequence[str], texts: Sequence[str]) -> list[tuple[int, int, int]]:
+    """Return substitutions, insertions and deletions of words, by utterance; references may be empty."""
+    found = []
+    for reference, text in zip(references, texts, strict=True):
+        if not reference:
+            found.append((0, len(text.split()), 0))
+            continue
+        edits = jiwer.process_words(reference, text)
+        found.append((edits.substitutions, edits.insertions, edits.deletions))
+    return found
+
+
+def spike_offsets(
+    student: Hypothesis, student_shift: float, teacher: Hypothesis, teacher_shift: float
+) -> list[float]:
+    """Return student's minus teacher's first frame [s] of the tokens that both say, in the order they do."""
+    matcher = SequenceMatcher(a=teacher.ids, b=student.ids, autojunk=False)
+    return [
+        student.starts[block.b + k] * student_shift - teacher.starts[block.a + k] * teacher_shift
+        for block in matcher.get_matching_blocks()
+        for k in range(block.size)
+    ]

@@ -1,0 +1,240 @@
+"""Run a teacher once over a recipe's audio and write its answers down, so that training needs no teacher."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from kdcompress.config.cache import CacheStorage
+from kdcompress.config.objective import SelectAll, Selection
+from kdcompress.config.recipe import Recipe
+from kdcompress.config.teacher import CachedTeacher
+from kdcompress.distill.checkpoint import write_atomically
+from kdcompress.distill.data.batches import by_duration
+from kdcompress.distill.data.fingerprint import audio_list
+from kdcompress.distill.data.training_data import TrainingData, load_training_data
+from kdcompress.distill.distributed import training_device
+from kdcompress.distill.posteriors.cache import RECORD, CacheRecord, differences, read_record
+from kdcompress.distill.posteriors.cache_compatibility import covers
+from kdcompress.distill.posteriors.plan import SHARD_SECONDS, Part, estimate, plan
+from kdcompress.distill.posteriors.shards import ShardEntry, finished_shard, write_shard
+from kdcompress.distill.posteriors.teacher_labeller import Labeller
+from kdcompress.distill.run import Run
+from kdcompress.errors import CacheError, ConfigError
+from kdcompress.teachers.teacher import Teacher, open_teacher
+
+
+class Listener(Protocol):
+    """Who wants to know how a labelling goes."""
+
+    def stage(self, name: str, done: int, total: int) -> None:
+        """Be told of progress: `done` of `total` files, utterances or seconds of audio."""
+
+    def say(self, text: str) -> None:
+        """Be told of something that is worth a line."""
+
+
+@dataclass(frozen=True)
+class CacheSummary:
+    """A finished cache.
+
+    Attributes:
+        bytes: of all shards and cache.json.
+        estimated: what was foreseen; None where nothing was left to label.
+        reused: shards that an earlier run had finished.
+    """
+
+    folder: Path
+    shards: int
+    bytes: int
+    estimated: int | None
+    reused: int
+
+
+def write_cache(
+    recipe: Recipe,
+    out: Path,
+    storage: CacheStorage,
+    listener: Listener,
+    *,
+    teacher: Teacher | None = None,
+    shard_seconds: float = SHARD_SECONDS,
+) -> CacheSummary:
+    """Label the recipe's training and held-out audio at each of its speeds; shards that are there are kept.
+
+    Args:
+        teacher: any object with the Teacher protocol, instead of the recipe's.
+        shard_seconds: audio per shard [s].
+
+    Raises:
+        CacheError: `out` holds something else, or cannot be written.
+        KdcompressError: bad input or a bad teacher; see `kdcompress.errors`.
+    """
+    device = training_device()
+    if recipe.data.audio is None:
+        raise ConfigError("the recipe names no audio: add --audio DIR or --audio MANIFEST.jsonl")
+    selection: Selection = SelectAll() if storage.frames == "all" else recipe.objective.selection
+    _check_vacant(out)
+    if teacher is None:
+        if recipe.teacher is None or isinstance(recipe.teacher, CachedTeacher):
+            raise ConfigError("no teacher to listen to: name one by --teacher (a cache is none)")
+        teacher = open_teacher(recipe.teacher, device)
+    if not covers(selection, selection, teacher.frame_shift):
+        raise ConfigError(f"the frames of {selection.kind} cannot be known beforehand: use --frames all")
+
+    # Audio is all that is listed: no transcript is read for a cache.
+    silent = recipe.model_copy(update={"objective": recipe.objective.model_copy(update={"kd_weight": 1.0})})
+    run = Run(out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        material = load_training_data(
+            silent, teacher.vocabulary, run, lambda done, total: listener.stage("Reading audio", done, total)
+        )
+        record = _record(recipe, storage, selection, teacher, material)
+        parts = plan(material, recipe.data.speed, shard_seconds)
+        finished = _finished(out, record, parts)
+        labeller = Labeller(teacher, selection, storage.top_k, device)
+        todo = [part for part in parts if part.file not in finished]
+        foreseen = None
+        if todo:
+            foreseen = _announce(todo, parts, record, labeller, recipe.data.batch_seconds, out, listener)
+            write_atomically(out / RECORD, record.to_json())
+        reused = len(finished)
+        _label(todo, finished, labeller, recipe, run, record.identity, material, listener)
+        for path in set(out.glob("shard-*")) - {out / part.file for part in parts}:
+            path.unlink()
+        entries = tuple(finished[part.file] for part in parts)
+        write_atomically(out / RECORD, record.model_copy(update={"shards": entries}).to_json())
+    except OSError as error:
+        raise CacheError(
+            f"cannot write to {out} ({error.strerror or error}): finished shards are kept; make room, or "
+            "access, and run the same command again"
+        ) from error
+    total = sum((out / name).stat().st_size for name in (RECORD, *finished))
+    return CacheSummary(out, len(parts), total, foreseen, reused)
+
+
+def _check_vacant(out: Path) -> None:
+    if not out.exists():
+        return
+    ours = out.is_dir() and ((out / RECORD).is_file() or any(out.glob("shard-*.safetensors")))
+    left = {"data", "skipped.jsonl", "out_of_range.jsonl"}  # by a labelling that ended before its first shard
+    if not ours and (not out.is_dir() or {path.name for path in out.iterdir()} - left):
+        raise CacheError(f"{out} exists and is no cache: choose another --out")
+
+
+def _record(
+    recipe: Recipe, storage: CacheStorage, selection: Selection, teacher: Teacher, material: TrainingData
+) -> CacheRecord:
+    named = recipe.teacher
+    return CacheRecord(
+        teacher=teacher.fingerprint,
+        teacher_name=type(teacher).__name__ if named is None else str(getattr(named, "path", named.kind)),
+        vocabulary=teacher.vocabulary.to_json(),
+        frame_shift=teacher.frame_shift,
+        selection=selection,
+        storage=storage,
+        speeds=recipe.data.speed,
+        seed=recipe.seed,
+        data=recipe.data,
+        training=audio_list(material.training, material.clips, recipe.seed),
+        held_out=audio_list(material.held_out, 0, recipe.seed),
+    )
+
+
+def _finished(out: Path, record: CacheRecord, parts: Sequence[Part]) -> dict[str, ShardEntry]:
+    """Return the shards that need not be made again, by file.
+
+    Raises:
+        CacheError: the folder holds another cache.
+    """
+    if (out / RECORD).is_file():
+        try:
+            there = read_record(out)
+        except CacheError:
+            there = record  # a damaged record is written anew: the shards say themselves whose they are
+        if there.identity != record.identity:
+            raise CacheError(
+                f"{out} is a cache of other {', '.join(differences(there, record))}: choose another "
+                "--out, or delete it"
+            )
+    entries = ((part, finished_shard(out / part.file, record.identity)) for part in parts)
+    return {part.file: entry for part, entry in entries if entry is not None and part.is_entry(entry)}
+
+
+def _announce(
+    todo: Sequence[Part],
+    parts: Sequence[Part],
+    record: CacheRecord,
+    labeller: Labeller,
+    batch_seconds: float,
+    out: Path,
+    listener: Listener,
+) -> int:
+    """Say what is coming, and return the bytes of the whole cache.
+
+    Raises:
+        CacheError: the disk has no room for it.
+    """
+    foreseen = estimate(parts, record, labeller, batch_seconds)
+    hours = sum(part.seconds for part in todo) / 3600
+    duration = _duration(hours * 3600 * foreseen.seconds)
+    listener.say(
+        f"{len(todo)} of {len(parts)} shards to label: {hours:.2f} h of audio in about "
+        f"{duration}; the cache will take about {foreseen.bytes / 1e6:.1f} MB"
+    )
+    share = sum(part.seconds for part in todo) / max(1e-9, sum(part.seconds for part in parts))
+    free = shutil.disk_usage(out).free
+    if foreseen.bytes * share > free:
+        raise CacheError(
+            f"{out} needs about {foreseen.bytes * share / 1e6:.0f} MB and its disk has {free / 1e6:.0f} MB "
+            "left: make room, choose another --out, or keep less with --frames selected or --top-k"
+        )
+    return foreseen.bytes
+
+
+def _label(
+    todo: Sequence[Part],
+    finished: dict[str, ShardEntry],
+    labeller: Labeller,
+    recipe: Recipe,
+    run: Run,
+    identity: str,
+    material: TrainingData,
+    listener: Listener,
+) -> None:
+    total_seconds = sum(part.seconds for part in todo)
+    total_files = len(material.training) + len(material.held_out) + len(run.bad)
+    done = 0.0
+    for part in todo:
+        ids: list[str] = []
+        utterances = [labeller.nothing(part.whole)]
+        unreadable: dict[str, str] = {}
+        for group in by_duration(part.utterances, recipe.data.batch_seconds):
+            batch, arrays = labeller(group, part.speed, part.whole)
+            run.skip(batch.bad, total_files, recipe.data.max_bad_share)
+            reasons = {bad.path: bad.reason for bad in batch.bad}
+            unreadable |= {u.id: reasons[u.audio] for u in group if u.id not in batch.ids}
+            ids += batch.ids
+            utterances += arrays
+            done += sum(u.duration for u in group) / part.speed
+            listener.stage("Labelling (seconds of audio)", round(done), round(total_seconds))
+        entry = ShardEntry(
+            file=part.file,
+            speed=part.speed,
+            whole=part.whole,
+            ids=tuple(ids),
+            frames=tuple(len(arrays["kept"]) for arrays in utterances[1:]),
+            kept=tuple(int(arrays["kept"].sum()) for arrays in utterances[1:]),
+            unreadable=unreadable,
+        )
+        write_shard(run.folder, entry, utterances, identity)
+        finished[part.file] = entry
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"

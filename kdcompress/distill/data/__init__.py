@@ -1,0 +1,1 @@
+"""Batches of audio: listing, loading, padding, noise."""

@@ -1,0 +1,89 @@
+"""Losses as (sum, count): exact under accumulation and data parallelism, one normaliser for every pattern.
+
+House letters: B batch, T frames, V vocabulary, U labels, N selected frames, M valid frames.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from kdcompress.distill.objective.divergences import Measure, forward_kl, kl_divergence, paired
+from kdcompress.distill.objective.frame_targets import FrameTargets, blank_occupancy
+from kdcompress.distill.objective.selected_kl import forward_kl_at
+from kdcompress.students.layers import valid_frames
+
+
+@dataclass(frozen=True)
+class LossSum:
+    """A loss before division.
+
+    Attributes:
+        total: scalar [nats], with a gradient graph even when nothing was counted.
+        count: what it sums over: frames, or target labels for CTC.
+    """
+
+    total: Tensor
+    count: int
+
+
+def frame_kd(
+    student_log_BTV: Tensor, targets: FrameTargets, temperature: float, measure: Measure = forward_kl
+) -> LossSum:
+    """A divergence over the selected frames, times τ² (Hinton et al. 2015, arXiv 1503.02531)."""
+    if measure is forward_kl and targets.tokens is None and temperature == 1:
+        total = forward_kl_at(student_log_BTV, targets.row, targets.frame, targets.log_probs)
+        return LossSum(total, len(targets.row))
+    teacher, student, tokens = paired(student_log_BTV, targets, temperature)
+    return LossSum(temperature**2 * measure(teacher, student, tokens), len(targets.row))
+
+
+def occupancy_kd(
+    student_log_BTV: Tensor, targets: FrameTargets, blank: int, frames: Literal["all", "rest"] = "all"
+) -> LossSum:
+    """Two-class KL {blank, not blank}: gives silence the target it lacks.
+
+    Args:
+        frames: `all` valid ones, or the `rest` of them, which are not selected; the count is of all.
+    """
+    taken = targets.valid
+    if frames == "rest":
+        taken = taken.index_put((targets.row, targets.frame), torch.tensor(False, device=taken.device))
+    student = blank_occupancy(student_log_BTV[:, : taken.shape[1]][taken], blank)
+    teacher = targets.occupancy[taken[targets.valid]]
+    return LossSum(kl_divergence(teacher, student), len(targets.occupancy))
+
+
+def consistency(one_log_BTV: Tensor, other_log_BTV: Tensor, lengths_B: Tensor) -> LossSum:
+    """½·[KL(sg(b) ‖ a) + KL(sg(a) ‖ b)] over the valid frames of two views a, b of the same audio.
+
+    CR-CTC's term (Yao et al. 2024, arXiv 2410.05101); sg stops the gradient: each view is pulled to the other
+    as it stands.
+    """
+    valid = valid_frames(lengths_B, one_log_BTV.shape[1])
+    one, other = one_log_BTV[valid], other_log_BTV[valid]
+    total = 0.5 * (kl_divergence(other.detach(), one) + kl_divergence(one.detach(), other))
+    return LossSum(total, len(one))
+
+
+def ctc(
+    student_log_BTV: Tensor, lengths_B: Tensor, labels_BU: Tensor, label_lengths_B: Tensor, blank: int
+) -> LossSum:
+    """CTC loss (Graves et al. 2006) summed over utterances; the count is that of target labels.
+
+    An utterance with fewer frames than its labels need contributes zero.
+    """
+    if not len(lengths_B):
+        return LossSum(student_log_BTV.sum(), 0)  # torch refuses a batch of none
+    total = functional.ctc_loss(
+        student_log_BTV.transpose(0, 1),
+        labels_BU,
+        lengths_B,
+        label_lengths_B,
+        blank=blank,
+        reduction="sum",
+        zero_infinity=True,
+    )
+    return LossSum(total, int(label_lengths_B.sum()))

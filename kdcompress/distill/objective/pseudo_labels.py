@@ -1,0 +1,130 @@
+"""The teacher's own transcripts as labels: the baseline without references, and the road to other units.
+
+House letters: B batch, T frames, V vocabulary, U labels, R utterances kept.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from kdcompress.audio.utterance import Utterance
+from kdcompress.distill.data.batches import by_duration, decode
+from kdcompress.distill.posteriors.source import Source
+from kdcompress.students.layers import valid_frames
+from kdcompress.teachers.teacher import Posteriors
+from kdcompress.text.tokenizer import Tokenizer
+from kdcompress.text.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class BestPaths:
+    """What a teacher's best paths say.
+
+    Attributes:
+        labels: per utterance its token ids: repeats merged, blanks and silent tokens dropped.
+        confidence: float32 [B], exp(log P(best path) / labels), from 0 to 1.
+    """
+
+    labels: list[list[int]]
+    confidence: Tensor
+
+
+@dataclass(frozen=True)
+class PseudoLabels:
+    """Labels of the utterances of a batch that are kept.
+
+    Attributes:
+        row: int64 [R], which utterances.
+        labels: int64 [R, U], ids of the student's vocabulary, padded.
+        lengths: int64 [R], labels of each; 0 where the teacher heard nobody.
+        heard: B, how many there were to choose from.
+    """
+
+    row: Tensor
+    labels: Tensor
+    lengths: Tensor
+    heard: int
+
+
+def best_paths(posteriors: Posteriors, vocabulary: Vocabulary) -> BestPaths:
+    """Decode greedily.
+
+    The confidence is the path's log-probability over its number of labels (at least 1), as Kahn et al. 2020
+    (arXiv 1909.09116) filter theirs. A mean over frames would rate long pauses, not words.
+    """
+    best, path = posteriors.log_probs.max(dim=-1)
+    valid = valid_frames(posteriors.lengths, path.shape[1])
+    starts = valid.clone()
+    starts[:, 1:] &= path[:, 1:] != path[:, :-1]
+    unwritten = torch.tensor([vocabulary.blank, *vocabulary.silent], device=path.device)
+    starts &= ~torch.isin(path, unwritten)
+    log_prob = best.masked_fill(~valid, 0).sum(dim=1)
+    confidence = (log_prob / starts.sum(dim=1).clamp(min=1)).exp()
+    return BestPaths([row[kept].tolist() for row, kept in zip(path, starts, strict=True)], confidence)
+
+
+class Labeller:
+    """Write down what the teacher says, in the student's units.
+
+    The posteriors must be the teacher's own: pooled to another frame rate they have lost labels.
+    """
+
+    def __init__(self, teacher: Vocabulary, tokenizer: Tokenizer, min_confidence: float) -> None:
+        self.teacher, self.tokenizer, self.min_confidence = teacher, tokenizer, min_confidence
+
+    def __call__(self, posteriors: Posteriors, frames_B: Tensor) -> PseudoLabels:
+        """Return the labels of utterances that are sure enough and fit into the student's frames.
+
+        Raises:
+            VocabularyError: a transcript cannot be written in the student's vocabulary.
+        """
+        found = best_paths(posteriors, self.teacher)
+        labels = found.labels
+        if self.tokenizer.vocabulary != self.teacher:
+            labels = [self.tokenizer.encode(self.teacher.text(ids)) for ids in labels]
+        needed = [len(ids) + sum(a == b for a, b in pairwise(ids)) for ids in labels]
+        kept = [
+            row
+            for row, (confidence, frames) in enumerate(
+                zip(found.confidence.tolist(), frames_B.tolist(), strict=True)
+            )
+            if confidence >= self.min_confidence and needed[row] <= frames
+        ]
+        device = posteriors.log_probs.device
+        rows = [torch.tensor(labels[row], dtype=torch.int64) for row in kept]
+        padded = pad_sequence(rows, batch_first=True) if rows else torch.zeros(0, 0, dtype=torch.int64)
+        return PseudoLabels(
+            torch.tensor(kept, dtype=torch.int64, device=device),
+            padded.to(device),
+            torch.tensor([len(row) for row in rows], dtype=torch.int64, device=device),
+            len(labels),
+        )
+
+
+def transcribe(
+    utterances: Sequence[Utterance],
+    source: Source,
+    min_confidence: float,
+    batch_seconds: float,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[str]:
+    """Return what the teacher hears in utterances, where it is sure enough."""
+    texts: list[str] = []
+    done = 0
+    for group in by_duration(utterances, batch_seconds):
+        batch = decode(group)
+        if batch.ids:
+            found = best_paths(source(batch), source.vocabulary)
+            texts += [
+                source.vocabulary.text(ids)
+                for ids, confidence in zip(found.labels, found.confidence.tolist(), strict=True)
+                if confidence >= min_confidence
+            ]
+        done += len(group)
+        if on_progress is not None:
+            on_progress(done, len(utterances))
+    return texts

@@ -1,0 +1,1 @@
+"""Where teacher posteriors come from: a teacher, memory, or a cache on disk."""

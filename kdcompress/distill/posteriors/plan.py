@@ -1,0 +1,125 @@
+"""What a labelling will write: its shards, and, from a sample, how many bytes and seconds they take."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from kdcompress.audio.utterance import Utterance
+from kdcompress.distill.data.batches import Batch, by_duration
+from kdcompress.distill.data.training_data import TrainingData
+from kdcompress.distill.posteriors.cache import CacheRecord
+from kdcompress.distill.posteriors.packing import Arrays, bytes_per_frame
+from kdcompress.distill.posteriors.shards import ShardEntry
+
+SHARD_SECONDS = 900.0  # of audio: what a kill can cost
+_HEADER = 420  # [bytes] tensor names, shapes and offsets in front of a shard
+_SAMPLE = 64  # utterances
+_SAMPLE_SECONDS = 10.0  # of the user's time
+
+
+@dataclass(frozen=True)
+class Part:
+    """The content of a shard before it is labelled."""
+
+    file: str
+    speed: float
+    whole: bool
+    utterances: tuple[Utterance, ...]
+
+    @property
+    def seconds(self) -> float:
+        """Audio as the teacher will hear it [s]."""
+        return sum(u.duration for u in self.utterances) / self.speed
+
+    def is_entry(self, entry: ShardEntry | None) -> bool:
+        """Tell whether a shard on disk holds this part."""
+        return entry is not None and (
+            (entry.speed, entry.whole) == (self.speed, self.whole)
+            and {*entry.ids, *entry.unreadable} == {u.id for u in self.utterances}
+        )
+
+
+def plan(material: TrainingData, speeds: Sequence[float], shard_seconds: float) -> list[Part]:
+    """Cut audio into shards of utterances of like length; it depends on the audio alone."""
+    parts: list[Part] = []
+    for utterances, factors, whole in ((material.held_out, (1.0,), True), (material.training, speeds, False)):
+        for speed in dict.fromkeys(factors):
+            group: list[Utterance] = []
+            for utterance in sorted(utterances, key=lambda u: (u.duration, u.id)):
+                if group and sum(u.duration for u in group) + utterance.duration > shard_seconds * speed:
+                    parts.append(_part(len(parts), speed, whole, group))
+                    group = []
+                group.append(utterance)
+            parts.append(_part(len(parts), speed, whole, group))
+    return parts
+
+
+def _part(index: int, speed: float, whole: bool, utterances: list[Utterance]) -> Part:
+    return Part(f"shard-{index:05}.safetensors", speed, whole, tuple(utterances))
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a labelling will take.
+
+    Attributes:
+        bytes: of all shards and cache.json.
+        seconds: of work for a second of audio.
+    """
+
+    bytes: int
+    seconds: float
+
+
+def estimate(
+    parts: Sequence[Part],
+    record: CacheRecord,
+    label: Callable[[Sequence[Utterance], float, bool], tuple[Batch, list[Arrays]]],
+    batch_seconds: float,
+) -> Estimate:
+    """Label a few utterances of all lengths, and draw conclusions.
+
+    Args:
+        label: decodes and labels utterances at a speed; True keeps them whole.
+    """
+    candidates = [(u, part.speed) for part in parts if not part.whole for u in part.utterances]
+    step = max(1, len(candidates) // _SAMPLE)
+    chosen = candidates[step // 2 :: step]
+    offset = labelled = kept = 0.0
+    heard: list[tuple[float, float]] = []  # seconds of audio and of work, by batch
+    count = 0
+    started = time.monotonic()
+    for speed in dict.fromkeys(speed for _, speed in chosen):
+        for group in by_duration([u for u, s in chosen if s == speed], batch_seconds):
+            if heard and time.monotonic() - started > _SAMPLE_SECONDS:
+                break
+            begin = time.monotonic()
+            batch, utterances = label(group, speed, False)
+            heard.append((batch.seconds, time.monotonic() - begin))
+            for samples, arrays in zip(batch.lengths.tolist(), utterances, strict=True):
+                count += 1
+                labelled += len(arrays["kept"])
+                kept += int(arrays["kept"].sum())
+                offset += len(arrays["kept"]) - samples / 16_000 / record.frame_shift
+    # The first batch also pays for what is done once.
+    audio, work = (sum(column) for column in zip(*(heard[1:] or heard), strict=True))
+    share, offset = kept / max(1.0, labelled), offset / max(1, count)
+    size, top_k = len(record.vocabulary["tokens"]), record.storage.top_k
+    entries, total = [], 0.0
+    for part in parts:
+        lengths = [
+            max(0, round(u.duration / part.speed / record.frame_shift + offset)) for u in part.utterances
+        ]
+        row = bytes_per_frame(size, None, 1.0) if part.whole else bytes_per_frame(size, top_k, share)
+        entry = ShardEntry(
+            file=part.file,
+            speed=part.speed,
+            whole=part.whole,
+            ids=tuple(u.id for u in part.utterances),
+            frames=tuple(lengths),
+            kept=tuple(round(length * (1.0 if part.whole else share)) for length in lengths),
+        )
+        entries.append(entry)
+        total += sum(lengths) * row + _HEADER + len(entry.model_dump_json())
+    complete = record.model_copy(update={"shards": tuple(entries)})
+    return Estimate(round(total + len(complete.to_json())), work / max(audio, 1e-9))

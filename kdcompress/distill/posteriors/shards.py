@@ -1,0 +1,147 @@
+"""The files of a cache: many utterances' packed frames in one safetensors file, read in slices.
+
+A shard names the cache that it belongs to and the utterances in it, so that a killed labelling finds out from
+the files alone what is done.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from kdcompress.config.base import Frozen
+from kdcompress.distill.checkpoint import write_atomically
+from kdcompress.distill.posteriors.packing import Arrays
+from kdcompress.errors import CacheError
+
+_ENTRY = "kdcompress"
+_PER_KEPT_FRAME = ("log_probs", "tokens", "rest")
+
+
+class ShardEntry(Frozen):
+    """What is in a shard.
+
+    Attributes:
+        file: its name in the cache's directory.
+        speed: factor that its audio was played at.
+        whole: every frame is kept with every token, as validation needs it.
+        ids: of the utterances, in order.
+        frames: valid frames of each.
+        kept: those of them that are stored with their tokens.
+        unreadable: reason by id of the utterances that could not be decoded.
+    """
+
+    file: str
+    speed: float
+    whole: bool
+    ids: tuple[str, ...]
+    frames: tuple[int, ...]
+    kept: tuple[int, ...]
+    unreadable: dict[str, str] = Field(default_factory=dict)
+
+
+def write_shard(folder: Path, entry: ShardEntry, utterances: Sequence[Arrays], cache: str) -> int:
+    """Write a shard in one step and return its bytes; `cache` is the identity of the cache.
+
+    Raises:
+        OSError: the disk is full, or the folder cannot be written.
+    """
+    tensors = {name: np.concatenate([arrays[name] for arrays in utterances]) for name in utterances[0]}
+    tensors["kept"] = np.packbits(tensors["kept"])
+    # One key: several would come in any order, and the same shard would not be the same bytes.
+    content = save(tensors, metadata={_ENTRY: json.dumps({"cache": cache, **entry.model_dump(mode="json")})})
+    # Not safetensors' save_file: it hides from the caller what the system refused.
+    write_atomically(folder / entry.file, content)
+    return len(content)
+
+
+def finished_shard(path: Path, cache: str) -> ShardEntry | None:
+    """Return the entry of a whole shard of this cache; None where there is none, or it is damaged.
+
+    Raises:
+        CacheError: the shard belongs to another cache.
+    """
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="numpy") as file:
+            data = json.loads((file.metadata() or {})[_ENTRY])
+        named = data.pop("cache")
+        entry = ShardEntry.model_validate(data)
+    except (OSError, SafetensorError, KeyError, ValueError, ValidationError):
+        return None
+    if named != cache:
+        raise CacheError(
+            f"{path} belongs to another cache (other audio, teacher, selection or storage); choose another "
+            "--out, or delete it"
+        )
+    return entry
+
+
+@dataclass
+class Shard:
+    """A shard open for reading; frames are read from the disk as they are asked for."""
+
+    path: Path
+    entry: ShardEntry
+    cache: str
+
+    def read(self, position: int) -> Arrays:
+        """Return what `pack` made of the utterance at a position of `entry.ids`.
+
+        Raises:
+            CacheError: the file is missing, damaged, or of another cache.
+        """
+        frames, stored = self._starts
+        first, last = frames[position], frames[position + 1]
+        row, end = stored[position], stored[position + 1]
+        try:
+            bits = np.unpackbits(self._slice("kept", first // 8, (last + 7) // 8))
+            kept = bits[first % 8 : first % 8 + last - first].astype(bool)
+            rows = {n: self._slice(n, row, end) for n in _PER_KEPT_FRAME if n in self._names}
+            occupancy = self._slice("occupancy", first - row, last - end)
+        except (OSError, SafetensorError, ValueError) as error:
+            raise self._damaged(error) from error
+        if int(kept.sum()) != end - row or "log_probs" not in rows:
+            raise self._damaged("its frames are not those that it lists")
+        return {"kept": kept, **rows, "occupancy": occupancy}
+
+    @cached_property
+    def _starts(self) -> tuple[list[int], list[int]]:
+        return list(accumulate(self.entry.frames, initial=0)), list(accumulate(self.entry.kept, initial=0))
+
+    @cached_property
+    def _file(self) -> Any:
+        try:
+            file = safe_open(self.path, framework="numpy")
+        except (OSError, SafetensorError) as error:
+            raise self._damaged(error) from error
+        if json.loads((file.metadata() or {}).get(_ENTRY, "{}")).get("cache") != self.cache:
+            raise self._damaged("it belongs to another cache")
+        return file
+
+    @cached_property
+    def _names(self) -> Mapping[str, Any]:
+        return {name: self._file.get_slice(name) for name in self._file.keys()}  # noqa: SIM118  # not a mapping
+
+    def _slice(self, name: str, first: int, last: int) -> NDArray:
+        found = self._names.get(name)
+        if found is None or last > found.get_shape()[0]:
+            raise ValueError(f"{name} is cut short")
+        # safetensors does not slice nothing.
+        return found[first:last] if last > first else np.empty((0, *found.get_shape()[1:]), np.float16)
+
+    def _damaged(self, reason: object) -> CacheError:
+        return CacheError(
+            f"{self.path} is missing or damaged ({' '.join(str(reason).split())}); make it anew by the same "
+            "kdcompress cache command: finished shards are kept"
+        )

@@ -1,0 +1,74 @@
+"""Settle the student's units before anything else: the teacher's, given characters, or learned pieces."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from kdcompress.audio.manifest import read_texts, read_utterances
+from kdcompress.config.recipe import Recipe
+from kdcompress.config.vocabulary import SentencePiece
+from kdcompress.distill.checkpoint import write_atomically
+from kdcompress.distill.data.training_data import resolve_vocabulary
+from kdcompress.distill.objective.pseudo_labels import transcribe
+from kdcompress.distill.posteriors.source import Source
+from kdcompress.errors import ConfigError, VocabularyError
+from kdcompress.text.normalize import normalize
+from kdcompress.text.tokenizer import LongestMatch, SentencePieceTokenizer, Tokenizer
+
+FILE_NAME = "tokenizer.model"
+
+
+def resolve_tokenizer(
+    recipe: Recipe,
+    source: Source | None,
+    run: Path | None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Tokenizer:
+    """Return the run's tokenizer.
+
+    Pieces are learned from the references of `data.audio` where λ < 1 asks for references, else from what the
+    teacher hears there; what is held out for validation is among it.
+
+    Args:
+        run: one that is taken up again: what it has learned is not learned anew.
+
+    Raises:
+        VocabularyError: the units do not suit the teacher, or tokenizer.model is damaged.
+        ConfigError: the texts do not give a vocabulary of that size.
+    """
+    asked = recipe.vocabulary
+    if not isinstance(asked, SentencePiece):
+        return LongestMatch(resolve_vocabulary(recipe, None if source is None else source.vocabulary))
+    if run is not None and (run / FILE_NAME).is_file():
+        tokenizer = SentencePieceTokenizer((run / FILE_NAME).read_bytes())
+        if len(tokenizer.vocabulary) != asked.size:
+            raise VocabularyError(
+                f"{run / FILE_NAME} has {len(tokenizer.vocabulary)} units, the recipe asks for {asked.size}; "
+                "restore the run's own"
+            )
+        return tokenizer
+    alphabet = [] if source is None else source.vocabulary.characters
+    return SentencePieceTokenizer.learn(
+        _texts(recipe, source, on_progress), asked.size, asked.model, alphabet
+    )
+
+
+def keep_tokenizer(tokenizer: Tokenizer, run: Path) -> None:
+    """Write the tokenizer of a run into it, where there is one to write."""
+    if isinstance(tokenizer, SentencePieceTokenizer):
+        write_atomically(run / FILE_NAME, tokenizer.model)
+
+
+def _texts(
+    recipe: Recipe, source: Source | None, on_progress: Callable[[int, int], None] | None
+) -> list[str]:
+    data = recipe.data
+    if data.audio is None:
+        raise ConfigError("the recipe names no audio: set data.audio to a folder or a manifest")
+    if recipe.objective.kd_weight < 1:
+        return [normalize(text, "basic") for text in read_texts(data.audio).values()]
+    if source is None:
+        raise ConfigError("no teacher to learn the vocabulary from: name one, or train on transcripts")
+    found, _ = read_utterances(data.audio)
+    usable = [u for u in found if data.min_seconds <= u.duration <= data.max_seconds]
+    confidence = recipe.objective.pseudo_label.min_confidence
+    return transcribe(usable, source, confidence, data.batch_seconds, on_progress)

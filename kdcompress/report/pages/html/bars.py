@@ -1,0 +1,162 @@
+"""Stacked bars: what the errors are, and what the time goes to."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kdcompress.report.pages.figures import duration, fixed, short, shortened, significant
+from kdcompress.report.pages.html.axes import RIGHT, WIDTH, label, mark, plot, scale, series
+from kdcompress.report.pages.html.labels import text_width
+from kdcompress.report.pages.html.markup import Markup, tag
+from kdcompress.report.pages.view import Entry, ReportView, lookup, number
+
+_ROW, _BAR, _HEAD, _FOOT = 40.0, 15.0, 30.0, 46.0
+_NAME = 44
+_TOTAL = 64.0  # room at the end of the longest bar
+
+
+@dataclass(frozen=True)
+class Part:
+    """One kind of which bars are made: its name, its class in the style sheet, its pattern's name."""
+
+    title: str
+    class_: str
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One candidate's bar: its parts, what stands at its end, and what is added to its name."""
+
+    entry: Entry
+    values: Sequence[float]
+    total: str
+    note: str = ""
+
+
+ERRORS = (Part("substituted", "sub"), Part("inserted", "ins"), Part("deleted", "del"))
+STAGES = (Part("features", "features"), Part("model", "model"), Part("CTC decoding", "decoding"))
+
+
+def error_types(report: ReportView) -> Markup | None:
+    """Draw how many words of 100 each candidate substitutes, inserts and deletes."""
+    rows = []
+    for entry in report.measured:
+        keys = ("agreement", "wer") if report.agreement_with else ("accuracy", "wer")
+        words = number(entry.data, *keys, "reference")
+        kinds = [number(entry.data, *keys, k) for k in ("substitutions", "insertions", "deletions")]
+        if words and None not in kinds:
+            shares = [100 * (kind or 0) / words for kind in kinds]
+            rows.append(_Row(entry, shares, fixed(sum(shares), 1)))
+    unit = "errors in 100 reference words"
+    return _stacked("errors", "What kind of errors", unit, ERRORS, rows)
+
+
+def stages(report: ReportView) -> Markup | None:
+    """Draw which share of each candidate's time goes to what; the time itself stands beside it."""
+    rows = []
+    for entry in report.measured:
+        keys = ("features_rtf", "model_rtf", "decoding_rtf")
+        medians = [number(entry.data, "timing", key, "median") or 0.0 for key in keys]
+        if total := sum(medians):
+            inside = " (model with features)" if lookup(entry.data, "facts", "features_in_model") else ""
+            shares = [100 * median / total for median in medians]
+            rows.append(_Row(entry, shares, f"{duration(3600 * total)}/h", inside))
+    unit = "% of the time; beside it the time per hour of audio"
+    return _stacked("stages", "Where the time goes", unit, STAGES, rows)
+
+
+def _stacked(
+    key: str,
+    title: str,
+    unit: str,
+    parts: Sequence[Part],
+    rows: Sequence[_Row],
+) -> Markup | None:
+    if not rows:
+        return None
+    height = _HEAD + _ROW * len(rows) + _FOOT
+    left, bottom = 12.0, height - _FOOT
+    highest = max(sum(row.values) for row in rows) or 1.0
+    axis = scale([0.0, highest], left, WIDTH - RIGHT - _TOTAL)
+    drawn = []
+    for at, row in enumerate(rows):
+        entry, values = row.entry, row.values
+        top = _HEAD + _ROW * at
+        edge, segments = left, []
+        for part, value in zip(parts, values, strict=True):
+            right = edge + axis(value) - axis(0)
+            if value > 0:
+                segments.append(_segment(key, part, edge, right, top + 17))
+            edge = right
+        name = shortened(entry.name, _NAME) + row.note
+        drawn.append(
+            series(
+                entry.index,
+                tag("title", f"{entry.name}: {_figures(parts, values)}; {unit}"),
+                mark(entry.index, left + 5, top + 8, 4),
+                label(name, left + 16, top + 12, class_="name"),
+                *segments,
+                label(row.total, edge + 6, top + 17 + _BAR - 3, class_="total"),
+            )
+        )
+    described = "; ".join(
+        f"{row.entry.name}: {_figures(parts, row.values)}, in all {row.total}" for row in rows
+    )
+    return plot(
+        key,
+        title,
+        f"{unit}. {described}.",
+        *_patterns(key, parts),
+        *_legend(key, parts, left),
+        *(
+            tag(
+                "g",
+                tag("line", x1=axis(tick), x2=axis(tick), y1=_HEAD, y2=bottom, class_="grid"),
+                label(short(tick), axis(tick), bottom + 15, anchor="middle", class_="tick"),
+            )
+            for tick in axis.ticks
+        ),
+        *drawn,
+        label(unit, WIDTH / 2, height - 9, anchor="middle", class_="axis"),
+        height=height,
+    )
+
+
+def _figures(parts: Sequence[Part], values: Sequence[float]) -> str:
+    return ", ".join(f"{part.title} {significant(value)}" for part, value in zip(parts, values, strict=True))
+
+
+def _segment(key: str, part: Part, left: float, right: float, top: float) -> Markup:
+    box = {"x": left, "y": top, "width": max(right - left, 0.5), "height": _BAR}
+    return tag(
+        "g",
+        tag("rect", **box, class_=f"part {part.class_}"),
+        tag("rect", **box, fill=f"url(#{key}-{part.class_})", class_="pattern"),
+    )
+
+
+def _patterns(key: str, parts: Sequence[Part]) -> list[Markup]:
+    """Return what tells the parts apart without colour: plain, slanted lines, dots."""
+    inside = (
+        None,
+        tag("path", d="M0,6L6,0", class_="hatch"),
+        tag("circle", cx=3, cy=3, r=1.3, class_="dot"),
+    )
+    return [
+        tag(
+            "defs",
+            *(
+                tag("pattern", shape, id=f"{key}-{part.class_}", width=6, height=6,
+                    patternUnits="userSpaceOnUse")
+                for part, shape in zip(parts, inside, strict=True)
+            ),
+        )
+    ]  # fmt: skip
+
+
+def _legend(key: str, parts: Sequence[Part], left: float) -> list[Markup]:
+    drawn = []
+    for part in parts:
+        drawn.append(_segment(key, part, left, left + 16, 6))
+        drawn.append(label(part.title, left + 22, 18, class_="tick"))
+        left += 22 + text_width(part.title) + 18
+    return drawn

@@ -1,0 +1,1 @@
+"""ONNX models that kdcompress did not export."""

@@ -1,0 +1,1 @@
+"""Check a bundle in the runtimes that are to load it."""
