@@ -45,6 +45,7 @@ def measure(arguments: argparse.Namespace) -> None:
     from kdcompress.bench.candidate import bundle_candidates
     from kdcompress.bench.run import run_bench
     from kdcompress.cli.render import progress_bars
+    from kdcompress.files import write_file
     from kdcompress.runtime.bundle import open_bundle
 
     with progress_bars() as bars:
@@ -87,10 +88,8 @@ def measure(arguments: argparse.Namespace) -> None:
         },
         "rows": _rows(bundle, references, report),
     }
-    partial = arguments.out.with_name(f".{arguments.out.name}.{os.getpid()}.partial")
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    partial.write_text(json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
-    os.replace(partial, arguments.out)
+    write_file(arguments.out, json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     sys.stdout.write(table(result) + "\n")
 
 

@@ -20,13 +20,13 @@ from kdcompress.audio.utterance import Reference
 from kdcompress.config.comparison import Comparison
 from kdcompress.config.recipe import Recipe, make_recipe, merge, read_layers
 from kdcompress.config.teacher import CachedTeacher
-from kdcompress.distill.checkpoint import write_atomically
 from kdcompress.distill.distributed import training_device
 from kdcompress.distill.loop import distill
 from kdcompress.distill.observer import Observer
 from kdcompress.distill.posteriors.source import PosteriorSource
 from kdcompress.distill.run import environment
 from kdcompress.errors import ConfigError
+from kdcompress.files import write_file
 from kdcompress.report.bootstrap import difference, rate
 from kdcompress.resources import recipe_path
 from kdcompress.students.weights import load_student
@@ -142,7 +142,7 @@ def compare(
         if scoring is None:
             scoring = _Scoring(materials)
         text = json.dumps({"schema": SCHEMA, "fingerprint": cell.fingerprint, **scoring(cell.folder)})
-        write_atomically(cell.folder / "score.json", text + "\n")
+        write_file(cell.folder / "score.json", text + "\n")
     return True
 
 

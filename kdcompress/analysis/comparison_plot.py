@@ -1,7 +1,10 @@
 """Draw a comparison, for people who would rather look than read (matplotlib, without a display)."""
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+
+from kdcompress.files import write_file
 
 
 def plot_comparison(summary: dict[str, Any], path: Path) -> None:
@@ -21,4 +24,7 @@ def plot_comparison(summary: dict[str, Any], path: Path) -> None:
     axes.grid(axis="x", alpha=0.3)
     axes.set_xlabel("WER [%]: mean over seeds, 95 % interval over seeds and utterances, and each seed")
     axes.set_title(summary["comparison"]["description"], fontsize=10)
-    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+    drawn = BytesIO()
+    kind = path.suffix.removeprefix(".") or "png"
+    figure.savefig(drawn, format=kind, metadata={"Date": None} if kind == "svg" else None)
+    write_file(path, drawn.getvalue())

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 
 from kdcompress.analysis.advice import Advice
 from kdcompress.analysis.inspection import Inspection
-from kdcompress.distill.checkpoint import write_atomically
 from kdcompress.errors import ConfigError
+from kdcompress.files import write_file
 
 _BLUE, _ORANGE = "#3465a4", "#ce5c00"
 _WIDEST = 25  # bars
@@ -39,7 +39,7 @@ def plot_inspection(seen: Inspection, advice: Advice, title: str, path: Path) ->
     drawn = BytesIO()
     figure.savefig(drawn, format="png", dpi=120)
     try:
-        write_atomically(path, drawn.getvalue())
+        write_file(path, drawn.getvalue())
     except OSError as error:
         raise ConfigError(f"cannot write the plot {path}: {error.strerror or error}") from error
 

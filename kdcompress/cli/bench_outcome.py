@@ -58,7 +58,7 @@ class Outcome:
             typer.Exit: 3 where the gate is broken, else 1 where a candidate failed.
         """
         from kdcompress.cli.render import render_bench, render_scores
-        from kdcompress.files import write_whole
+        from kdcompress.files import write_file
         from kdcompress.report.hypotheses import write_hypotheses
         from kdcompress.report.report import dump_json
         from kdcompress.report.saved import parse_report
@@ -78,7 +78,7 @@ class Outcome:
             if self.to_stdout:
                 sys.stdout.write(dump_json(data))
             elif self.json_file is not None:
-                write_whole(dump_json(data), self.json_file)
+                write_file(self.json_file, dump_json(data))
             self.pages.write(data)
         if verdict is not None:
             self._show(verdict)

@@ -63,16 +63,16 @@ class Pages:
 
     def write(self, report: Mapping[str, Any]) -> None:
         """Write them from the JSON of a report, of schema 1 or 2."""
-        from kdcompress.files import write_whole
+        from kdcompress.files import write_file
 
         if self.html is not None:
             from kdcompress.report.pages.html.page import render_html
 
-            write_whole(render_html(report, worst=self.worst, audio=self.sound), self.html)
+            write_file(self.html, render_html(report, worst=self.worst, audio=self.sound))
         if self.markdown is not None:
             from kdcompress.report.pages.markdown import render_markdown
 
-            write_whole(render_markdown(report, worst=self.worst), self.markdown)
+            write_file(self.markdown, render_markdown(report, worst=self.worst))
 
 
 def write_saved(saved: Path, pages: Pages) -> None:

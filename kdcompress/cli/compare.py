@@ -50,6 +50,7 @@ def compare(
     from kdcompress.analysis.comparison import compare as run_comparison
     from kdcompress.cli.progress import DistillProgress
     from kdcompress.config.comparison import load_comparison
+    from kdcompress.files import write_file
 
     asked = load_comparison(comparison)
     materials = Materials(teacher, audio, transcribed, test, silence)
@@ -68,7 +69,7 @@ def compare(
         )
     summary = summarize(asked, materials, out)
     if json_file is not None:
-        json_file.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_file(json_file, json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
     if plot is not None:
         from kdcompress.analysis.comparison_plot import plot_comparison
 

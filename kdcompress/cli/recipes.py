@@ -81,8 +81,8 @@ def copy_recipe(
     """
     from kdcompress.config.recipe import standalone
     from kdcompress.errors import ConfigError
+    from kdcompress.files import write_file
     from kdcompress.resources import recipe_path
-    from kdcompress.runtime.formats import write_rendered
 
     source = recipe_path(name)
     target = destination / f"{source.stem}.yaml" if destination.is_dir() else destination
@@ -90,7 +90,7 @@ def copy_recipe(
         raise ConfigError(f"{target} is neither a folder nor named *.yaml, by which a recipe is known")
     if target.exists():
         raise ConfigError(f"{target} exists already: choose another name, or delete it")
-    write_rendered(target, standalone(source))
+    write_file(target, standalone(source))
     sys.stdout.write(f"{target}\n")
 
 

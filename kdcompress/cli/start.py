@@ -5,6 +5,7 @@ the time of `kdcompress transcribe BUNDLE FILE` from a cold start. So the one co
 other programs does without them where all it is given is paths and the options that programs give.
 """
 
+import errno
 import os
 import re
 import signal
@@ -47,8 +48,12 @@ def main() -> None:
         _forget_stdout()
         sys.exit(1)
     except OSError as error:
+        from kdcompress.files import what_was_refused
+
         _forget_stdout()
-        _fail(_what_the_system_refused(error))
+        if error.errno == errno.ENOSPC and error.filename is None:  # files are named by who writes them
+            error = OSError(error.errno, error.strerror, "standard output")
+        _fail(what_was_refused(error))
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package not in _TRAIN:
@@ -92,12 +97,6 @@ def _fail(message: str) -> NoReturn:
 
     show_error(message)
     sys.exit(1)
-
-
-def _what_the_system_refused(error: OSError) -> str:
-    reason = (error.strerror or str(error) or type(error).__name__).lower()
-    named = [str(name) for name in (error.filename, error.filename2) if name is not None]
-    return f"{reason}: {' -> '.join(named)}" if named else reason
 
 
 def _forget_stdout() -> None:

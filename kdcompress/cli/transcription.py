@@ -40,9 +40,10 @@ def write_transcripts(
         cutting: longest chunk, overlap and pause [s], as for `Chunking`.
         decoder: None is greedy.
     """
+    from kdcompress.files import write_file
     from kdcompress.runtime.batches import transcribe_files
     from kdcompress.runtime.chunks import Chunking
-    from kdcompress.runtime.formats import JsonArray, rendered, write_rendered
+    from kdcompress.runtime.formats import JsonArray, rendered
     from kdcompress.runtime.recognizer import Recognizer
     from kdcompress.runtime.transcript import Transcript
     from kdcompress.text.decode import greedy_pieces
@@ -61,7 +62,7 @@ def write_transcripts(
                 unusable += 1
                 show_error(str(outcome) if str(file) in str(outcome) else f"{file}: {outcome}")
             elif targets is not None:
-                write_rendered(targets[file], rendered(chosen, file, outcome, alone=True))
+                write_file(targets[file], rendered(chosen, file, outcome, alone=True))
             elif chosen == "json":
                 array.add(file, outcome)
             else:

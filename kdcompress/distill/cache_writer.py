@@ -10,7 +10,6 @@ from kdcompress.config.cache import CacheStorage
 from kdcompress.config.objective import SelectAll, Selection
 from kdcompress.config.recipe import Recipe
 from kdcompress.config.teacher import CachedTeacher
-from kdcompress.distill.checkpoint import write_atomically
 from kdcompress.distill.data.batches import by_duration
 from kdcompress.distill.data.fingerprint import audio_list
 from kdcompress.distill.data.training_data import TrainingData, load_training_data
@@ -22,6 +21,7 @@ from kdcompress.distill.posteriors.shards import ShardEntry, finished_shard, wri
 from kdcompress.distill.posteriors.teacher_labeller import Labeller
 from kdcompress.distill.run import Run
 from kdcompress.errors import CacheError, ConfigError
+from kdcompress.files import write_file
 from kdcompress.teachers.teacher import Teacher, open_teacher
 
 
@@ -99,13 +99,13 @@ def write_cache(
         foreseen = None
         if todo:
             foreseen = _announce(todo, parts, record, labeller, recipe.data.batch_seconds, out, listener)
-            write_atomically(out / RECORD, record.to_json())
+            write_file(out / RECORD, record.to_json())
         reused = len(finished)
         _label(todo, finished, labeller, recipe, run, record.identity, material, listener)
         for path in set(out.glob("shard-*")) - {out / part.file for part in parts}:
             path.unlink()
         entries = tuple(finished[part.file] for part in parts)
-        write_atomically(out / RECORD, record.model_copy(update={"shards": entries}).to_json())
+        write_file(out / RECORD, record.model_copy(update={"shards": entries}).to_json())
     except OSError as error:
         raise CacheError(
             f"cannot write to {out} ({error.strerror or error}): finished shards are kept; make room, or "

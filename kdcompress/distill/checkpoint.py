@@ -7,7 +7,6 @@ best, last                text files with the name of a checkpoint directory
 """
 
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -16,10 +15,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from kdcompress.errors import RunError
+from kdcompress.files import write_file, writing_folder
 from kdcompress.students.student import CtcStudent
 from kdcompress.students.weights import WEIGHTS, find_checkpoint, save_student
 from kdcompress.text.vocabulary import Vocabulary
@@ -65,21 +65,15 @@ def save_checkpoint(
     """
     name = f"step-{state.step:06d}"
     folder = run / "checkpoints" / name
-    unfinished = folder.with_name(f".{name}.unfinished")
-    if unfinished.exists():
-        shutil.rmtree(unfinished)
-    save_student(unfinished, student, vocabulary, {"step": state.step, **record})
     moved = {} if trained is None or trained is student else _trained_tensors(trained)
-    save_file(_optimizer_tensors(optimizer) | _random_states() | moved, unfinished / _OPTIMIZER)
-    (unfinished / _STATE).write_text(json.dumps(asdict(state)), encoding="utf-8")
-    for path in unfinished.iterdir():
-        _fsync(path)
-    if folder.exists():
-        shutil.rmtree(folder)
-    os.replace(unfinished, folder)
-    _fsync(folder.parent)
+    with writing_folder(folder) as unfinished:
+        save_student(unfinished, student, vocabulary, {"step": state.step, **record})
+        # Not safetensors' save_file: it hides from the caller what the system refused.
+        tensors = _optimizer_tensors(optimizer) | _random_states() | moved
+        (unfinished / _OPTIMIZER).write_bytes(save(tensors))
+        (unfinished / _STATE).write_text(json.dumps(asdict(state)), encoding="utf-8")
     for pointer in ("last", "best") if best else ("last",):
-        write_atomically(run / pointer, name + "\n")
+        write_file(run / pointer, name + "\n")
     _prune(run, keep)
     return folder
 
@@ -111,19 +105,6 @@ def load_checkpoint(
         raise RunError(
             f"cannot resume from {folder} ({reason}); remove it and resume from an older one"
         ) from error
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Replace a file's content in one step; where the disk is full, nothing is left behind."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
-        unfinished.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
-        _fsync(unfinished)
-        os.replace(unfinished, path)
-    except OSError:
-        unfinished.unlink(missing_ok=True)
-        raise
-    _fsync(path.parent)
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -171,11 +152,3 @@ def _prune(run: Path, keep: int) -> None:
     others: Sequence[Path] = sorted(f for f in (run / "checkpoints").glob("step-*") if f.name not in named)
     for folder in others[: max(0, len(others) - keep)]:
         shutil.rmtree(folder)
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

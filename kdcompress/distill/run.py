@@ -20,8 +20,8 @@ from kdcompress import __version__
 from kdcompress.audio.manifest import BadFile
 from kdcompress.audio.utterance import Utterance
 from kdcompress.config.recipe import Recipe, dump_recipe, load_recipe
-from kdcompress.distill.checkpoint import write_atomically
 from kdcompress.errors import ConfigError, RunError, TooManyBadFiles
+from kdcompress.files import write_file
 
 _LIBRARIES = ("torch", "torchaudio", "transformers", "accelerate", "lhotse", "numpy", "soundfile", "soxr")
 _LEFT = ("skipped.jsonl", "out_of_range.jsonl", "tokenizer.model")
@@ -51,8 +51,8 @@ class Run:
         check_vacant(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(folder / "environment.json", json.dumps(environment(), indent=1) + "\n")
-            write_atomically(folder / "recipe.yaml", dump_recipe(recipe))
+            write_file(folder / "environment.json", json.dumps(environment(), indent=1) + "\n")
+            write_file(folder / "recipe.yaml", dump_recipe(recipe))
             for left in _LEFT:
                 (folder / left).unlink(missing_ok=True)
         except OSError as error:
@@ -108,7 +108,7 @@ class Run:
             lines = self.metrics.read_text(encoding="utf-8").splitlines()
             # A kill in the middle of a write leaves half a line at the end.
             kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
-            write_atomically(self.metrics, "".join(line + "\n" for line in kept))
+            write_file(self.metrics, "".join(line + "\n" for line in kept))
 
     def skip(self, bad: Iterable[BadFile], total: int, allowed_share: float) -> None:
         """List unusable files, and give up when they are too many.
@@ -121,7 +121,7 @@ class Run:
             return
         self.bad |= {entry.path: entry.reason for entry in fresh}
         lines = (json.dumps({"path": str(p), "reason": r}, ensure_ascii=False) for p, r in self.bad.items())
-        write_atomically(self.skipped, "".join(line + "\n" for line in lines))
+        write_file(self.skipped, "".join(line + "\n" for line in lines))
         if len(self.bad) > allowed_share * total:
             raise TooManyBadFiles(
                 f"{len(self.bad)} of {total} audio files are unusable, more than data.max_bad_share "
@@ -132,7 +132,7 @@ class Run:
         """List utterances that are shorter or longer than the recipe trains on."""
         if utterances:
             lines = (json.dumps({"id": u.id, "duration": round(u.duration, 3)}) for u in utterances)
-            write_atomically(self.folder / "out_of_range.jsonl", "".join(line + "\n" for line in lines))
+            write_file(self.folder / "out_of_range.jsonl", "".join(line + "\n" for line in lines))
 
 
 def check_vacant(folder: Path) -> None:

@@ -6,11 +6,11 @@ from pathlib import Path
 from kdcompress.audio.manifest import read_texts, read_utterances
 from kdcompress.config.recipe import Recipe
 from kdcompress.config.vocabulary import SentencePiece
-from kdcompress.distill.checkpoint import write_atomically
 from kdcompress.distill.data.training_data import resolve_vocabulary
 from kdcompress.distill.objective.pseudo_labels import transcribe
 from kdcompress.distill.posteriors.source import Source
 from kdcompress.errors import ConfigError, VocabularyError
+from kdcompress.files import write_file
 from kdcompress.text.normalize import normalize
 from kdcompress.text.tokenizer import LongestMatch, SentencePieceTokenizer, Tokenizer
 
@@ -55,7 +55,7 @@ def resolve_tokenizer(
 def keep_tokenizer(tokenizer: Tokenizer, run: Path) -> None:
     """Write the tokenizer of a run into it, where there is one to write."""
     if isinstance(tokenizer, SentencePieceTokenizer):
-        write_atomically(run / FILE_NAME, tokenizer.model)
+        write_file(run / FILE_NAME, tokenizer.model)
 
 
 def _texts(

@@ -1,8 +1,6 @@
 """Write a run's student as a bundle directory, complete or not at all."""
 
 import json
-import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
@@ -16,6 +14,7 @@ from kdcompress.aliases import StageProgress
 from kdcompress.config.deploy import QuantizePreset
 from kdcompress.config.profile import ProfileConfig
 from kdcompress.errors import ConfigError, ExportError
+from kdcompress.files import writing_folder
 from kdcompress.graph.card import model_card
 from kdcompress.graph.contracts import (
     CONTRACTS,
@@ -91,10 +90,8 @@ def export_run(
     plain = _bundle(Path(profile).stem, chosen, student)
     features = features_of(audio, features_for(plain))
 
-    out.parent.mkdir(parents=True, exist_ok=True)
-    folder = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    folder.mkdir()
-    try:
+    # The work takes a while: someone else may have been there meanwhile.
+    with writing_folder(out, check=lambda: check_target(out, overwrite)) as folder:
         report("tracing the graph", 1, steps)
         properties = metadata(
             student.vocabulary,
@@ -144,9 +141,6 @@ def export_run(
             directory=folder,
         )
         _describe(bundle, chosen, tokens, out.name)
-        _put_in_place(folder, out, overwrite)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     report("done", steps, steps)
     return Bundle.from_json(bundle.to_json(), out)
 
@@ -222,28 +216,3 @@ def _teacher_shift(student: LoadedStudent) -> float | None:
 
 def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8", newline="\n")
-
-
-def _put_in_place(folder: Path, out: Path, overwrite: bool) -> None:
-    for path in (*folder.iterdir(), folder):
-        _sync(path)
-    check_target(out, overwrite)  # the work took a while: someone else may have been there
-    old = folder.with_suffix(".replaced")
-    if out.is_dir() and any(out.iterdir()):
-        os.replace(out, old)
-    try:
-        os.replace(folder, out)
-    except OSError:
-        if old.exists():
-            os.replace(old, out)
-        raise
-    _sync(out.parent)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

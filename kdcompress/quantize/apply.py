@@ -1,6 +1,5 @@
 """Quantize a graph file, and count what came of it."""
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from onnx import TensorProto
 
 from kdcompress.config.deploy import Calibration, QuantizePreset
 from kdcompress.errors import ConfigError, ExportError
+from kdcompress.files import writing_file
 from kdcompress.quantize.blocks import make_blocks
 from kdcompress.quantize.calibration import observe
 from kdcompress.quantize.half import to_half
@@ -117,8 +117,7 @@ def write_checked(model: onnx.ModelProto, nodes: Plan, out: Path, name: str) -> 
     """
     del model.graph.value_info[:]  # shapes that every loader infers anew
     onnx.checker.check_model(model)
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    try:
+    with writing_file(out) as partial:
         onnx.save(model, str(partial))
         counted = census(partial)
         found, what = (counted.half, "half-precision") if name == "fp16" else (counted.quantized, "integer")
@@ -127,11 +126,6 @@ def write_checked(model: onnx.ModelProto, nodes: Plan, out: Path, name: str) -> 
                 f"{name} of {out.name}: {found} nodes have {what} weights where {len(nodes.quantized)} were "
                 "planned; a file that claims what it is not is not written"
             )
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(partial, out)
-    finally:
-        partial.unlink(missing_ok=True)
     return OpCensus(counted.ops, counted.quantized, counted.half, nodes.kept)
 
 

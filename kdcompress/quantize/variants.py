@@ -1,6 +1,5 @@
 """All the quantized graphs of a bundle: written, measured, and their blanks put right."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ import onnx
 from kdcompress.aliases import FloatArray, StageProgress
 from kdcompress.config.deploy import Calibration, QuantizePreset
 from kdcompress.errors import ConfigError
+from kdcompress.files import writing_file
 from kdcompress.quantize.apply import OpCensus, census, quantize, write_checked
 from kdcompress.quantize.blank_bias import blank_rate, fit_blank_bias, fold_blank_bias
 from kdcompress.quantize.frontier import describe
@@ -199,9 +199,8 @@ def _rebias(
     if value:
         model = onnx.load(str(path))
         fold_blank_bias(model, vocabulary.blank, value)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        onnx.save(model, str(partial))
-        os.replace(partial, path)
+        with writing_file(path) as partial:
+            onnx.save(model, str(partial))
     return _answers(path, audio, options)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kdcompress.errors import BenchError
-from kdcompress.files import write_whole
+from kdcompress.files import write_file
 from kdcompress.report.saved import SavedReport, SavedUtterance
 
 
@@ -47,7 +47,7 @@ def write_hypotheses(report: SavedReport, path: Path) -> None:
                 "id": utterance.id,
             }
             lines.append(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
-    write_whole("".join(lines), path)
+    write_file(path, "".join(lines))
 
 
 def read_hypotheses(path: Path) -> RawHypotheses:

@@ -12,7 +12,7 @@ from kdcompress.bench.machine import Machine
 from kdcompress.bench.memory import Memory
 from kdcompress.bench.timing import Timing
 from kdcompress.errors import BenchError
-from kdcompress.files import write_whole
+from kdcompress.files import write_file
 from kdcompress.report.accuracy import Accuracy
 from kdcompress.report.differences import Difference
 from kdcompress.report.scoring import Agreement, NonSpeech
@@ -179,4 +179,4 @@ def check_writable(path: Path) -> None:
 
 def write_report(report: BenchReport, path: Path) -> None:
     """Write a report in one step: the file is complete, or as it was."""
-    write_whole(dump_report(report), path)
+    write_file(path, dump_report(report))

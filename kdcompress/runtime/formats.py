@@ -1,7 +1,6 @@
 """How transcripts are written down: text, JSON, JSON lines, subtitles."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
@@ -46,16 +45,3 @@ class JsonArray:
     def close(self) -> None:
         """Write the end."""
         self._stream.write("[]\n" if self._separator == "[\n" else "\n]\n")
-
-
-def write_rendered(path: Path, content: str) -> None:
-    """Write a file whole or not at all."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with unfinished.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -5,7 +5,6 @@ A run directory holds `best` and `last`, small text files that name a folder bel
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,12 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from kdcompress.config.student import StudentConfig
 from kdcompress.errors import RunError
+from kdcompress.files import write_file
 from kdcompress.students.student import CtcStudent
 from kdcompress.text.vocabulary import Vocabulary
 
@@ -60,7 +60,8 @@ def save_student(
     tensors = {
         name: value.detach().to("cpu", dtype).contiguous() for name, value in model.state_dict().items()
     }
-    save_file(tensors, folder / WEIGHTS)
+    # Not safetensors' save_file: it hides from the caller what the system refused.
+    write_file(folder / WEIGHTS, save(tensors))
     data = {
         "schema": SCHEMA,
         "kind": "kdcompress-student",
@@ -70,10 +71,7 @@ def save_student(
         "fingerprint": fingerprint(tensors, vocabulary),
         **record,
     }
-    (folder / RECORD).write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    for name in (WEIGHTS, RECORD):
-        with open(folder / name, "rb") as file:
-            os.fsync(file.fileno())
+    write_file(folder / RECORD, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
 
 
 def load_student(path: Path) -> LoadedStudent:

@@ -4,7 +4,6 @@ B batch, S samples, T feature frames, T' output frames, V vocabulary.
 """
 
 import json
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -21,6 +20,7 @@ from kdcompress.audio.manifest import read_utterances
 from kdcompress.audio.utterance import SAMPLE_RATE
 from kdcompress.config.profile import Consumer
 from kdcompress.errors import AudioError, ConfigError, KdcompressError
+from kdcompress.files import write_file
 from kdcompress.graph.contracts import open_profile
 from kdcompress.runtime.bundle import FILE_NAME, FP32, Bundle, Variant, open_bundle
 from kdcompress.runtime.recognizer import Recognizer
@@ -252,13 +252,5 @@ def _write_recordings(sounds: Sequence[FloatArray], folder: Path) -> Path:
 
 
 def _rewrite(bundle: Bundle) -> None:
-    path = bundle.directory / FILE_NAME
-    partial = path.with_name(f".{FILE_NAME}.{os.getpid()}.partial")
-    try:
-        with partial.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(json.dumps(bundle.to_json(), indent=1, ensure_ascii=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    content = json.dumps(bundle.to_json(), indent=1, ensure_ascii=False) + "\n"
+    write_file(bundle.directory / FILE_NAME, content)

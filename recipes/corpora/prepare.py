@@ -105,13 +105,10 @@ def evenly_spaced(lines: list[dict[str, Any]], seconds: float) -> list[dict[str,
 
 def write(path: Path, lines: Iterable[dict[str, Any]]) -> None:
     """Write a manifest, whole or not at all, and say how much is in it."""
+    from kdcompress.files import write_file
+
     lines = list(lines)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    with unfinished.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
+    write_file(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
     hours = sum(line["duration"] for line in lines) / 3600
     sys.stdout.write(f"{path}: {len(lines)} utterances, {hours:.2f} h\n")
 

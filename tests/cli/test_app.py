@@ -112,7 +112,7 @@ def test_a_bug_is_a_traceback() -> None:
         ("open('/nix/model.onnx', 'w')", "error: no such file or directory: /nix/model.onnx\n"),
         (
             "raise OSError(28, 'No space left on device', 'out/model.onnx')",
-            "no space left on device: out/model.onnx\n",
+            "no space left on device: out/model.onnx; make room there, or write elsewhere\n",
         ),
         ("raise PermissionError(13, 'Permission denied', 'a', None, 'b')", "permission denied: a -> b\n"),
         ("raise OSError('the device went away')", "error: the device went away\n"),
@@ -131,7 +131,8 @@ def test_a_full_disk_under_standard_output_is_one_line(option: str) -> None:
         pytest.skip("this system has no /dev/full")
     with Path("/dev/full").open("w") as full:
         done = kdcompress(option, stdout=full)
-    assert (done.returncode, done.stderr) == (1, "error: no space left on device\n")
+    line = "error: no space left on device: standard output; make room there, or write elsewhere\n"
+    assert (done.returncode, done.stderr) == (1, line)
 
 
 @pytest.mark.parametrize("option", ["--version", "--help"])

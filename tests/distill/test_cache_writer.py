@@ -111,7 +111,7 @@ class Wide:
 )
 def test_the_size_is_foreseen(recipe: Make, tmp_path: Path, size: int, storage: CacheStorage) -> None:
     done = write(recipe(), tmp_path / "cache", storage, teacher=Wide(size))
-    written = sum(p.stat().st_size for p in (tmp_path / "cache").glob("*.*") if p.suffix != ".unfinished")
+    written = sum(p.stat().st_size for p in (tmp_path / "cache").glob("*.*") if not p.name.startswith("."))
     assert done.bytes == written
     assert done.estimated == pytest.approx(written, rel=0.05)
 
@@ -179,10 +179,10 @@ def test_a_kill_leaves_whole_shards_only(recipe: Make, tmp_path: Path) -> None:
     command = [sys.executable, str(tmp_path / "killed.py"), str(tmp_path / "recipe.yaml"), str(cache)]
     killed = subprocess.run(command, check=False, capture_output=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    assert [path.name for path in cache.glob(".shard-*.unfinished")]  # half a shard
+    assert list(cache.glob(".*.partial"))  # half a shard
     assert write(recipe(), cache).reused == 3  # cache.json came first
     assert open_cache(cache, torch.device("cpu")).frame_shift == 0.04
-    assert not list(cache.glob(".shard-*"))
+    assert not list(cache.glob(".*"))
 
 
 def test_a_full_disk_loses_nothing(recipe: Make, tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_a_full_disk_loses_nothing(recipe: Make, tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "\n" not in str(caught.value)
     kept = len(list(cache.glob("shard-*")))
-    assert not list(cache.glob(".*unfinished"))
+    assert not list(cache.glob(".*"))
     assert 0 < kept < len(sizes)
     assert write(recipe(), cache).reused == kept
 

@@ -9,6 +9,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from kdcompress.audio.utterance import SAMPLE_RATE, Utterance
+from kdcompress.files import writing_file
 
 QUIETEST_DB, LOUDEST_DB = -75.0, -25.0  # [dBFS], RMS
 SHORTEST, LONGEST = 1.0, 5.0  # [s]
@@ -26,9 +27,8 @@ def write_noise(folder: Path, count: int, seed: int) -> list[Utterance]:
         path = folder / f"{index:04}.flac"
         samples = noise(np.random.default_rng((seed, index)))
         if not path.is_file():
-            part = path.with_suffix(".partial")
-            soundfile.write(part, samples, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
-            part.rename(path)
+            with writing_file(path) as part:
+                soundfile.write(part, samples, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
         clips.append(Utterance(f"noise-{index:04}", path, 0.0, len(samples) / SAMPLE_RATE))
     return clips
 

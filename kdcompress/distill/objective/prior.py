@@ -14,9 +14,9 @@ from kdcompress.aliases import Progress
 from kdcompress.audio.utterance import Utterance
 from kdcompress.config.recipe import Recipe
 from kdcompress.config.selection import BlankPrior, SelectAll
-from kdcompress.distill.checkpoint import write_atomically
 from kdcompress.distill.data.batches import Batch, by_duration, decode
 from kdcompress.errors import AudioError, RunError
+from kdcompress.files import write_file
 from kdcompress.students.layers import valid_frames
 from kdcompress.teachers.teacher import Posteriors
 
@@ -93,7 +93,7 @@ def estimate_prior(
 
 def save_prior(path: Path, log_prior_V: Tensor) -> None:
     """Write a prior as JSON, every digit of it, so that a resumed run decides as before."""
-    write_atomically(path, json.dumps({"log_prior": log_prior_V.tolist()}) + "\n")
+    write_file(path, json.dumps({"log_prior": log_prior_V.tolist()}) + "\n")
 
 
 def load_prior(path: Path) -> Tensor:

@@ -19,9 +19,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from kdcompress.config.base import Frozen
-from kdcompress.distill.checkpoint import write_atomically
 from kdcompress.distill.posteriors.packing import Arrays
 from kdcompress.errors import CacheError
+from kdcompress.files import write_file
 
 _ENTRY = "kdcompress"
 _PER_KEPT_FRAME = ("log_probs", "tokens", "rest")
@@ -60,7 +60,7 @@ def write_shard(folder: Path, entry: ShardEntry, utterances: Sequence[Arrays], c
     # One key: several would come in any order, and the same shard would not be the same bytes.
     content = save(tensors, metadata={_ENTRY: json.dumps({"cache": cache, **entry.model_dump(mode="json")})})
     # Not safetensors' save_file: it hides from the caller what the system refused.
-    write_atomically(folder / entry.file, content)
+    write_file(folder / entry.file, content)
     return len(content)
 
 
