@@ -8,8 +8,9 @@ from pathlib import Path
 import onnx
 
 from kdcompress.errors import BundleError
-from kdcompress.runtime.bundle import FILE_NAME, open_bundle
+from kdcompress.runtime.bundle import open_bundle
 from kdcompress.runtime.external.files import find_files
+from kdcompress.runtime.identify import Kind, graphs_in, identify
 
 _INT8_OPS = {"MatMulInteger", "ConvInteger", "QLinearMatMul", "QLinearConv", "DynamicQuantizeLinear"}
 
@@ -60,10 +61,9 @@ def find_models(path: Path, variants: Sequence[str] = ()) -> list[Model]:
         BundleError: it is neither, or has no such variant.
         VocabularyError: its vocabulary has a token twice.
     """
-    if path.is_dir() and not (path / FILE_NAME).is_file() and any(path.glob("*.onnx")):
-        return [_foreign(path)]
-    if path.is_file() and path.suffix == ".onnx":
-        return [_foreign(path)]
+    kind = identify(path)
+    if kind in {Kind.ONNX_FILE, Kind.ONNX_FOLDER} or (kind is Kind.HUGGING_FACE and graphs_in(path)):
+        return [_external(path)]
     bundle = open_bundle(path)
     chosen = [bundle.variant(name) for name in variants] or list(bundle.variants.values())
     return [
@@ -81,7 +81,7 @@ def find_models(path: Path, variants: Sequence[str] = ()) -> list[Model]:
     ]
 
 
-def _foreign(path: Path) -> Model:
+def _external(path: Path) -> Model:
     files = find_files(path)
     try:
         model = onnx.load(str(files.graph), load_external_data=False)

@@ -79,6 +79,7 @@ def _in_torch(
 
 
 def _is_for_torch(path: Path) -> bool:
-    if (path / "bundle.json").is_file() or any(path.glob("*.onnx")):
-        return False
-    return any((path / name).exists() for name in ("best", "last", "student.json", "config.json"))
+    from kdcompress.runtime.identify import Kind, graphs_in, identify
+
+    kind = identify(path)
+    return kind in {Kind.RUN, Kind.CHECKPOINT} or (kind is Kind.HUGGING_FACE and not graphs_in(path))

@@ -99,11 +99,13 @@ def export(
     from kdcompress.cli.render import progress_bars
     from kdcompress.quantize.search import Budget
     from kdcompress.quantize.variants import Options
+    from kdcompress.runtime.identify import Kind, identify
 
     presets, pythons = presets_of(quantize), _pythons(python)
     options = Options(calibration, Budget(max_kl, max_disagreement, prefer), blank_bias_of(blank_bias))
     _check_profile(profile)
-    if verify and out is None and (run / "bundle.json").is_file():
+    kind = identify(run)
+    if verify and out is None and kind is Kind.BUNDLE:
         _verify(run, audio, pythons)
         return
     if out is None:

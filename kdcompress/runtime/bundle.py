@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdcompress import __version__
 from kdcompress.errors import BundleError, VocabularyError
+from kdcompress.runtime.identify import no_bundle
 from kdcompress.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -242,8 +243,7 @@ def open_bundle(path: Path | str, verify: bool = False) -> Bundle:
     directory = Path(path)
     where = directory / FILE_NAME
     if not where.is_file():
-        found = "no such directory" if not directory.exists() else f"it has no {FILE_NAME}"
-        raise BundleError(f"{directory} is not a bundle: {found}; kdcompress export writes bundles")
+        raise BundleError(f"{directory} is not a bundle: {no_bundle(directory)}")
     _refuse_links_out(where)
     try:
         if (size := where.stat().st_size) > _LARGEST:

@@ -22,6 +22,7 @@ from kdcompress.config.teacher import (
     TorchaudioTeacher,
 )
 from kdcompress.errors import TeacherError
+from kdcompress.runtime.identify import Kind, identify
 from kdcompress.text.vocabulary import Vocabulary
 
 # organisation/model, as the hub allows them: letters, digits, and - _ . inside.
@@ -118,24 +119,23 @@ def resolve_teacher(text: str) -> TeacherConfig:
     if text.startswith(_PIPELINE):
         return TorchaudioTeacher(name=text.removeprefix(_PIPELINE))
     folder = Path(text).expanduser()
-    # best and last are what a run says about its checkpoints; student.json is in each of these.
-    if any((folder / name).exists() for name in ("best", "last", "student.json")):
-        return CheckpointTeacher(path=folder)
-    if (folder / "cache.json").is_file():
-        return CachedTeacher(path=folder)
-    # A bundle before a Hugging Face directory: its config.json is onnx-asr's.
-    if (folder / "bundle.json").is_file() or (folder.is_file() and folder.suffix == ".onnx"):
-        return OnnxTeacher(path=folder)
-    if any(folder.glob("*.onnx")) and not any(folder.glob("*.safetensors")):
-        return OnnxTeacher(path=folder)
-    if (folder / "config.json").is_file():
-        return HuggingFaceTeacher(path=str(folder))
-    if folder.exists():
-        raise TeacherError(
-            f"{text} is no teacher: found neither best or last (a run that has reached a validation), "
-            "student.json (a checkpoint), bundle.json or a graph *.onnx, nor config.json (a Hugging Face "
-            "model) in it"
-        )
+    match identify(folder):
+        case Kind.RUN | Kind.CHECKPOINT:
+            return CheckpointTeacher(path=folder)
+        case Kind.CACHE:
+            return CachedTeacher(path=folder)
+        case Kind.BUNDLE | Kind.ONNX_FILE | Kind.ONNX_FOLDER:
+            return OnnxTeacher(path=folder)
+        case Kind.HUGGING_FACE:
+            return HuggingFaceTeacher(path=str(folder))
+        case Kind.NOTHING:
+            pass
+        case kind:
+            raise TeacherError(
+                f"{text} is no teacher but {kind.value}: found neither best or last (a run that has reached "
+                "a validation), student.json (a checkpoint), bundle.json or a graph *.onnx, nor config.json "
+                "(a Hugging Face model) in it"
+            )
     if looks_like_hub_id(text):
         return HuggingFaceTeacher(path=text)
     raise TeacherError(
