@@ -147,8 +147,8 @@ def learn_tones(folder: Path, say: Callable[[str], npt.NDArray[np.float32]], **k
     torch = pytest.importorskip("torch", reason="no torch to train the student with")
     functional = torch.nn.functional
 
-    from kdcompress.config.student import StudentConfig
-    from kdcompress.students.student import CtcStudent
+    from kdcompress.config.student import ConformerConfig
+    from kdcompress.students.conformer import ConformerStudent
     from kdcompress.students.weights import save_student
     from kdcompress.text.vocabulary import Vocabulary
 
@@ -158,8 +158,8 @@ def learn_tones(folder: Path, say: Callable[[str], npt.NDArray[np.float32]], **k
     with torch.random.fork_rng():
         torch.manual_seed(0)
         small = {"width": 32, "layers": 1, "heads": 2, "feed_forward": 2, "kernel": 5, "stem_channels": 4}
-        config = StudentConfig.model_validate({**small, "frame_shift_ms": 40, "dropout": 0, **knobs})
-        student = CtcStudent(config, len(vocabulary))
+        config = ConformerConfig.model_validate({**small, "frame_shift_ms": 40, "dropout": 0, **knobs})
+        student = ConformerStudent(config, len(vocabulary))
         optimizer = torch.optim.AdamW(student.parameters(), lr=6e-3)
         for _ in range(90):
             ids = generator.choice(spoken, (6, generator.integers(2, 5)))
@@ -259,14 +259,14 @@ def teacher_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a checkpoint of a random model that does not say blank all the time."""
     torch = pytest.importorskip("torch", reason="no torch to make a teacher with")
 
-    from kdcompress.config.student import StudentConfig
-    from kdcompress.students.student import CtcStudent
+    from kdcompress.config.student import ConformerConfig
+    from kdcompress.students.conformer import ConformerStudent
     from kdcompress.students.weights import save_student
     from kdcompress.text.vocabulary import Vocabulary
 
     folder = tmp_path_factory.mktemp("teacher") / "checkpoint"
     torch.manual_seed(5)
-    model = CtcStudent(StudentConfig(**TINY, frame_shift_ms=40), 5)
+    model = ConformerStudent(ConformerConfig(**TINY, frame_shift_ms=40), 5)
     with torch.no_grad():
         model.head.weight *= 8
     save_student(folder, model, Vocabulary(("<blk>", "|", "a", "b", "c"), blank=0, word_boundary="|"), {})

@@ -134,11 +134,12 @@ def test_installed_command_finds_its_recipes_from_another_folder(installed: Path
 
 def test_installed_profiles_are_found_and_read(installed: Path, tmp_path: Path) -> None:
     code = (
-        "from kdcompress.graph.contracts import open_profile\n"
-        "from kdcompress.resources import consumer_path, profile_files\n"
+        "from kdcompress.config.profile import read_profile\n"
+        "from kdcompress.resources import consumer_path, profile_files, profile_path\n"
         "import kdcompress.verify.verify  # a bundle is verified where there is no torch\n"
         "for name in profile_files():\n"
-        "    print(name, *(consumer_path(c.program).is_file() for c in open_profile(name).consumers))\n"
+        "    consumers = read_profile(profile_path(name)).consumers\n"
+        "    print(name, *(consumer_path(consumer.program).is_file() for consumer in consumers))\n"
     )
     done = without_torch(installed, code, tmp_path)
     assert done.stderr == ""

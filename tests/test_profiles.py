@@ -10,17 +10,17 @@ import yaml
 from kdcompress.config.profile import read_profile
 from kdcompress.errors import ConfigError
 from kdcompress.graph.card import model_card
-from kdcompress.graph.contracts import CONTRACTS, open_profile
 from kdcompress.resources import consumer_path, profile_files, profile_path, resource_dir
 from kdcompress.runtime.bundle import open_bundle
+from kdcompress.runtime.layout import LAYOUTS
 
 PROFILES = pytest.mark.parametrize("name", profile_files())
 
 
 @PROFILES
 def test_profile_names_programs_that_exist(name: str) -> None:
-    profile = open_profile(name)
-    assert profile.layout in CONTRACTS
+    profile = read_profile(profile_path(name))
+    assert profile.layout in LAYOUTS
     assert profile.consumers
     for consumer in profile.consumers:
         assert consumer_path(consumer.program).is_file()
@@ -30,7 +30,7 @@ def test_profile_names_programs_that_exist(name: str) -> None:
 
 @PROFILES
 def test_card_shows_each_runtime_with_the_bundles_own_names(name: str, tiny_bundle: Path) -> None:
-    bundle, profile = open_bundle(tiny_bundle), open_profile(name)
+    bundle, profile = open_bundle(tiny_bundle), read_profile(profile_path(name))
     card = model_card(bundle, profile, "mine")
     assert not [field for field in ("<name>", "<file>", "<quantization>") if field in card]
     assert all(f"mine/{bundle.variant().file}" in card or "mine" in card for _ in profile.consumers)
@@ -39,7 +39,7 @@ def test_card_shows_each_runtime_with_the_bundles_own_names(name: str, tiny_bund
 
 def test_code_of_the_cards_is_python(tiny_bundle: Path) -> None:
     for name in profile_files():
-        card = model_card(open_bundle(tiny_bundle), open_profile(name), "mine")
+        card = model_card(open_bundle(tiny_bundle), read_profile(profile_path(name)), "mine")
         for block in card.split("```python\n")[1:]:
             compile(block.partition("```")[0], name, "exec")
 
@@ -47,7 +47,7 @@ def test_code_of_the_cards_is_python(tiny_bundle: Path) -> None:
 def test_a_profile_of_ones_own_is_taken_by_path(tmp_path: Path) -> None:
     mine = tmp_path / "mine.yaml"
     mine.write_text(profile_path("portable").read_text("utf-8").replace("opset: 20", "opset: 18"), "utf-8")
-    assert open_profile(str(mine)).opset == 18
+    assert read_profile(profile_path(str(mine))).opset == 18
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_unknown_names_list_those_that_exist() -> None:
     with pytest.raises(ConfigError, match=r"no profile 'web'.*kaldi, portable, waveform"):
         profile_path("web")
     with pytest.raises(ConfigError, match="cannot be read"):
-        open_profile("nowhere/mine.yaml")
+        read_profile(profile_path("nowhere/mine.yaml"))
 
 
 def test_the_matrix_is_what_the_results_say() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from kdcompress.config.comparison import Comparison
 from kdcompress.config.profile import ProfileConfig
 from kdcompress.config.recipe import Recipe
-from kdcompress.config.student import PRESETS, StudentConfig
+from kdcompress.config.student import PRESETS, ConformerConfig
 from kdcompress.distill.posteriors.cache import CacheRecord
 from kdcompress.students.weights import SCHEMA
 
@@ -47,7 +47,7 @@ def recipe() -> dict[str, Any]:
         "type": "string",
         "description": "Another recipe, beside this one, whose keys lie under these; it has no base itself.",
     }
-    schema["$defs"]["StudentConfig"]["properties"]["preset"] = {
+    schema["$defs"]["ConformerConfig"]["properties"]["preset"] = {
         "enum": list(PRESETS),
         "description": "Values to begin with, named by their number of parameters.",
     }
@@ -65,7 +65,7 @@ def student() -> dict[str, Any]:
         "properties": {
             "schema": {"const": SCHEMA},
             "kind": {"const": "kdcompress-student"},
-            "config": described(StudentConfig.model_json_schema()),
+            "config": described(ConformerConfig.model_json_schema()),
             "vocabulary": bundle["$defs"]["vocabulary"],
             "parameters": {"type": "integer", "minimum": 1},
             "fingerprint": {"type": "string", "pattern": "^[0-9a-f]{12}$"},

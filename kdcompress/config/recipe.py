@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
 from pydantic import ValidationError, model_validator
@@ -12,7 +12,7 @@ from typing_extensions import Self
 from kdcompress.config.base import Frozen
 from kdcompress.config.data import DataConfig
 from kdcompress.config.objective import ObjectiveConfig
-from kdcompress.config.student import StudentConfig
+from kdcompress.config.student import STUDENTS, ConformerConfig, StudentConfig
 from kdcompress.config.teacher import TeacherConfig
 from kdcompress.config.training import TrainingConfig
 from kdcompress.config.vocabulary import SentencePiece, VocabularyConfig
@@ -46,7 +46,7 @@ class Recipe(Frozen):
     seed: int = 0
     teacher: TeacherConfig | None = None
     vocabulary: VocabularyConfig | None = None
-    student: StudentConfig = StudentConfig.model_validate({"preset": "3.5M"})
+    student: Annotated[StudentConfig, STUDENTS] = ConformerConfig.model_validate({"preset": "3.5M"})
     data: DataConfig = DataConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
     training: TrainingConfig = TrainingConfig()

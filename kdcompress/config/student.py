@@ -1,4 +1,4 @@
-"""What to train: the shape of a student, by preset or in full."""
+"""What to train: which kind of student, and its shape by preset or in full."""
 
 from typing import Annotated, Any, Literal
 
@@ -6,9 +6,22 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from kdcompress.config.base import Frozen
+from kdcompress.config.kinds import Kind, Kinds
 
 
 class StudentConfig(Frozen):
+    """What every kind of student has.
+
+    Attributes:
+        kind: names the class of the student.
+        frame_shift_ms: the output has one frame per so many milliseconds; None takes the teacher's.
+    """
+
+    kind: str
+    frame_shift_ms: float | None = None
+
+
+class ConformerConfig(StudentConfig):
     """A Conformer encoder over log-mel features with a CTC head.
 
     The defaults are the preset 3.5M, that of `Recipe`: `--set student.dropout=0` changes nothing else.
@@ -31,6 +44,7 @@ class StudentConfig(Frozen):
             arXiv 2106.09216), so that a student of so many layers can begin with them.
     """
 
+    kind: Literal["conformer"] = "conformer"
     width: int = Field(144, ge=16, multiple_of=4)
     layers: int = Field(7, ge=1)
     heads: int = Field(4, ge=1)
@@ -93,3 +107,11 @@ PRESETS: dict[str, dict[str, Any]] = {
     "10M": {"width": 208, "layers": 10, "heads": 4, "feed_forward": 4.0, "stem_channels": 128},
     "30M": {"width": 320, "layers": 13, "heads": 8, "feed_forward": 4.0, "stem_channels": 256},
 }
+
+STUDENTS: Kinds[StudentConfig] = Kinds(
+    "student",
+    StudentConfig,
+    {"conformer": Kind("kdcompress.students.conformer:ConformerStudent", ConformerConfig)},
+    default="conformer",
+)
+"""The kinds of students: their targets derive from `kdcompress.students.student.Student`."""

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from kdcompress.errors import RunError
 from kdcompress.files import write_file, writing_folder
-from kdcompress.students.student import CtcStudent
+from kdcompress.students.student import Student
 from kdcompress.students.weights import WEIGHTS, find_checkpoint, save_student
 from kdcompress.text.vocabulary import Vocabulary
 
@@ -47,7 +47,7 @@ class LoopState:
 
 def save_checkpoint(
     run: Path,
-    student: CtcStudent,
+    student: Student,
     vocabulary: Vocabulary,
     optimizer: torch.optim.Optimizer,
     state: LoopState,
@@ -55,7 +55,7 @@ def save_checkpoint(
     *,
     best: bool,
     keep: int,
-    trained: CtcStudent | None = None,
+    trained: Student | None = None,
 ) -> Path:
     """Write a checkpoint, point `last` (and `best`) to it, and delete the oldest beyond `keep`.
 
@@ -79,7 +79,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    run: Path, student: CtcStudent, optimizer: torch.optim.Optimizer, trained: CtcStudent | None = None
+    run: Path, student: Student, optimizer: torch.optim.Optimizer, trained: Student | None = None
 ) -> LoopState:
     """Restore weights, optimiser, random states and position from the run's last checkpoint.
 
@@ -115,7 +115,7 @@ def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     }
 
 
-def _trained_tensors(student: CtcStudent) -> dict[str, Tensor]:
+def _trained_tensors(student: Student) -> dict[str, Tensor]:
     return {
         _TRAINED + name: value.detach().cpu().contiguous() for name, value in student.state_dict().items()
     }

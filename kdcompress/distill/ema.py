@@ -4,7 +4,7 @@ from copy import deepcopy
 
 import torch
 
-from kdcompress.students.student import CtcStudent
+from kdcompress.students.student import Student
 
 
 class AveragedStudent:
@@ -18,7 +18,7 @@ class AveragedStudent:
         trained: the student that the optimiser moves.
     """
 
-    def __init__(self, trained: CtcStudent, decay: float | None, device: torch.device | str = "cpu") -> None:
+    def __init__(self, trained: Student, decay: float | None, device: torch.device | str = "cpu") -> None:
         self.trained, self.decay = trained, decay
         self.model = trained if decay is None else deepcopy(trained).requires_grad_(False).to(device)
 

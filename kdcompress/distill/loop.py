@@ -15,7 +15,7 @@ from kdcompress.config.recipe import Recipe
 from kdcompress.distill.augment import SpecAugment, delay
 from kdcompress.distill.checkpoint import LoopState, load_checkpoint, save_checkpoint
 from kdcompress.distill.data.batches import Batch, Batches, write_cuts
-from kdcompress.distill.data.training_data import load_training_data, start_from
+from kdcompress.distill.data.training_data import load_training_data
 from kdcompress.distill.distributed import processes, training_device
 from kdcompress.distill.ema import AveragedStudent
 from kdcompress.distill.objective.alignment import Alignment, check_ctc_feasible, student_frame_shift
@@ -30,7 +30,8 @@ from kdcompress.distill.stop import stop_on_signal, stopped_anywhere
 from kdcompress.distill.tokenizer_setup import keep_tokenizer, resolve_tokenizer
 from kdcompress.distill.validate import Validation, ValidationFigures
 from kdcompress.errors import ConfigError, NumericsError
-from kdcompress.students.student import CtcStudent
+from kdcompress.students.initialize import start_from
+from kdcompress.students.student import Student, build_student, check_outputs, with_frame_shift
 
 
 def distill(
@@ -40,12 +41,14 @@ def distill(
     *,
     resume: bool = False,
     teacher: Answers | None = None,
+    student: Student | None = None,
 ) -> Outcome:
     """Train the recipe's student into the run directory `out`.
 
     Args:
         recipe: None goes on with the run's own.
         teacher: any object with the Teacher protocol, or a source of its answers, instead of the recipe's.
+        student: to be trained instead of the recipe's, as it is.
 
     Raises:
         KdcompressError: bad input, a bad teacher, or numbers that are not; see `kdcompress.errors`.
@@ -80,14 +83,18 @@ def distill(
         lambda done, total: observer.stage("Learning units from the teacher", done, total),
     )
     vocabulary = tokenizer.vocabulary
-    shape = recipe.student
+    shape = recipe.student if student is None else student.config
     if teacher is not None and (objective_config.compares_frames or shape.frame_shift_ms is None):
-        shift = student_frame_shift(shape.frame_shift_ms, teacher.frame_shift)
-        shape = shape.model_copy(update={"frame_shift_ms": shift})
+        asked = shape.frame_shift_ms if student is None else 1000 * student.frame_shift
+        shift = student_frame_shift(asked, teacher.frame_shift)
+        if student is None:
+            shape = with_frame_shift(shape, shift)
         if isinstance(teacher, CachedPosteriors) and objective_config.compares_frames:
             teacher.check_serves(objective_config.selection, shift / 1000)
     set_seed(recipe.seed)
-    student = CtcStudent(shape, len(vocabulary))
+    if student is None:
+        student = build_student(shape, vocabulary)
+    check_outputs(student, vocabulary)
     if not resume:
         run = Run.create(out, recipe) if accelerator.is_main_process else Run(out)
     run.rank = accelerator.process_index
@@ -128,7 +135,7 @@ def distill(
         f"{len(material.training)} utterances ({hours:.2f} h) to train on, "
         f"{len(material.held_out)} held out, {len(run.bad)} files skipped; "
         f"student {student.parameter_count() / 1e6:.2f} M parameters at "
-        f"{shape.frame_shift_ms} ms"
+        f"{1000 * student.frame_shift:g} ms"
     )
 
     if source is not None:
@@ -229,7 +236,9 @@ def distill(
                 with nullcontext() if last else accelerator.no_sync(model):
                     waveforms = delay(batch.waveforms, config.delay_ms).repeat(objective.views, 1)
                     samples = batch.lengths.repeat(objective.views)
-                    log_probs, lengths = model(waveforms, samples, augment, exits=True)
+                    every = {"exits": True} if student.exits else {}
+                    log_probs, lengths = model(waveforms, samples, augment, **every)
+                    log_probs = log_probs if student.exits else log_probs[None]
                     terms = objective.terms(log_probs, lengths, batch, target)
                     loss = sum(
                         weight * term.total / count

@@ -14,8 +14,8 @@ from kdcompress.distill.objective.alignment import Alignment
 from kdcompress.distill.objective.collisions import Collisions, collisions
 from kdcompress.distill.objective.divergences import kl_divergence
 from kdcompress.distill.posteriors.source import Source
-from kdcompress.students.layers import valid_frames
-from kdcompress.students.student import CtcStudent
+from kdcompress.frontend.masks import valid_frames
+from kdcompress.students.student import Student
 from kdcompress.teachers.teacher import Posteriors
 from kdcompress.text.decode import greedy
 from kdcompress.text.normalize import normalize
@@ -102,7 +102,7 @@ class Validation:
             for text in _texts(posteriors.log_probs, posteriors.lengths, self.teacher_vocabulary)
         ]
 
-    def __call__(self, student: CtcStudent, device: torch.device) -> ValidationFigures:
+    def __call__(self, student: Student, device: torch.device) -> ValidationFigures:
         """Run the student in eval mode over the held-out audio and compare."""
         was_training = student.training
         student.eval()
@@ -141,7 +141,7 @@ class Validation:
 
     @torch.no_grad()
     def _outputs(
-        self, student: CtcStudent, device: torch.device
+        self, student: Student, device: torch.device
     ) -> Iterator[tuple[Batch, Posteriors | None, Tensor, Tensor]]:
         for batch, posteriors in self.batches:
             log_probs, lengths = student(batch.waveforms.to(device), batch.lengths.to(device))

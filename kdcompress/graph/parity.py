@@ -7,19 +7,20 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from kdcompress.aliases import FloatArray
 from kdcompress.errors import ExportError
 from kdcompress.frontend.logmel_numpy import HOP
-from kdcompress.graph.trace import TRACED_FRAMES
 from kdcompress.runtime.compare import Difference, difference
 from kdcompress.runtime.layout import hops
 from kdcompress.runtime.session import Session
-from kdcompress.students.student import CtcStudent
+from kdcompress.students.student import Student
+from kdcompress.students.view import ExportView
 from kdcompress.verify.sound import synthetic_waveform
 
-# Feature frames: one, less than a second, the traced length, longer. None is a multiple of 2, 4 or 8.
-LENGTHS = (1, 45, TRACED_FRAMES, 1021)
+# Input frames of 10 ms: one, less than a second, some seconds, longer. None is a multiple of 2, 4 or 8.
+LENGTHS = (1, 45, 203, 1021)
 THOROUGH = (10, 6001)  # 0.1 s and a minute
 # What sherpa-onnx fills a batch up with, after normalisation: a graph must not hear it.
 PADDING = -23.025850929940457
@@ -32,18 +33,24 @@ WAVEFORM_TOLERANCE = 5e-3
 
 
 def check_parity(
-    student: CtcStudent, session: Session, blank: int, lengths: Sequence[int] = LENGTHS
+    student: Student, view: ExportView, session: Session, blank: int, lengths: Sequence[int] = LENGTHS
 ) -> Difference:
     """Run the student in torch and its graph in onnxruntime, alone and in a padded batch.
 
     Features are those of rendered sound, cut to `lengths`, and the batch is padded as sherpa-onnx pads. A
     graph that takes waveforms is given the sound itself, 77 samples longer, and zeros behind.
 
+    Args:
+        view: what of the student the graph was made of.
+
     Raises:
         ExportError: log-probabilities differ by more than the tolerance, or lengths differ.
         NumericsError: one of them gives NaN or infinity.
     """
-    inputs, reference = (_waveforms if session.layout.takes_waveforms else _features)(student, lengths)
+    if session.layout.takes_waveforms:
+        inputs, reference = _waveforms(student, lengths)
+    else:
+        inputs, reference = _features(student, view, lengths)
     alone = [_in_graph(session, frames[None], (len(frames),))[0] for frames in inputs]
     longest = max(len(frames) for frames in inputs)
     waveforms = session.layout.takes_waveforms
@@ -68,19 +75,29 @@ def check_parity(
     return found
 
 
-def _features(student: CtcStudent, wanted: Sequence[int]) -> tuple[list[FloatArray], list[FloatArray]]:
+def _features(
+    student: Student, view: ExportView, wanted: Sequence[int]
+) -> tuple[list[FloatArray], list[FloatArray]]:
     """Return features [T, F] of each length, and what torch makes of them."""
-    samples = torch.from_numpy(synthetic_waveform(max(wanted) / 100 + 0.01))
-    features, lengths = student.frontend(samples[None], torch.tensor([len(samples)]))
-    if int(lengths[0]) < max(wanted):
-        raise ExportError(f"the front end gave {int(lengths[0])} frames for {len(samples)} samples")
-    inputs = [features[:1, :length] for length in wanted]
+    sound = torch.from_numpy(synthetic_waveform(max(wanted) / 100 + 0.01))
+    features = view.prepare(sound)
+    if len(features) < max(wanted):
+        raise ExportError(f"the front end gave {len(features)} frames for {len(sound)} samples")
     with torch.no_grad():
-        answers = [student.encode(x, torch.tensor([x.shape[1]]))[0][0].numpy() for x in inputs]
-    return [x[0].numpy() for x in inputs], answers
+        whole, _ = student(sound[None], torch.tensor([len(sound)]))
+        if not torch.allclose(_in_torch(view, features), whole[0], atol=ABSOLUTE_TOLERANCE, equal_nan=True):
+            raise ExportError("the student's export_view does not compute what its forward does")
+        inputs = [features[:length] for length in wanted]
+        return [x.numpy() for x in inputs], [_in_torch(view, x).numpy() for x in inputs]
 
 
-def _waveforms(student: CtcStudent, wanted: Sequence[int]) -> tuple[list[FloatArray], list[FloatArray]]:
+def _in_torch(view: ExportView, features: Tensor) -> Tensor:
+    frames = features[None] if view.layout.time_axis == 1 else features[None].transpose(1, 2)
+    log_probs: Tensor = view.module(frames, torch.tensor([len(features)]))[0]
+    return log_probs[0]
+
+
+def _waveforms(student: Student, wanted: Sequence[int]) -> tuple[list[FloatArray], list[FloatArray]]:
     """Return hops [T, 160] of waveforms of each length, and what torch makes of these."""
     sound = synthetic_waveform(max(wanted) / 100 + 0.01)
     inputs = [sound[-(length * HOP + 77) :] for length in wanted]

@@ -22,7 +22,7 @@ def simplify(model: onnx.ModelProto) -> None:
 def drop_softmax_guards(graph: onnx.GraphProto) -> int:
     """Turn `Where(IsNaN(p), 0, p)` into `p` where p is a softmax; return how many.
 
-    torch guards attention against rows without any key. PortableStudent sees to it that there is none, and
+    torch guards attention against rows without any key. A student's view sees to it that there is none, and
     the guard reads and writes the T' × T' scores twice: a tenth of the time at 15 s of audio.
     """
     producers = {output: node for node in graph.node for output in node.output}

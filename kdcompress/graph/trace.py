@@ -1,7 +1,4 @@
-"""Write a student as an ONNX graph.
-
-House letters: B batch, T feature frames, F mel bands, T' output frames, V vocabulary.
-"""
+"""Write a student as an ONNX graph."""
 
 import logging
 import warnings
@@ -10,71 +7,38 @@ from contextlib import contextmanager
 
 import onnx
 import torch
-from torch import Tensor, nn
 
 from kdcompress.errors import ExportError
-from kdcompress.graph.contracts import Contract
 from kdcompress.graph.simplify import simplify
-from kdcompress.runtime.layout import LAYOUTS
-from kdcompress.students.student import CtcStudent
-
-# Odd, and no multiple of any factor: a graph that was only right for the traced length would show.
-TRACED_FRAMES = 203
+from kdcompress.runtime.layout import Layout
+from kdcompress.students.view import ExportView
 
 
-class PortableStudent(nn.Module):
-    """A student that takes features the way NeMo's graphs do: [B, F, T], and lengths [B]."""
+def trace(view: ExportView, metadata: Mapping[str, str], opset: int) -> onnx.ModelProto:
+    """Return a student's view as one self-contained graph of standard operators, its open axes dynamic.
 
-    def __init__(self, student: CtcStudent) -> None:
-        super().__init__()
-        self.student = student
-
-    def forward(self, audio_signal: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-        """Map features to log-probabilities [B, T', V] and lengths [B] int64."""
-        # An empty utterance in a batch would leave its attention without a key, and its row NaN.
-        return self.student.encode(audio_signal.transpose(1, 2), length.clamp(min=1))
-
-
-class KaldiStudent(nn.Module):
-    """A student that takes features the way icefall's graphs do: [B, T, F], and lengths [B]."""
-
-    def __init__(self, student: CtcStudent) -> None:
-        super().__init__()
-        self.student = student
-
-    def forward(self, x: Tensor, x_lens: Tensor) -> tuple[Tensor, Tensor]:
-        """Map features to log-probabilities [B, T', V] and lengths [B] int64."""
-        return self.student.encode(x, x_lens.clamp(min=1))
-
-
-def trace(student: CtcStudent, contract: Contract, metadata: Mapping[str, str]) -> onnx.ModelProto:
-    """Return the student as one self-contained graph of standard operators, B and T dynamic.
-
-    A graph of the layout `waveform` is one of `portable` to which `with_frontend` is applied afterwards.
+    Args:
+        view: of a student in eval mode.
+        metadata: entries that the graph carries.
+        opset: of the default ONNX domain; sherpa-onnx's onnxruntime must know it.
 
     Raises:
         ExportError: the exporter or the ONNX checker refuses the model.
     """
-    time_axis = LAYOUTS[contract.profile].time_axis
-    wrapped = (PortableStudent if time_axis == 2 else KaldiStudent)(student).eval()
-    device = next(student.parameters()).device
-    features = torch.zeros(2, TRACED_FRAMES, contract.feature_bands, device=device)
-    if time_axis == 2:
-        features = features.transpose(1, 2).contiguous()
-    lengths = torch.tensor([TRACED_FRAMES, TRACED_FRAMES // 2], device=device)
-    dynamic = torch.export.Dim.DYNAMIC
+    layout = view.layout
+    inputs = [*layout.inputs, *(state.given for state in layout.states)]
     try:
         with _quiet():
             program = torch.onnx.export(
-                wrapped,
-                (features, lengths),
+                view.module,
+                view.example,
                 dynamo=True,
-                opset_version=contract.opset,
+                opset_version=opset,
                 external_data=False,
-                input_names=list(contract.inputs),
-                output_names=list(contract.outputs),
-                dynamic_shapes=dict(
-                    zip(contract.inputs, ({0: dynamic, time_axis: dynamic}, {0: dynamic}), strict=True)
+                input_names=inputs,
+                output_names=[*layout.outputs, *(state.returned for state in layout.states)],
+                dynamic_shapes=tuple(
+                    dict.fromkeys(layout.axes[name], torch.export.Dim.DYNAMIC) for name in inputs
                 ),
                 verbose=False,
             )
@@ -87,9 +51,11 @@ def trace(student: CtcStudent, contract: Contract, metadata: Mapping[str, str]) 
     model = program.model_proto
     _strip(model)
     simplify(model)
-    _name_axes(model, time_axis)
+    for value in (*model.graph.input, *model.graph.output):
+        for axis, name in layout.axes[value.name].items():
+            value.type.tensor_type.shape.dim[axis].dim_param = name
     onnx.helper.set_model_props(model, dict(metadata))
-    _check(model, contract)
+    _check(model, layout, opset)
     return model
 
 
@@ -104,28 +70,18 @@ def _strip(model: onnx.ModelProto) -> None:
     model.doc_string = ""
 
 
-def _name_axes(model: onnx.ModelProto, time_axis: int) -> None:
-    features, lengths = (value.type.tensor_type.shape.dim for value in model.graph.input)
-    log_probs, encoded = (value.type.tensor_type.shape.dim for value in model.graph.output)
-    for axes in (features, lengths, log_probs, encoded):
-        axes[0].dim_param = "batch"
-    features[time_axis].dim_param = "frames"
-    log_probs[1].dim_param = "encoded_frames"
-
-
-def _check(model: onnx.ModelProto, contract: Contract) -> None:
+def _check(model: onnx.ModelProto, layout: Layout, opset: int) -> None:
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ExportError(f"the exported graph is not valid ONNX: {reason}") from error
-    inputs = tuple(value.name for value in model.graph.input)
-    outputs = tuple(value.name for value in model.graph.output)
-    domains = {opset.domain: opset.version for opset in model.opset_import}
-    if inputs != contract.inputs or outputs != contract.outputs or domains != {"": contract.opset}:
+    names = [value.name for value in (*model.graph.input, *model.graph.output)]
+    domains = {known.domain: known.version for known in model.opset_import}
+    if names != list(layout.axes) or domains != {"": opset}:
         raise ExportError(
-            f"the exported graph maps {inputs} to {outputs} with operators {domains}; the profile "
-            f"{contract.profile} demands {contract.inputs}, {contract.outputs} and opset {contract.opset}"
+            f"the exported graph has inputs and outputs {names} and operators {domains}; the layout "
+            f"{layout.name} demands {list(layout.axes)} and opset {opset}"
         )
 
 

@@ -22,10 +22,10 @@ from kdcompress.frontend.logmel_numpy import (
     PREEMPHASIS,
     STD_GUARD,
     WINDOW,
-    Normalize,
     hann_window,
     mel_filterbank,
 )
+from kdcompress.runtime.bundle import Frontend
 from kdcompress.runtime.layout import FRONTEND, LAYOUTS
 
 # The log-probability of all other tokens behind the end: finite, and nothing in float16's range either.
@@ -42,7 +42,7 @@ _BINS = N_FFT // 2 + 1
 _END = 2**31 - 1
 
 
-def with_frontend(model: onnx.ModelProto, normalize: Normalize, blank: int) -> None:
+def with_frontend(model: onnx.ModelProto, frontend: Frontend, blank: int) -> None:
     """Turn a graph of the layout `portable` into one of the layout `waveform`, in place.
 
     Input float32 [B, S], output [B, max(S // 160, 1) / factor rounded up, V]. There is no input for lengths:
@@ -51,8 +51,10 @@ def with_frontend(model: onnx.ModelProto, normalize: Normalize, blank: int) -> N
     taken for one frame of silence. Samples are within ±1; waveforms of unit variance are understood as well.
 
     Raises:
-        ExportError: the result is not valid ONNX.
+        ExportError: the graph takes other features than log-mel, or the result is not valid ONNX.
     """
+    if frontend.kind != "logmel":
+        raise ExportError(f"a graph can compute logmel features, this student takes {frontend.kind}")
     inside, outside = LAYOUTS["portable"], LAYOUTS["waveform"]
     graph = model.graph
     vocabulary_size = graph.output[0].type.tensor_type.shape.dim[2].dim_value
@@ -64,7 +66,7 @@ def with_frontend(model: onnx.ModelProto, normalize: Normalize, blank: int) -> N
     signal, (features, lengths) = outside.inputs[0], inside.inputs
     front = _Nodes()
     power, frames, count = _spectrum(front, signal)
-    _features(front, power, frames, count, normalize, features)
+    _features(front, power, frames, count, frontend.normalize, features)
     front.add("Identity", [frames], lengths)
     back = _Nodes(offset=len(front.nodes))
     _silence_padding(back, raw, inside.outputs[1], outside.outputs[0], blank, vocabulary_size)
@@ -154,7 +156,7 @@ def _at_recording_level(nodes: _Nodes, signal: str, ends: str) -> str:
     return nodes.add("Mul", [signal, nodes.add("Where", [loud, *levels])])
 
 
-def _features(nodes: _Nodes, power: str, frames: str, count: str, normalize: Normalize, output: str) -> None:
+def _features(nodes: _Nodes, power: str, frames: str, count: str, normalize: str, output: str) -> None:
     """Compute log-mel features [B, F, T], zero behind the valid frames; see `logmel_numpy`."""
     zero, one = nodes.constant("zero", 0), nodes.constant("one", 1)
     time = nodes.constant("time_of_spectrum", [2])

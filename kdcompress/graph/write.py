@@ -12,29 +12,23 @@ import onnx
 
 from kdcompress.aliases import StageProgress
 from kdcompress.config.deploy import QuantizePreset
-from kdcompress.config.profile import ProfileConfig
+from kdcompress.config.profile import ProfileConfig, read_profile
 from kdcompress.errors import ConfigError, ExportError
 from kdcompress.files import writing_folder
 from kdcompress.graph.card import model_card
-from kdcompress.graph.contracts import (
-    CONTRACTS,
-    check_frontend,
-    metadata,
-    onnx_asr_config,
-    open_profile,
-    token_lines,
-)
-from kdcompress.graph.huggingface_files import huggingface_files
 from kdcompress.graph.parity import THOROUGH, check_parity
+from kdcompress.graph.runtime_files import huggingface_files, metadata, onnx_asr_config, token_lines
 from kdcompress.graph.search_plot import plot_search
 from kdcompress.graph.trace import trace
 from kdcompress.graph.waveform import with_frontend
 from kdcompress.quantize.plan import PRESETS
 from kdcompress.quantize.variants import Audio, Options, write_variants
-from kdcompress.runtime.bundle import FILE_NAME, FP32, Bundle, Frontend
+from kdcompress.resources import profile_path
+from kdcompress.runtime.bundle import FILE_NAME, FP32, Bundle
 from kdcompress.runtime.frontend import features_for
 from kdcompress.runtime.layout import LAYOUTS
 from kdcompress.runtime.session import Session
+from kdcompress.students.view import ExportView
 from kdcompress.students.weights import LoadedStudent, load_student
 from kdcompress.verify.listen import features_of
 from kdcompress.verify.selftest import write_selftest
@@ -74,7 +68,7 @@ def export_run(
         AudioError: nothing in `audio` can be used.
     """
     presets = tuple(dict.fromkeys(quantize))
-    chosen = open_profile(profile)
+    chosen = read_profile(profile_path(profile))
     if unknown := [name for name in presets if name not in PRESETS]:
         raise ConfigError(f"no quantization preset {unknown[0]!r}; there are {', '.join(PRESETS)}")
     check_target(out, overwrite)
@@ -86,8 +80,9 @@ def export_run(
     tokens = token_lines(student.vocabulary)
     how = replace(options or Options(), teacher_shift=_teacher_shift(student))
     how.check(presets, audio=audio is not None)
-    check_frontend(chosen, profile, student.model.config.frontend)
-    plain = _bundle(Path(profile).stem, chosen, student)
+    view = student.model.export_view(chosen.layout)
+    check_frontend(chosen, profile, view.frontend.kind)
+    plain = _bundle(Path(profile).stem, chosen, student, view)
     features = features_of(audio, features_for(plain))
 
     # The work takes a while: someone else may have been there meanwhile.
@@ -95,24 +90,22 @@ def export_run(
         report("tracing the graph", 1, steps)
         properties = metadata(
             student.vocabulary,
-            student.model.factor,
-            student.model.config.normalize,
+            view.subsampling_factor,
+            view.frontend.normalize,
             f"student {student.fingerprint}",
             chosen.layout,
         )
-        traced_as = "portable" if chosen.layout == "waveform" else chosen.layout
-        contract = replace(CONTRACTS[traced_as], opset=chosen.opset)
-        graph = trace(student.model, contract, properties)
+        graph = trace(view, properties, chosen.opset)
         blank = student.vocabulary.blank
-        if chosen.layout == "waveform":
-            with_frontend(graph, student.model.config.normalize, blank)
+        if LAYOUTS[chosen.layout].takes_waveforms and not view.layout.takes_waveforms:
+            with_frontend(graph, view.frontend, blank)
         onnx.save(graph, str(folder / "model.onnx"))
 
         report("comparing it with torch", 2, steps)
         fp32 = Session(folder / "model.onnx")
-        checked = check_parity(student.model, fp32, blank).to_json()
+        checked = check_parity(student.model, view, fp32, blank).to_json()
         if thorough:
-            check_parity(student.model, fp32, blank, THOROUGH)
+            check_parity(student.model, view, fp32, blank, THOROUGH)
 
         listening = Audio(
             [fp32.layout.feeds(array[None], np.array([len(array)])) for array in features.arrays],
@@ -145,6 +138,20 @@ def export_run(
     return Bundle.from_json(bundle.to_json(), out)
 
 
+def check_frontend(profile: ProfileConfig, name: str, frontend: str) -> None:
+    """See that the profile's runtimes compute the features that the student was trained on.
+
+    Raises:
+        ConfigError: they compute others.
+    """
+    if frontend != profile.frontend:
+        raise ConfigError(
+            f"profile {name} is for students with `frontend: {profile.frontend}`, and this one was trained "
+            f"with `frontend: {frontend}`: the runtimes would feed it other features than those; choose "
+            "another profile or train another student"
+        )
+
+
 def check_target(out: Path, overwrite: bool) -> None:
     """See that a bundle may be written to `out`.
 
@@ -163,16 +170,16 @@ def check_target(out: Path, overwrite: bool) -> None:
         raise ExportError(f"{out} already holds a bundle; choose another --out or give --overwrite")
 
 
-def _bundle(name: str, profile: ProfileConfig, student: LoadedStudent) -> Bundle:
+def _bundle(name: str, profile: ProfileConfig, student: LoadedStudent, view: ExportView) -> Bundle:
     """Return what bundle.json will say, but for the graphs."""
     return Bundle(
         profile=name,
         vocabulary=student.vocabulary,
         frame_shift=student.model.frame_shift,
-        subsampling_factor=student.model.factor,
+        subsampling_factor=view.subsampling_factor,
         variants={},
         input="waveform" if LAYOUTS[profile.layout].takes_waveforms else "features",
-        frontend=Frontend(profile.frontend, normalize=student.model.config.normalize),
+        frontend=view.frontend,
     )
 
 

@@ -4,8 +4,8 @@ B batch, T feature frames, F mel bands, S samples, T' output frames, V vocabular
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -20,6 +20,25 @@ Powers down to 2⁻²⁴ want float32 whatever the rest is.
 """
 
 
+Axes: TypeAlias = Mapping[int, str]
+"""The names of those axes of a tensor whose size is open."""
+
+
+@dataclass(frozen=True)
+class State:
+    """What a streaming graph is given of the audio before, and returns for the audio behind.
+
+    Attributes:
+        given: name of the input.
+        returned: name of the output, of the same shape.
+        axes: of both.
+    """
+
+    given: str
+    returned: str
+    axes: Axes = field(default_factory=lambda: {0: "batch"})
+
+
 @dataclass(frozen=True)
 class Layout:
     """The interface of a graph; profiles are named after theirs.
@@ -30,12 +49,28 @@ class Layout:
         outputs: of the graph; the log-probabilities first. Without a second one, the lengths follow from the
             graph's metadata `subsampling_factor`.
         time_axis: of the first input: features are [B, F, T] or [B, T, F], waveforms [B, S].
+        states: behind the inputs and outputs, in this order.
     """
 
     name: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     time_axis: int
+    states: tuple[State, ...] = ()
+
+    @property
+    def axes(self) -> dict[str, Axes]:
+        """The open axes of every input and output, in the order of the graph."""
+        signal, *lengths = self.inputs
+        log_probs, *counts = self.outputs
+        return {
+            signal: {0: "batch", self.time_axis: "samples" if self.takes_waveforms else "frames"},
+            **{name: {0: "batch"} for name in lengths},
+            **{state.given: state.axes for state in self.states},
+            log_probs: {0: "batch", 1: "encoded_frames"},
+            **{name: {0: "batch"} for name in counts},
+            **{state.returned: state.axes for state in self.states},
+        }
 
     @property
     def takes_waveforms(self) -> bool:
@@ -62,7 +97,7 @@ class Layout:
         return log_probs, np.minimum(-(-lengths // factor), log_probs.shape[1])
 
 
-LAYOUTS: dict[str, Layout] = {
+LAYOUTS: Mapping[str, Layout] = {
     "portable": Layout("portable", ("audio_signal", "length"), ("logprobs", "encoded_lengths"), 2),
     "kaldi": Layout("kaldi", ("x", "x_lens"), ("log_probs", "log_probs_len"), 1),
     "waveform": Layout("waveform", ("input_values",), ("logits",), 1),

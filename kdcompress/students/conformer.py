@@ -1,68 +1,88 @@
-"""The Conformer encoder (Gulati et al. 2020, arXiv 2005.08100) over log-mel features."""
+"""The student of this project: log-mel features, a Conformer, a CTC head."""
 
+from collections.abc import Iterable
+
+import torch
 from torch import Tensor, nn
+from typing_extensions import Self
 
-from kdcompress.config.student import StudentConfig
-from kdcompress.students.layers import (
-    ConvolutionModule,
-    FeedForward,
-    Rotary,
-    SelfAttention,
-    Subsampling,
-    valid_frames,
-)
-
-HALF_STEP = 0.5
-"""The share of a feed-forward module's output that is added: there are two of them in a block."""
+from kdcompress.aliases import Progress
+from kdcompress.config.student import ConformerConfig
+from kdcompress.errors import ConfigError
+from kdcompress.frontend.logmel_numpy import BANDS
+from kdcompress.students.encoder import Conformer
+from kdcompress.students.features import FeatureStudent
+from kdcompress.students.pruning import narrow, widen
+from kdcompress.students.student import Augment, Student
+from kdcompress.text.vocabulary import Vocabulary
 
 
-class ConformerBlock(nn.Module):
-    """Half feed-forward, attention, convolution, half feed-forward, norm."""
+class ConformerStudent(FeatureStudent):
+    """Front end, Conformer, linear head."""
 
-    def __init__(self, config: StudentConfig) -> None:
-        super().__init__()
+    Config = ConformerConfig
+    config: ConformerConfig
+
+    def __init__(self, config: ConformerConfig, vocabulary_size: int) -> None:
+        super().__init__(config, vocabulary_size, config.frontend, config.normalize)
+        self.exits = len(config.exits)
+        self.encoder = Conformer(config, BANDS, self.factor)
+        self.head = nn.Linear(config.width, vocabulary_size)
+
+    @classmethod
+    def build(cls, config: ConformerConfig, vocabulary: Vocabulary) -> Self:
+        """Make one of random weights."""
+        return cls(config, len(vocabulary))
+
+    def encode(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Map features [B, T, F] and lengths [B] to log-probabilities [B, ⌈T / factor⌉, V] and lengths."""
+        encoded, lengths = self.encoder(features, lengths)
+        return self.head(encoded).float().log_softmax(dim=-1), lengths
+
+    def forward(
+        self, waveforms: Tensor, lengths: Tensor, augment: Augment | None = None, *, exits: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Map waveforms to log-probabilities; see `Student.forward`, and `Student.exits`."""
+        features, lengths = self.features(waveforms, lengths, augment)
+        if not exits:
+            return self.encode(features, lengths)
+        encodings, lengths = self.encoder.at_exits(features, lengths)
+        return self.head(torch.stack(encodings)).float().log_softmax(dim=-1), lengths
+
+    def start_from(
+        self, other: Student, waveforms: Iterable[Tensor], on_progress: Progress | None = None
+    ) -> None:
+        """Take over the weights of a Conformer; of a deeper one, those of some of its layers.
+
+        Where the deeper one was trained with an exit at this one's depth, those below it: they work with the
+        head as they are. Else evenly spaced ones, the first and the last among them (as distil-whisper
+        chooses, arXiv 2311.00430): the front and the head keep the company they were trained in. Of wider
+        feed-forward modules, the units that say most on the audio, refitted; narrower ones get units that are
+        silent at first (see `pruning`).
+
+        Raises:
+            ConfigError: it is shallower, or differs in more than that, feed_forward, dropout and exits.
+            AudioError: feed-forward modules are to be narrower, and there are no waveforms.
+        """
+        config, theirs = self.config, other.config
+        free = {name: getattr(config, name) for name in ("dropout", "layers", "exits", "feed_forward")}
+        if not isinstance(other, ConformerStudent) or not isinstance(theirs, ConformerConfig):
+            raise ConfigError(f"it is a student of kind {theirs.kind}, this one of kind {config.kind}")
+        if config.layers > theirs.layers or config != theirs.model_copy(update=free):
+            raise ConfigError(
+                f"it has another shape (width {theirs.width}, {theirs.layers} layers, "
+                f"{theirs.frame_shift_ms} ms): only `feed_forward`, `dropout` and `exits` may be other than "
+                "there, and `layers` smaller"
+            )
         inner = int(config.width * config.feed_forward)
-        self.first = FeedForward(config.width, inner, config.dropout)
-        self.attention = SelfAttention(config.width, config.heads, config.dropout)
-        self.convolution = ConvolutionModule(config.width, config.kernel, config.dropout)
-        self.second = FeedForward(config.width, inner, config.dropout)
-        self.norm = nn.LayerNorm(config.width)
-
-    def forward(self, x_BTD: Tensor, valid_BT: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        x = x_BTD + HALF_STEP * self.first(x_BTD)
-        x = x + self.attention(x, valid_BT[:, None, None, :], cos, sin)
-        x = x + self.convolution(x, valid_BT[:, :, None])
-        x = x + HALF_STEP * self.second(x)
-        return self.norm(x)
-
-
-class Conformer(nn.Module):
-    """Subsampling and blocks: features [B, T, F] to encodings [B, ⌈T / factor⌉, D].
-
-    `at_exits` gives the encodings after the layers named by the configuration's exits as well.
-    """
-
-    def __init__(self, config: StudentConfig, bands: int, factor: int) -> None:
-        super().__init__()
-        self.subsampling = Subsampling(bands, config.stem_channels, config.width, factor)
-        self.dropout = nn.Dropout(config.dropout)
-        self.rotary = Rotary(config.width // config.heads)
-        self.blocks = nn.ModuleList(ConformerBlock(config) for _ in range(config.layers))
-        self.exits = config.exits
-
-    def forward(self, features_BTF: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
-        encodings, lengths_B = self.at_exits(features_BTF, lengths_B)
-        return encodings[-1], lengths_B
-
-    def at_exits(self, features_BTF: Tensor, lengths_B: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Return the encodings at each exit and, last in the list, at the end; and the lengths."""
-        x, lengths_B = self.subsampling(features_BTF, lengths_B)
-        x = self.dropout(x)
-        valid_BT = valid_frames(lengths_B, x.shape[1])
-        cos, sin = self.rotary(x.shape[1])
-        encodings = []
-        for depth, block in enumerate(self.blocks, start=1):
-            x = block(x, valid_BT, cos, sin)
-            if depth in self.exits or depth == len(self.blocks):
-                encodings.append(x)
-        return encodings, lengths_B
+        if config.feed_forward < theirs.feed_forward:
+            features = (other.features(x[None], torch.tensor([len(x)], device=x.device)) for x in waveforms)
+            narrow(other.encoder, inner, features, on_progress)
+        elif config.feed_forward > theirs.feed_forward:
+            widen(other.encoder, inner)
+        blocks = list(other.encoder.blocks)
+        step = (theirs.layers - 1) / max(1, config.layers - 1)
+        if config.layers in theirs.exits:
+            step = 1
+        other.encoder.blocks = nn.ModuleList(blocks[round(step * index)] for index in range(config.layers))
+        self.load_state_dict(other.state_dict())

@@ -8,10 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-
-def valid_frames(lengths: Tensor, frames: int) -> Tensor:
-    """Return bool [B, T]: True where a frame lies within its utterance."""
-    return torch.arange(frames, device=lengths.device)[None, :] < lengths[:, None]
+from kdcompress.frontend.masks import valid_frames
 
 
 class Subsampling(nn.Module):

@@ -1,4 +1,4 @@
-"""Narrow a student's feed-forward modules to the inner units that say most, and mend the loss; or widen them.
+"""Narrow a Conformer's feed-forward modules to the units that say most, and mend the loss; or widen them.
 
 To narrow: module after module, from the front to the back: units are chosen one at a time, each the one
 that explains most of what the module should add (orthogonal least squares, Chen, Billings & Luo 1989), and
@@ -11,20 +11,17 @@ House letters: T frames, N frames of all utterances, I inner units, D width.
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable
 from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from kdcompress.audio.utterance import Utterance
-from kdcompress.distill.data.batches import decode
+from kdcompress.aliases import Progress
 from kdcompress.errors import AudioError
-from kdcompress.students.conformer import HALF_STEP, ConformerBlock
+from kdcompress.students.encoder import HALF_STEP, Conformer, ConformerBlock
 from kdcompress.students.layers import FeedForward
-from kdcompress.students.student import CtcStudent
 
-SECONDS = 480.0  # of audio to listen to: twice as much changes nothing
 _NORM, _WIDEN, _ACTIVATE, _SHRINK = range(4)  # places in `FeedForward`
 _PULL = 0.1  # of a refitted layer to its old weights, as a share of each input's power
 _IDLE = 1e-9  # a unit whose variance is below this share of the largest says nothing
@@ -35,29 +32,22 @@ Streams: TypeAlias = list[Tensor]
 
 @torch.no_grad()
 def narrow(
-    student: CtcStudent,
+    encoder: Conformer,
     inner: int,
-    utterances: Sequence[Utterance],
-    on_progress: Callable[[int, int], None] | None = None,
+    features: Iterable[tuple[Tensor, Tensor]],
+    on_progress: Progress | None = None,
 ) -> None:
     """Leave every feed-forward module `inner` units, in place; the configuration is the caller's to change.
 
     Args:
-        student: in eval mode.
-        utterances: to listen to; evenly spaced ones of about eight minutes are taken.
+        encoder: in eval mode.
+        features: of one utterance each, [1, T, F] and [1], to measure by; eight minutes of audio are enough.
         on_progress: told of layers done, of all.
 
     Raises:
-        AudioError: none of them could be heard.
+        AudioError: there are none.
     """
-    encoder = student.encoder
-    streams: Streams = []
-    total = sum(u.duration for u in utterances)
-    for utterance in utterances[:: max(1, int(total / SECONDS))]:
-        batch = decode([utterance])  # alone: padding is no speech
-        if batch.ids:
-            features, lengths = student.frontend(batch.waveforms, batch.lengths)
-            streams.append(encoder.subsampling(features, lengths)[0])
+    streams: Streams = [encoder.subsampling(values, lengths)[0] for values, lengths in features]
     if not streams:
         raise AudioError("no audio could be read to choose feed-forward units by; see data.audio")
     wide_streams = streams
@@ -66,26 +56,26 @@ def narrow(
         wide = copy.deepcopy(block)
         # The wide stream in front of each module is what should come out behind the one before it.
         places = (wide.attention, wide.convolution, wide.second)
-        _, before_convolution, before_second, wide_out = _through(student, wide, wide_streams, *places)
+        _, before_convolution, before_second, wide_out = _through(encoder, wide, wide_streams, *places)
         _narrow(block.first, inner, streams, _missing(wide.first, streams, wide_streams))
         for module, behind in ((block.attention, before_convolution), (block.convolution, before_second)):
-            own, inside, _ = _through(student, block, streams, module, module.out)
+            own, inside, _ = _through(encoder, block, streams, module, module.out)
             _refit(module.out, inside, [y - x for x, y in zip(own, behind, strict=True)])
-        own, _ = _through(student, block, streams, block.second)
+        own, _ = _through(encoder, block, streams, block.second)
         _narrow(block.second, inner, own, _missing(wide.second, own, before_second))
-        (streams,), wide_streams = _through(student, block, streams), wide_out
+        (streams,), wide_streams = _through(encoder, block, streams), wide_out
         if on_progress is not None:
             on_progress(index + 1, len(encoder.blocks))
 
 
 @torch.no_grad()
-def widen(student: CtcStudent, inner: int) -> None:
-    """Give every feed-forward module up to `inner` units, in place; new ones are heard only once trained.
+def widen(encoder: Conformer, inner: int) -> None:
+    """Give every feed-forward module up to `inner` units, in place; new ones add nothing until trained.
 
     Their inner weights are drawn as for a new student and their outer ones are zero, so that the output stays
     what it was (in the spirit of Net2Net, Chen et al. 2016, arXiv 1511.05641).
     """
-    for module in student.modules():
+    for module in encoder.modules():
         if isinstance(module, FeedForward):
             widen, shrink = module[_WIDEN], module[_SHRINK]
             assert isinstance(widen, nn.Linear)
@@ -99,7 +89,7 @@ def widen(student: CtcStudent, inner: int) -> None:
 
 
 def _through(
-    student: CtcStudent, block: ConformerBlock, streams: Streams, *places: nn.Module
+    encoder: Conformer, block: ConformerBlock, streams: Streams, *places: nn.Module
 ) -> list[Streams]:
     """Return what reaches each of some modules of a block, and last what leaves the block."""
     found: list[Streams] = [[] for _ in places]
@@ -110,7 +100,7 @@ def _through(
     leaving = []
     for x in streams:
         valid = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
-        leaving.append(block(x, valid, *student.encoder.rotary(x.shape[1])))
+        leaving.append(block(x, valid, *encoder.rotary(x.shape[1])))
     for hook in hooks:
         hook.remove()
     return [*found, leaving]

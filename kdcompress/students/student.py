@@ -1,76 +1,131 @@
-"""The student: waveform to CTC log-probabilities."""
+"""What a student is, and how one is built from its configuration.
 
-from collections.abc import Callable
+B batch, S samples, T frames, F mel bands, V vocabulary.
+"""
 
-import torch
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
+
+from pydantic import ValidationError
 from torch import Tensor, nn
+from typing_extensions import Self
 
-from kdcompress.audio.utterance import SAMPLE_RATE
-from kdcompress.config.student import StudentConfig
+from kdcompress.aliases import Progress
+from kdcompress.config.profile import LayoutName
+from kdcompress.config.student import STUDENTS, StudentConfig
 from kdcompress.errors import ConfigError
-from kdcompress.frontend.fbank import Fbank
-from kdcompress.frontend.logmel import LogMel
-from kdcompress.frontend.logmel_numpy import BANDS, HOP
-from kdcompress.students.conformer import Conformer
+from kdcompress.students.view import ExportView
+from kdcompress.text.vocabulary import Vocabulary
 
 Augment = Callable[[Tensor, Tensor], Tensor]
+"""Changes features [B, T, F] given their lengths [B]: SpecAugment in training."""
 
-FEATURE_SHIFT_MS = 1000 * HOP // SAMPLE_RATE
 
+class Student(nn.Module, ABC):
+    """A CTC model that is trained: all that loop, checkpoints and export know of one.
 
-class CtcStudent(nn.Module):
-    """Front end, Conformer, linear head.
-
-    Padding and the other utterances of a batch do not change an utterance's output.
+    An utterance's output does not depend on padding or on the other utterances of its batch.
 
     Attributes:
-        factor: feature frames per output frame.
-        frame_shift: of the output [s].
-
-    Raises:
-        ConfigError: the frame shift is still open (`frame_shift_ms` None).
+        Config: class of `config`, for kinds that other packages add; see `docs/extending.md`.
+        config: rebuilds the student, by `build`.
+        vocabulary_size: V.
+        frame_shift: time between two output frames [s].
+        exits: number of earlier outputs that `forward(…, exits=True)` gives as well, as
+            [exits + 1, B, T, V] with the last one at the end; 0 where there is no such argument.
     """
 
-    def __init__(self, config: StudentConfig, vocabulary_size: int) -> None:
-        super().__init__()
-        if config.frame_shift_ms is None:
-            raise ConfigError(
-                "student.frame_shift_ms is open: give 20, 40 or 80, or a teacher to take it from"
-            )
-        self.config = config
-        self.factor = config.frame_shift_ms // FEATURE_SHIFT_MS
-        self.frame_shift = config.frame_shift_ms / 1000
-        self.frontend = Fbank() if config.frontend == "kaldi" else LogMel(normalize=config.normalize)
-        self.encoder = Conformer(config, BANDS, self.factor)
-        self.head = nn.Linear(config.width, vocabulary_size)
+    Config: ClassVar[type[StudentConfig]]
+    config: StudentConfig
+    vocabulary_size: int
+    frame_shift: float
+    exits: int = 0
 
-    def encode(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Map features [B, T, F] and lengths [B] to log-probabilities [B, ⌈T / factor⌉, V] and lengths."""
-        encoded, lengths = self.encoder(features, lengths)
-        return self.head(encoded).float().log_softmax(dim=-1), lengths
+    @classmethod
+    @abstractmethod
+    def build(cls, config: Any, vocabulary: Vocabulary) -> Self:
+        """Make one of random weights."""
 
+    @abstractmethod
     def forward(
-        self, waveforms: Tensor, lengths: Tensor, augment: Augment | None = None, *, exits: bool = False
+        self, waveforms: Tensor, lengths: Tensor, augment: Augment | None = None
     ) -> tuple[Tensor, Tensor]:
         """Map 16 kHz waveforms [B, S] and lengths [B] to log-probabilities [B, T, V] float32 and lengths.
 
         Args:
-            augment: changes features [B, T, F] given their lengths [B]; training passes SpecAugment.
-            exits: give those of all E exits too, as [E + 1, B, T, V]; the last is that of the whole model.
+            augment: to be applied to the features; a student without any may leave it out.
         """
-        features, lengths = self.frontend(waveforms, lengths)
-        if augment is not None:
-            features = augment(features, lengths)
-        if not exits:
-            return self.encode(features, lengths)
-        encodings, lengths = self.encoder.at_exits(features, lengths)
-        return self.head(torch.stack(encodings)).float().log_softmax(dim=-1), lengths
 
+    @abstractmethod
     def output_lengths(self, samples: Tensor) -> Tensor:
         """Return the output frames [B] of waveforms with so many samples [B]."""
-        begun = HOP // 2 if self.config.frontend == "kaldi" else 0  # Kaldi counts half a hop as a frame
-        return -(-((samples + begun) // HOP) // self.factor)
+
+    @abstractmethod
+    def export_view(self, layout: LayoutName) -> ExportView:
+        """Return what is traced for a profile of a layout.
+
+        Raises:
+            ConfigError: the student has no graph of this layout.
+        """
+
+    def start_from(
+        self, other: "Student", waveforms: Iterable[Tensor], on_progress: Progress | None = None
+    ) -> None:
+        """Take over the weights of a trained student of the same vocabulary, which may be changed by that.
+
+        Args:
+            waveforms: float32 [S] each, to measure by what the weights do; read only where that is needed.
+            on_progress: told of layers done, of all.
+
+        Raises:
+            ConfigError: its shape does not fit.
+            AudioError: waveforms are needed, and there are none.
+        """
+        if self.config != other.config:
+            raise ConfigError(
+                f"it has another shape; students of kind {self.config.kind} start from their like only"
+            )
+        self.load_state_dict(other.state_dict())
 
     def parameter_count(self) -> int:
         """Return the number of trained values."""
         return sum(p.numel() for p in self.parameters())
+
+
+def with_frame_shift(config: StudentConfig, shift_ms: float) -> StudentConfig:
+    """Return a student's configuration with the frame shift of its teacher.
+
+    Raises:
+        ConfigError: students of this kind cannot have it.
+    """
+    try:
+        return type(config).model_validate({**config.model_dump(), "frame_shift_ms": shift_ms})
+    except ValidationError as error:
+        raise ConfigError(
+            f"the teacher's frame shift is {shift_ms:g} ms, which students of kind {config.kind} cannot have "
+            f"({error.errors()[0]['msg']}): set student.frame_shift_ms to a multiple or a whole part of it"
+        ) from error
+
+
+def build_student(config: StudentConfig, vocabulary: Vocabulary) -> Student:
+    """Make a student of any kind, of random weights.
+
+    Raises:
+        ConfigError: the kind is not known, or its configuration is not complete.
+    """
+    student: Student = STUDENTS.target(config.kind).build(config, vocabulary)
+    return student
+
+
+def check_outputs(student: Student, vocabulary: Vocabulary) -> None:
+    """See that a student has an output for each unit.
+
+    Raises:
+        ConfigError: it has more or fewer.
+    """
+    if student.vocabulary_size != len(vocabulary):
+        raise ConfigError(
+            f"the student has {student.vocabulary_size} outputs, the vocabulary {len(vocabulary)} units; make "
+            "it for this vocabulary"
+        )

@@ -15,10 +15,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from kdcompress.config.student import StudentConfig
-from kdcompress.errors import RunError
+from kdcompress.config.student import STUDENTS
+from kdcompress.errors import ConfigError, RunError
 from kdcompress.files import write_file
-from kdcompress.students.student import CtcStudent
+from kdcompress.students.student import Student, build_student
 from kdcompress.text.vocabulary import Vocabulary
 
 SCHEMA = 1
@@ -36,7 +36,7 @@ class LoadedStudent:
         folder: the checkpoint directory it came from.
     """
 
-    model: CtcStudent
+    model: Student
     vocabulary: Vocabulary
     record: dict[str, Any]
     fingerprint: str
@@ -45,7 +45,7 @@ class LoadedStudent:
 
 def save_student(
     folder: Path,
-    model: CtcStudent,
+    model: Student,
     vocabulary: Vocabulary,
     record: dict[str, Any],
     *,
@@ -79,6 +79,7 @@ def load_student(path: Path) -> LoadedStudent:
 
     Raises:
         RunError: there is none, it is incomplete or damaged, or of another schema.
+        ConfigError: it is of a kind that is not installed here.
     """
     folder = find_checkpoint(path)
     record_path = folder / RECORD
@@ -88,13 +89,15 @@ def load_student(path: Path) -> LoadedStudent:
             raise RunError(
                 f"{record_path}: schema {record['schema']}, this kdcompress reads {SCHEMA}; upgrade it"
             )
-        config = StudentConfig.model_validate(record["config"])
+        config = STUDENTS.validate(record["config"])
         vocabulary = Vocabulary.from_json(record["vocabulary"])
+    except ConfigError as error:
+        raise ConfigError(f"{record_path}: {error}") from error
     except (OSError, json.JSONDecodeError, KeyError, TypeError, ValidationError) as error:
         raise RunError(
             f"{record_path} is damaged ({type(error).__name__}: {error}); restore the checkpoint"
         ) from error
-    model = CtcStudent(config, len(vocabulary))
+    model = build_student(config, vocabulary)
     try:
         tensors = load_file(folder / WEIGHTS)
         model.load_state_dict(tensors)

@@ -21,11 +21,11 @@ from torch import Tensor
 from kdcompress.audio.manifest import read_utterances
 from kdcompress.config.cache import CacheStorage
 from kdcompress.config.recipe import Recipe
-from kdcompress.config.student import StudentConfig
+from kdcompress.config.student import ConformerConfig
 from kdcompress.distill.cache_writer import write_cache
 from kdcompress.distill.loop import distill
 from kdcompress.resources import recipe_path
-from kdcompress.students.student import CtcStudent
+from kdcompress.students.conformer import ConformerStudent
 from kdcompress.students.weights import save_student
 from kdcompress.teachers.teacher import Posteriors
 from kdcompress.text.vocabulary import Vocabulary
@@ -86,8 +86,8 @@ def big_teacher(folder: Path, preset: str) -> dict[str, str]:
     """Save a model of random weights, and return how a recipe names it."""
     torch.manual_seed(0)
     vocabulary = Vocabulary(UNITS, 0, "|")
-    config = StudentConfig.model_validate({"preset": preset, "frame_shift_ms": 40})
-    save_student(folder, CtcStudent(config, len(vocabulary)), vocabulary, {"step": 0})
+    config = ConformerConfig.model_validate({"preset": preset, "frame_shift_ms": 40})
+    save_student(folder, ConformerStudent(config, len(vocabulary)), vocabulary, {"step": 0})
     return {"kind": "checkpoint", "path": str(folder)}
 
 

@@ -13,8 +13,8 @@ import torch
 
 from kdcompress.cli.app import main
 from kdcompress.config.recipe import load_recipe
-from kdcompress.config.student import StudentConfig
-from kdcompress.students.student import CtcStudent
+from kdcompress.config.student import ConformerConfig
+from kdcompress.students.conformer import ConformerStudent
 from kdcompress.students.weights import save_student
 from kdcompress.text.vocabulary import Vocabulary
 
@@ -46,10 +46,10 @@ def kdcompress(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str
 def teacher(tmp_path: Path) -> Path:
     folder = tmp_path / "teacher"
     torch.manual_seed(0)
-    config = StudentConfig(
+    config = ConformerConfig(
         width=16, layers=1, heads=2, feed_forward=2, kernel=3, stem_channels=4, frame_shift_ms=40
     )
-    save_student(folder, CtcStudent(config, 4), Vocabulary(("<blk>", "|", "a", "b"), 0, "|"), {})
+    save_student(folder, ConformerStudent(config, 4), Vocabulary(("<blk>", "|", "a", "b"), 0, "|"), {})
     return folder
 
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from kdcompress.config.objective import ObjectiveConfig, SelectEliminate, SelectSymmetric
 from kdcompress.config.recipe import Recipe, dump_recipe, load_recipe, make_recipe
-from kdcompress.config.student import PRESETS, StudentConfig
+from kdcompress.config.student import PRESETS, ConformerConfig
 from kdcompress.config.teacher import (
     CheckpointTeacher,
     EnsembleTeacher,
@@ -84,7 +84,7 @@ def test_overrides(tmp_path: Path) -> None:
     assert recipe.training.peak_lr == 1e-3, "as a number, though YAML 1.1 takes it for text"
     assert recipe.objective.selection == SelectSymmetric(frames=3)
     assert recipe.data.speed == (0.9, 1.1)
-    assert recipe.student == StudentConfig.model_validate({"preset": "0.2M", "dropout": 0})
+    assert recipe.student == ConformerConfig.model_validate({"preset": "0.2M", "dropout": 0})
 
 
 def test_another_kind_replaces_instead_of_merging(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_base(tmp_path: Path) -> None:
     path = written(tmp_path, "base: base.yaml\ntraining: {steps: 20}\nstudent: {preset: 0.2M}")
     recipe = load_recipe(path)
     assert (recipe.seed, recipe.training.steps, recipe.training.clip) == (1, 20, 2)
-    assert recipe.student == StudentConfig.model_validate({"preset": "0.2M"}), "a preset starts afresh"
+    assert recipe.student == ConformerConfig.model_validate({"preset": "0.2M"}), "a preset starts afresh"
 
 
 def test_a_base_of_a_base_is_refused(tmp_path: Path) -> None:

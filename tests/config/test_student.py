@@ -6,17 +6,17 @@ import pytest
 from pydantic import ValidationError
 
 from kdcompress.config.recipe import Recipe
-from kdcompress.config.student import PRESETS, StudentConfig
+from kdcompress.config.student import PRESETS, ConformerConfig
 
 
-def preset(name: str, **knobs: object) -> StudentConfig:
-    return StudentConfig.model_validate({"preset": name, **knobs})
+def preset(name: str, **knobs: object) -> ConformerConfig:
+    return ConformerConfig.model_validate({"preset": name, **knobs})
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_are_valid_and_written_in_full(name: str) -> None:
     config = preset(name)
-    assert StudentConfig.model_validate(config.model_dump()) == config
+    assert ConformerConfig.model_validate(config.model_dump()) == config
     for key, value in PRESETS[name].items():
         assert getattr(config, key) == value
 
@@ -33,7 +33,7 @@ def test_a_knob_beside_a_preset_wins() -> None:
 
 
 def test_the_default_is_that_of_the_recipe() -> None:
-    assert StudentConfig() == Recipe().student
+    assert ConformerConfig() == Recipe().student
 
 
 @pytest.mark.parametrize(
@@ -51,10 +51,10 @@ def test_the_default_is_that_of_the_recipe() -> None:
 )
 def test_other_values_are_refused(knobs: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
-        StudentConfig.model_validate(knobs)
+        ConformerConfig.model_validate(knobs)
 
 
 def test_kaldis_features_are_not_normalised() -> None:
     config = preset("0.6M", frontend="kaldi")
     assert config.normalize == "none"
-    assert StudentConfig.model_validate(config.model_dump()) == config
+    assert ConformerConfig.model_validate(config.model_dump()) == config

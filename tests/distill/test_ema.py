@@ -13,10 +13,10 @@ import torch
 from safetensors.torch import load_file
 
 from kdcompress.config.recipe import Recipe
-from kdcompress.config.student import StudentConfig
+from kdcompress.config.student import ConformerConfig
 from kdcompress.distill.ema import AveragedStudent
 from kdcompress.distill.loop import distill
-from kdcompress.students.student import CtcStudent
+from kdcompress.students.conformer import ConformerStudent
 from kdcompress.students.weights import load_student
 
 Make = Callable[..., Recipe]
@@ -34,7 +34,7 @@ def observer(at: int | None = None) -> Any:
 
 
 def test_it_is_the_recursion_that_it_states() -> None:
-    student = CtcStudent(StudentConfig(**TINY), 4)
+    student = ConformerStudent(ConformerConfig(**TINY), 4)
     averaged = AveragedStudent(student, 0.8)
     expected = student.head.weight.detach().double().clone()
     for step in range(1, 60):
@@ -48,7 +48,7 @@ def test_it_is_the_recursion_that_it_states() -> None:
 
 
 def test_without_decay_it_is_the_student_itself() -> None:
-    student = CtcStudent(StudentConfig(**TINY), 4)
+    student = ConformerStudent(ConformerConfig(**TINY), 4)
     assert AveragedStudent(student, None).model is student
 
 

@@ -14,13 +14,14 @@ import pytest
 import torch
 
 from kdcompress.config.recipe import Recipe, dump_recipe, load_recipe
-from kdcompress.config.student import StudentConfig
-from kdcompress.distill.data.training_data import load_training_data, resolve_vocabulary, start_from
+from kdcompress.config.student import ConformerConfig
+from kdcompress.distill.data.training_data import load_training_data, resolve_vocabulary
 from kdcompress.distill.loop import Outcome, distill
 from kdcompress.distill.run import Run
 from kdcompress.distill.validate import ValidationFigures
 from kdcompress.errors import ConfigError, NumericsError, RunError, TooManyBadFiles, VocabularyError
-from kdcompress.students.student import CtcStudent
+from kdcompress.students.conformer import ConformerStudent
+from kdcompress.students.initialize import start_from
 from kdcompress.students.weights import load_student, save_student
 from kdcompress.teachers.teacher import open_teacher
 from kdcompress.text.vocabulary import Vocabulary
@@ -319,8 +320,8 @@ def test_a_shallow_student_begins_with_layers_of_a_deep_one(
     exits: tuple[int, ...], taken: tuple[int, ...], tmp_path: Path
 ) -> None:
     shape = {"width": 16, "heads": 2, "kernel": 3, "stem_channels": 4, "frame_shift_ms": 40}
-    deep = CtcStudent(StudentConfig(**shape, layers=7, exits=exits), 5)
-    shallow = CtcStudent(StudentConfig(**shape, layers=3), 5)
+    deep = ConformerStudent(ConformerConfig(**shape, layers=7, exits=exits), 5)
+    shallow = ConformerStudent(ConformerConfig(**shape, layers=3), 5)
     vocabulary = Vocabulary(("<blk>", "|", "a", "b", "c"), 0, "|")
     save_student(tmp_path, deep, vocabulary, {})
     start_from(tmp_path, shallow, vocabulary)

@@ -220,10 +220,10 @@ def traced() -> Callable[..., Any]:
 
     memory: dict[tuple[Any, ...], bytes] = {}
 
-    def remembered(student: Any, contract: Any, metadata: Any) -> onnx.ModelProto:
-        key = (contract, metadata["comment"])  # which names the student's fingerprint
+    def remembered(view: Any, metadata: Any, opset: int) -> onnx.ModelProto:
+        key = (view.layout.name, opset, metadata["comment"])  # which names the student's fingerprint
         if key not in memory:
-            memory[key] = trace(student, contract, metadata).SerializeToString()
+            memory[key] = trace(view, metadata, opset).SerializeToString()
         graph = onnx.load_from_string(memory[key])
         onnx.helper.set_model_props(graph, dict(metadata))
         return graph

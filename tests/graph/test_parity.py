@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +9,20 @@ from onnx import numpy_helper
 
 from kdcompress.errors import ExportError, NumericsError
 from kdcompress.graph.parity import LENGTHS, check_parity
-from kdcompress.graph.trace import TRACED_FRAMES
-from kdcompress.runtime.compare import difference
+from kdcompress.runtime.compare import Difference, difference
 from kdcompress.runtime.session import Session
+from kdcompress.students.features import TRACED_FRAMES
+from kdcompress.students.student import Student
 from kdcompress.students.weights import load_student
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
     return np.asarray(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True), np.float32)
+
+
+def parity(student: Student, graph: Path) -> Difference:
+    """Compare a student, whose blank is 2, with a graph of the profile portable."""
+    return check_parity(student, student.export_view("portable"), Session(graph, threads=1), 2)
 
 
 P = log_softmax(np.random.default_rng(0).standard_normal((40, 5)) * 4)
@@ -57,9 +64,7 @@ def test_the_lengths_tried_are_hard_ones() -> None:
 
 def test_an_exported_student_passes(tiny_bundle: Path, tiny_checkpoint: Path) -> None:
     student = load_student(tiny_checkpoint)
-    found = check_parity(
-        student.model, Session(tiny_bundle / "model.onnx", threads=1), student.vocabulary.blank
-    )
+    found = parity(student.model, tiny_bundle / "model.onnx")
     assert found.agreement == 1.0
     assert found.max_abs < 1e-3
     assert found.utterances == 2 * len(LENGTHS)
@@ -70,7 +75,7 @@ def test_another_student_does_not(tiny_bundle: Path, tiny_checkpoint: Path) -> N
     with torch.no_grad():
         student.head.bias[1] += 0.01
     with pytest.raises(ExportError, match="differ from torch's"):
-        check_parity(student, Session(tiny_bundle / "model.onnx", threads=1), 2)
+        parity(student, tiny_bundle / "model.onnx")
 
 
 def altered(source: Path, target: Path, name: str, factor: float) -> Path:
@@ -96,7 +101,7 @@ def test_a_graph_that_hears_its_padding_is_refused(
         node.input[1] = node.input[0]
     onnx.save(model, str(tmp_path / "deaf.onnx"))
     with pytest.raises(ExportError, match="in a padded batch"):
-        check_parity(load_student(tiny_checkpoint).model, Session(tmp_path / "deaf.onnx", threads=1), 2)
+        parity(load_student(tiny_checkpoint).model, tmp_path / "deaf.onnx")
 
 
 def producer(model: onnx.ModelProto, node: onnx.NodeProto) -> str:
@@ -107,4 +112,12 @@ def test_a_graph_that_gives_nan_is_refused(tiny_bundle: Path, tiny_checkpoint: P
     source = tiny_bundle / "model.onnx"
     broken = altered(source, tmp_path / "nan.onnx", "student.head.bias", float("nan"))
     with pytest.raises(NumericsError):
-        check_parity(load_student(tiny_checkpoint).model, Session(broken, threads=1), 2)
+        parity(load_student(tiny_checkpoint).model, broken)
+
+
+def test_a_view_that_computes_something_else_is_refused(tiny_bundle: Path, tiny_checkpoint: Path) -> None:
+    student = load_student(tiny_checkpoint).model
+    view = student.export_view("portable")
+    shifted = replace(view, prepare=lambda waveform: view.prepare(waveform) + 0.1)
+    with pytest.raises(ExportError, match="not compute what its forward does"):
+        check_parity(student, shifted, Session(tiny_bundle / "model.onnx", threads=1), 2)

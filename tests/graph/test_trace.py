@@ -5,11 +5,11 @@ import onnx
 import pytest
 import torch
 
-from kdcompress.config.student import StudentConfig
-from kdcompress.graph.contracts import CONTRACTS, metadata
+from kdcompress.config.student import ConformerConfig
+from kdcompress.graph.runtime_files import metadata
 from kdcompress.graph.trace import trace
 from kdcompress.runtime.session import Session
-from kdcompress.students.student import CtcStudent
+from kdcompress.students.conformer import ConformerStudent
 from kdcompress.students.weights import load_student
 from kdcompress.text.vocabulary import Vocabulary
 
@@ -101,9 +101,9 @@ def test_an_empty_utterance_in_a_batch_is_no_nan(tiny_bundle: Path) -> None:
 
 def test_another_frame_shift(tmp_path: Path) -> None:
     small = {"width": 16, "layers": 1, "heads": 1, "feed_forward": 1, "kernel": 3, "stem_channels": 4}
-    student = CtcStudent(StudentConfig(**small, frame_shift_ms=80, normalize="none"), 3).eval()
+    student = ConformerStudent(ConformerConfig(**small, frame_shift_ms=80, normalize="none"), 3).eval()
     properties = metadata(Vocabulary(("<pad>", "a", "b"), 0), student.factor, "none", "")
-    onnx.save(trace(student, CONTRACTS["portable"], properties), str(tmp_path / "model.onnx"))
+    onnx.save(trace(student.export_view("portable"), properties, 20), str(tmp_path / "model.onnx"))
     features = torch.randn(2, 101, 80, generator=torch.Generator().manual_seed(0))
     lengths = torch.tensor([101, 30])
     with torch.no_grad():

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from kdcompress.frontend.logmel_numpy import HOP, Normalize, log_mel
 from kdcompress.graph.waveform import with_frontend
+from kdcompress.runtime.bundle import Frontend
 from kdcompress.runtime.layout import hops
 from kdcompress.runtime.recognizer import Recognizer
 from kdcompress.runtime.session import Session
@@ -90,7 +91,7 @@ def test_normalised_waveforms_are_understood(session: Session) -> None:
 @pytest.mark.parametrize("normalize", ["per_feature", "none"])
 def test_features_are_those_of_numpy(tiny_bundle: Path, normalize: Normalize) -> None:
     model = onnx.load(str(tiny_bundle / "model.onnx"))
-    with_frontend(model, normalize, BLANK)
+    with_frontend(model, Frontend(normalize=normalize), BLANK)
     inner = [onnx.helper.make_tensor_value_info(n, t, None) for n, t in (("audio_signal", 1), ("length", 7))]
     model.graph.output.extend(inner)
     import onnxruntime

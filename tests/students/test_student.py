@@ -5,17 +5,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kdcompress.config.student import PRESETS, StudentConfig
+from kdcompress.config.student import PRESETS, ConformerConfig
 from kdcompress.errors import ConfigError
+from kdcompress.students.conformer import ConformerStudent
 from kdcompress.students.layers import Rotary, rotate
-from kdcompress.students.student import CtcStudent
 
 TINY = {"width": 16, "layers": 2, "heads": 2, "feed_forward": 2.0, "kernel": 7, "stem_channels": 4}
 
 
-def tiny(frame_shift_ms: int = 40, seed: int = 0) -> CtcStudent:
+def tiny(frame_shift_ms: int = 40, seed: int = 0) -> ConformerStudent:
     torch.manual_seed(seed)
-    return CtcStudent(StudentConfig(**TINY, frame_shift_ms=frame_shift_ms), 6).eval()
+    return ConformerStudent(ConformerConfig(**TINY, frame_shift_ms=frame_shift_ms), 6).eval()
 
 
 @pytest.mark.parametrize("frame_shift_ms", [20, 40, 80])
@@ -77,20 +77,20 @@ def test_attention_depends_on_distance_not_on_place() -> None:
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_are_named_by_their_size(name: str) -> None:
     with torch.device("meta"):
-        student = CtcStudent(StudentConfig.model_validate({"preset": name, "frame_shift_ms": 40}), 32)
+        student = ConformerStudent(ConformerConfig.model_validate({"preset": name, "frame_shift_ms": 40}), 32)
     assert student.parameter_count() / 1e6 == pytest.approx(float(name.removesuffix("M")), rel=0.12)
 
 
 def test_an_open_frame_shift_is_refused() -> None:
     with pytest.raises(ConfigError, match="20, 40 or 80"):
-        CtcStudent(StudentConfig(**TINY), 6)
+        ConformerStudent(ConformerConfig(**TINY), 6)
 
 
 @torch.no_grad()
 def test_an_exit_is_the_model_cut_off_there() -> None:
     torch.manual_seed(0)
-    deep = CtcStudent(StudentConfig(**{**TINY, "layers": 3}, frame_shift_ms=40, exits=(1,)), 6).eval()
-    shallow = CtcStudent(StudentConfig(**{**TINY, "layers": 1}, frame_shift_ms=40), 6).eval()
+    deep = ConformerStudent(ConformerConfig(**{**TINY, "layers": 3}, frame_shift_ms=40, exits=(1,)), 6).eval()
+    shallow = ConformerStudent(ConformerConfig(**{**TINY, "layers": 1}, frame_shift_ms=40), 6).eval()
     names = shallow.state_dict().keys()
     shallow.load_state_dict({name: value for name, value in deep.state_dict().items() if name in names})
     waveforms, samples = torch.randn(2, 16_000), torch.tensor([16_000, 12_000])
@@ -100,4 +100,4 @@ def test_an_exit_is_the_model_cut_off_there() -> None:
     torch.testing.assert_close(outputs[1], deep(waveforms, samples)[0])
     assert lengths.tolist() == deep.output_lengths(samples).tolist()
     with pytest.raises(ValueError, match="before the last"):
-        StudentConfig(layers=3, exits=(3,))
+        ConformerConfig(layers=3, exits=(3,))

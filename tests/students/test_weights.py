@@ -6,19 +6,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from kdcompress.config.student import StudentConfig
+from kdcompress.config.student import ConformerConfig
 from kdcompress.errors import RunError
-from kdcompress.students.student import CtcStudent
+from kdcompress.students.conformer import ConformerStudent
 from kdcompress.students.weights import RECORD, WEIGHTS, find_checkpoint, load_student, save_student
 from kdcompress.text.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(("<blk>", "|", "a", "b"), blank=0, word_boundary="|")
 
 
-def student(seed: int = 0) -> CtcStudent:
+def student(seed: int = 0) -> ConformerStudent:
     torch.manual_seed(seed)
-    config = StudentConfig(width=16, layers=1, heads=2, kernel=3, stem_channels=4, frame_shift_ms=40)
-    return CtcStudent(config, 4).eval()
+    config = ConformerConfig(width=16, layers=1, heads=2, kernel=3, stem_channels=4, frame_shift_ms=40)
+    return ConformerStudent(config, 4).eval()
 
 
 @torch.no_grad()

@@ -9,10 +9,10 @@ import torch
 
 from kdcompress.audio.utterance import Reference, Utterance
 from kdcompress.bench.run import run_bench
-from kdcompress.config.student import StudentConfig
+from kdcompress.config.student import ConformerConfig
 from kdcompress.config.teacher import CheckpointTeacher
 from kdcompress.errors import ConfigError
-from kdcompress.students.student import CtcStudent
+from kdcompress.students.conformer import ConformerStudent
 from kdcompress.students.weights import save_student
 from kdcompress.teachers.candidate import TeacherCandidate
 from kdcompress.teachers.teacher import open_teacher, resolve_teacher
@@ -26,8 +26,8 @@ VOCABULARY = Vocabulary(("<blk>", "|", "a", "b", "c"), 0, "|")
 def config(tmp_path_factory: pytest.TempPathFactory) -> CheckpointTeacher:
     folder = tmp_path_factory.mktemp("teacher") / "checkpoint"
     torch.manual_seed(3)
-    shape = StudentConfig(width=16, layers=1, heads=2, kernel=3, stem_channels=4, frame_shift_ms=40)
-    save_student(folder, CtcStudent(shape, len(VOCABULARY)), VOCABULARY, {})
+    shape = ConformerConfig(width=16, layers=1, heads=2, kernel=3, stem_channels=4, frame_shift_ms=40)
+    save_student(folder, ConformerStudent(shape, len(VOCABULARY)), VOCABULARY, {})
     return CheckpointTeacher(path=folder)
 
 

@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from kdcompress.config.student import StudentConfig
+from kdcompress.config.student import ConformerConfig
 from kdcompress.errors import TeacherError
-from kdcompress.students.student import CtcStudent
+from kdcompress.students.conformer import ConformerStudent
 from kdcompress.students.weights import load_student, save_student
 from kdcompress.teachers.teacher import open_teacher, resolve_teacher
 from kdcompress.text.vocabulary import Vocabulary
@@ -17,8 +17,10 @@ VOCABULARY = Vocabulary(("<pad>", "|", "a", "b"), 0, "|")
 def run(tmp_path: Path) -> Path:
     """Return a run directory with one checkpoint, of a student with much dropout."""
     torch.manual_seed(0)
-    config = StudentConfig(width=16, layers=1, heads=2, stem_channels=4, frame_shift_ms=40, dropout=0.5)
-    save_student(tmp_path / "checkpoints" / "step-1", CtcStudent(config, len(VOCABULARY)), VOCABULARY, {})
+    config = ConformerConfig(width=16, layers=1, heads=2, stem_channels=4, frame_shift_ms=40, dropout=0.5)
+    save_student(
+        tmp_path / "checkpoints" / "step-1", ConformerStudent(config, len(VOCABULARY)), VOCABULARY, {}
+    )
     (tmp_path / "best").write_text("step-1\n")
     return tmp_path
 

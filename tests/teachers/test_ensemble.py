@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from kdcompress.config.student import StudentConfig
+from kdcompress.config.student import ConformerConfig
 from kdcompress.config.teacher import CheckpointTeacher, EnsembleTeacher
 from kdcompress.errors import TeacherError
-from kdcompress.students.student import CtcStudent
+from kdcompress.students.conformer import ConformerStudent
 from kdcompress.students.weights import LoadedStudent
 from kdcompress.teachers.checkpoint import StudentTeacher
 from kdcompress.teachers.ensemble import Ensemble
@@ -25,10 +25,10 @@ BATCH = padded([audio(16000), audio(9000, 1), audio(3000, 2)])
 
 def member(seed: int, vocabulary: Vocabulary = VOCABULARY, frame_shift_ms: int = 40) -> StudentTeacher:
     torch.manual_seed(seed)
-    shape = StudentConfig(
+    shape = ConformerConfig(
         width=16, layers=1, heads=2, stem_channels=4, frame_shift_ms=frame_shift_ms, dropout=0.5
     )
-    model = CtcStudent(shape, len(vocabulary))
+    model = ConformerStudent(shape, len(vocabulary))
     with torch.no_grad():
         model.head.weight.mul_(4)
     return StudentTeacher(LoadedStudent(model, vocabulary, {}, "", Path()), f"seed {seed}")

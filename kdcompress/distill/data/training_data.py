@@ -1,10 +1,7 @@
 """Before the first step: read the audio lists, hold some out, and settle the vocabulary."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
-
-from torch import nn
 
 from kdcompress.audio.manifest import BadFile, read_references, read_texts, read_utterances
 from kdcompress.audio.utterance import Utterance
@@ -15,9 +12,6 @@ from kdcompress.distill.data.batches import hold_out
 from kdcompress.distill.data.noise import write_noise
 from kdcompress.distill.run import Run
 from kdcompress.errors import AudioError, ConfigError, VocabularyError
-from kdcompress.students.pruning import narrow, widen
-from kdcompress.students.student import CtcStudent
-from kdcompress.students.weights import load_student
 from kdcompress.text.normalize import normalize
 from kdcompress.text.tokenizer import Tokenizer
 from kdcompress.text.vocabulary import Vocabulary
@@ -146,56 +140,6 @@ def resolve_vocabulary(recipe: Recipe, teacher: Vocabulary | None) -> Vocabulary
             "units: leave `vocabulary` out"
         )
     return teacher
-
-
-def start_from(
-    path: Path,
-    student: CtcStudent,
-    vocabulary: Vocabulary,
-    utterances: Sequence[Utterance] = (),
-    on_progress: Callable[[int, int], None] | None = None,
-) -> None:
-    """Give a student the weights of a trained one; of a deeper one, those of some of its layers.
-
-    Where the deeper one was trained with an exit at the student's depth, those below it: they work with the
-    head as they are. Else evenly spaced ones, the first and the last among them (as distil-whisper chooses,
-    arXiv 2311.00430): the front and the head keep the company they were trained in. Of wider feed-forward
-    modules, the units that say most on the audio, refitted; narrower ones get units that are silent at first
-    (see `narrowing`).
-
-    Args:
-        utterances: to choose units by, where the feed-forward modules are to be narrower.
-
-    Raises:
-        RunError: there is no student at `path`.
-        ConfigError: it is shallower, or differs in more than that, feed_forward, dropout and exits.
-        VocabularyError: its units are others.
-    """
-    found = load_student(path)
-    if found.vocabulary != vocabulary:
-        raise VocabularyError(
-            f"training.start_from {path} has {len(found.vocabulary)} units, this run {len(vocabulary)}, and "
-            "they are not the same; start from a student of the same teacher"
-        )
-    config, theirs = student.config, found.model.config
-    free = {name: getattr(config, name) for name in ("dropout", "layers", "exits", "feed_forward")}
-    if config.layers > theirs.layers or config != theirs.model_copy(update=free):
-        raise ConfigError(
-            f"training.start_from {path} has another shape (width {theirs.width}, {theirs.layers} layers, "
-            f"{theirs.frame_shift_ms} ms): only `feed_forward`, `dropout` and `exits` may be other than "
-            "there, and `layers` smaller"
-        )
-    inner = int(config.width * config.feed_forward)
-    if config.feed_forward < theirs.feed_forward:
-        narrow(found.model, inner, utterances, on_progress)
-    elif config.feed_forward > theirs.feed_forward:
-        widen(found.model, inner)
-    blocks = list(found.model.encoder.blocks)
-    step = (theirs.layers - 1) / max(1, config.layers - 1)
-    if config.layers in theirs.exits:
-        step = 1
-    found.model.encoder.blocks = nn.ModuleList(blocks[round(step * index)] for index in range(config.layers))
-    student.load_state_dict(found.model.state_dict())
 
 
 def _characters(recipe: Recipe) -> Vocabulary:

@@ -13,35 +13,28 @@ from torch.nn import functional
 
 from kdcompress.distill.objective.collisions import Collisions, greedy_tokens
 from kdcompress.errors import ConfigError, TeacherError
-from kdcompress.students.layers import valid_frames
+from kdcompress.frontend.masks import valid_frames
 from kdcompress.teachers.teacher import Posteriors
 
 # Front ends round at the end of an utterance: centred frames against windows that must fit, for one.
 SLACK = 2
 # Of the held-out utterances: with more of them crowded the frame shift is the wrong one.
 CROWDED_SHARE = 0.1
-_SHIFTS_MS = (20, 40, 80)
 
 
-def student_frame_shift(asked_ms: int | None, teacher_shift: float) -> int:
+def student_frame_shift(asked_ms: float | None, teacher_shift: float) -> float:
     """Return the student's frame shift [ms]: the one asked for, else the teacher's.
 
     Raises:
-        ConfigError: the teacher's is none that students have, or the one asked for is neither a multiple nor
-            a whole part of the teacher's.
+        ConfigError: the one asked for is neither a multiple nor a whole part of the teacher's.
     """
     if asked_ms is None:
-        for shift in _SHIFTS_MS:
-            if abs(shift - 1000 * teacher_shift) < 1e-3:
-                return shift
-        raise ConfigError(
-            f"the teacher's frame shift is {1000 * teacher_shift:g} ms; students have 20, 40 or 80 ms: "
-            "set student.frame_shift_ms to a multiple or a whole part of it"
-        )
+        shift = 1000 * teacher_shift
+        return round(shift) if abs(shift - round(shift)) < 1e-3 else shift
     if _ratio(asked_ms / 1000, teacher_shift) is None:
         raise ConfigError(
-            f"student.frame_shift_ms is {asked_ms}, the teacher's is {1000 * teacher_shift:g}: frames match "
-            "only where one is a whole multiple of the other"
+            f"student.frame_shift_ms is {asked_ms:g}, the teacher's is {1000 * teacher_shift:g}: frames "
+            "match only where one is a whole multiple of the other"
         )
     return asked_ms
 

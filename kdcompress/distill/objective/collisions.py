@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from kdcompress.students.layers import valid_frames
+from kdcompress.frontend.masks import valid_frames
 
 
 @dataclass(frozen=True)

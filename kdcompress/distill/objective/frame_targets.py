@@ -7,7 +7,7 @@ from torch import Tensor
 
 from kdcompress.config.selection import SelectAll, Selection
 from kdcompress.distill.objective.selection import label_frames, select_frames
-from kdcompress.students.layers import valid_frames
+from kdcompress.frontend.masks import valid_frames
 
 _FRAMES = 4096  # at a time, where all at once would copy the whole batch
 

@@ -13,7 +13,7 @@ from torch.nn import functional
 from kdcompress.distill.objective.divergences import Measure, forward_kl, kl_divergence, paired
 from kdcompress.distill.objective.frame_targets import FrameTargets, blank_occupancy
 from kdcompress.distill.objective.selected_kl import forward_kl_at
-from kdcompress.students.layers import valid_frames
+from kdcompress.frontend.masks import valid_frames
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from kdcompress.distill.objective.losses import LossSum, consistency, ctc, frame
 from kdcompress.distill.objective.pseudo_labels import Labeller, PseudoLabels
 from kdcompress.distill.objective.selection import draw_keys
 from kdcompress.distill.posteriors.source import Source
-from kdcompress.students.layers import valid_frames
+from kdcompress.frontend.masks import valid_frames
 from kdcompress.teachers.teacher import Posteriors
 from kdcompress.text.tokenizer import Tokenizer
 

@@ -17,7 +17,7 @@ from kdcompress.config.selection import BlankPrior, SelectAll
 from kdcompress.distill.data.batches import Batch, by_duration, decode
 from kdcompress.errors import AudioError, RunError
 from kdcompress.files import write_file
-from kdcompress.students.layers import valid_frames
+from kdcompress.frontend.masks import valid_frames
 from kdcompress.teachers.teacher import Posteriors
 
 

@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 from kdcompress.audio.utterance import Utterance
 from kdcompress.distill.data.batches import by_duration, decode
 from kdcompress.distill.posteriors.source import Source
-from kdcompress.students.layers import valid_frames
+from kdcompress.frontend.masks import valid_frames
 from kdcompress.teachers.teacher import Posteriors
 from kdcompress.text.tokenizer import Tokenizer
 from kdcompress.text.vocabulary import Vocabulary

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from kdcompress.config.selection import SelectAll, Selection, SelectRandom, SelectThreshold, SelectTrim
-from kdcompress.students.layers import valid_frames
+from kdcompress.frontend.masks import valid_frames
 
 
 def label_frames(log_probs_BTV: Tensor, lengths_B: Tensor, blank: int) -> Tensor:

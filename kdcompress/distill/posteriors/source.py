@@ -18,7 +18,7 @@ from kdcompress.distill.data.fingerprint import audio_list
 from kdcompress.distill.data.training_data import TrainingData
 from kdcompress.distill.objective.alignment import AlignedPosteriors, Alignment
 from kdcompress.distill.posteriors.cache import CachedPosteriors, open_cache
-from kdcompress.students.student import CtcStudent
+from kdcompress.students.student import Student
 from kdcompress.teachers.teacher import Posteriors, Teacher, open_teacher
 from kdcompress.text.vocabulary import Vocabulary
 
@@ -173,7 +173,7 @@ class PosteriorSource:
 class AlignedSource:
     """The same at the student's frame shift, as long as both have frames."""
 
-    def __init__(self, source: Source, alignment: Alignment, student: CtcStudent) -> None:
+    def __init__(self, source: Source, alignment: Alignment, student: Student) -> None:
         self.source, self.alignment, self.student = source, alignment, student
 
     def __call__(self, batch: Batch) -> AlignedPosteriors:

@@ -10,7 +10,7 @@ from kdcompress.distill.data.batches import Batch, decode
 from kdcompress.distill.objective.selection import label_frames, select_frames
 from kdcompress.distill.posteriors.cache_compatibility import WIDEST
 from kdcompress.distill.posteriors.packing import Arrays, pack
-from kdcompress.students.layers import valid_frames
+from kdcompress.frontend.masks import valid_frames
 from kdcompress.teachers.teacher import Teacher
 
 

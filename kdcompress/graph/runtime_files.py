@@ -1,74 +1,22 @@
-"""What a runtime demands of the graph and of the files beside it, as data.
+"""The files beside a graph, and the entries inside it, that other people's runtimes read.
 
 The `portable` profile is NVIDIA NeMo's layout of a CTC model, which sherpa-onnx (`from_nemo_ctc`) and
 onnx-asr (`nemo-conformer-ctc`) both load unmodified. `export/README.md` explains it and the others.
 """
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import Any
 
-from kdcompress.config.profile import LayoutName, ProfileConfig, read_profile
-from kdcompress.errors import ConfigError, ExportError
-from kdcompress.frontend.logmel_numpy import BANDS
-from kdcompress.resources import profile_path
-from kdcompress.runtime.layout import LAYOUTS
+from kdcompress.audio.utterance import SAMPLE_RATE
+from kdcompress.config.profile import LayoutName
+from kdcompress.errors import ExportError
+from kdcompress.frontend.logmel_numpy import BANDS, HOP, WINDOW
 from kdcompress.text.vocabulary import Vocabulary
 
 BLANK = "<blk>"
 BOUNDARY = "▁"  # sherpa-onnx and onnx-asr print it as a space
 ASCII_SPACES = " \t\n\r\f\v"  # what ends a token in sherpa-onnx's reader of tokens.txt
-
-
-@dataclass(frozen=True)
-class Contract:
-    """Names and formats that a profile's consumers rely on.
-
-    Attributes:
-        inputs: of the graph, in this order (sherpa-onnx takes them by position).
-        outputs: of the graph; the log-probabilities first.
-        opset: of the default ONNX domain; sherpa-onnx's onnxruntime must know it.
-        feature_bands: F.
-    """
-
-    profile: LayoutName
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    opset: int = 20
-    feature_bands: int = BANDS
-
-
-def _contract(layout: LayoutName) -> Contract:
-    return Contract(layout, LAYOUTS[layout].inputs, LAYOUTS[layout].outputs)
-
-
-CONTRACTS: Mapping[LayoutName, Contract] = {
-    "portable": _contract("portable"),
-    "waveform": _contract("waveform"),
-    "kaldi": _contract("kaldi"),
-}
-
-
-def open_profile(name: str) -> ProfileConfig:
-    """Read a profile by name or path.
-
-    Raises:
-        ConfigError: there is none, or it is malformed.
-    """
-    return read_profile(profile_path(name))
-
-
-def check_frontend(profile: ProfileConfig, name: str, frontend: str) -> None:
-    """See that the profile's runtimes feed what the student learned from.
-
-    Raises:
-        ConfigError: they compute other features.
-    """
-    if frontend != profile.frontend:
-        raise ConfigError(
-            f"profile {name} is for students with `frontend: {profile.frontend}`, and this one was trained "
-            f"with `frontend: {frontend}`: the runtimes would feed it features that it never heard; choose "
-            "another profile or train another student"
-        )
 
 
 def metadata(
@@ -143,3 +91,59 @@ def _checked_ids(vocabulary: Vocabulary) -> range:
             )
         first_with[token] = index
     return range(len(vocabulary))
+
+
+def huggingface_files(vocabulary: Vocabulary, tokens: list[str], factor: int) -> dict[str, str]:
+    """Return the files, by name, that transformers and optimum read: wav2vec2's, as far as they fit.
+
+    Args:
+        tokens: lines of tokens.txt.
+    """
+    names = [line.rsplit(" ", 1)[0] for line in tokens]
+    files: Mapping[str, Any] = {
+        "config.json": _config(vocabulary, factor),
+        "vocab.json": {name: index for index, name in enumerate(names)},
+        "tokenizer_config.json": _tokenizer(),
+        "preprocessor_config.json": {
+            "feature_extractor_type": "Wav2Vec2FeatureExtractor",
+            "processor_class": "Wav2Vec2Processor",
+            "feature_size": 1,
+            "sampling_rate": SAMPLE_RATE,
+            # The graph normalises features, not samples; zeros behind the end are padding to it.
+            "do_normalize": False,
+            "padding_value": 0.0,
+            "padding_side": "right",
+            "return_attention_mask": False,
+        },
+    }
+    return {name: json.dumps(content, indent=1, ensure_ascii=False) + "\n" for name, content in files.items()}
+
+
+def _config(vocabulary: Vocabulary, factor: int) -> dict[str, Any]:
+    return {
+        "model_type": "wav2vec2",
+        "architectures": ["Wav2Vec2ForCTC"],
+        "vocab_size": len(vocabulary),
+        "pad_token_id": vocabulary.blank,
+        # Only their products are used: samples per frame, for timestamps, and the shortest waveform.
+        "conv_dim": [1, 1],
+        "conv_kernel": [WINDOW, 1],
+        "conv_stride": [HOP, factor],
+        "num_feat_extract_layers": 2,
+    }
+
+
+def _tokenizer() -> dict[str, Any]:
+    return {
+        "tokenizer_class": "Wav2Vec2CTCTokenizer",
+        "processor_class": "Wav2Vec2Processor",
+        "pad_token": BLANK,
+        # Nothing is ever unknown, but the tokenizer would invent a token that the graph has not.
+        "unk_token": BLANK,
+        "bos_token": None,
+        "eos_token": None,
+        "word_delimiter_token": BOUNDARY,
+        "replace_word_delimiter_char": " ",
+        "do_lower_case": False,
+        "model_max_length": 1_000_000,
+    }

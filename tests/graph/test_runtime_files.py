@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kdcompress.errors import ExportError
-from kdcompress.graph.contracts import metadata, token_lines
+from kdcompress.graph.runtime_files import metadata, token_lines
 from kdcompress.text.vocabulary import Vocabulary
 
 
