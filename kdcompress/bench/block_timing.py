@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from kdcompress.bench.candidate import Batched, Candidate, Waveform
-from kdcompress.bench.memory import Memory
 from kdcompress.bench.timing import Clock
 from kdcompress.errors import BenchError
+from kdcompress.report.measured import Memory
 
 Group: TypeAlias = Sequence[Waveform]
 """What is heard in one call: one utterance, or a batch."""

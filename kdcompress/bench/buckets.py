@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from kdcompress.bench.timing import Bucket, Latency
+from kdcompress.report.measured import Bucket, Latency
 
 # [s]; what falls between two of them is one bucket. Buckets that nothing falls into are left out.
 EDGES = (0.0, 2.0, 5.0, 10.0, 20.0, 30.0)

@@ -11,12 +11,13 @@ from typing import Protocol, TypeAlias, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from kdcompress.bench.facts import Facts, graph_facts
+from kdcompress.bench.facts import graph_facts
+from kdcompress.report.measured import Facts
 from kdcompress.runtime.bundle import Bundle, open_bundle
 from kdcompress.runtime.recognizer import Recognizer, pad
 from kdcompress.runtime.session import Provider
 
-__all__ = ["BundleCandidate", "Candidate", "Facts", "Recognition", "Waveform", "bundle_candidates"]
+__all__ = ["BundleCandidate", "Candidate", "Recognition", "Waveform", "bundle_candidates"]
 
 Waveform: TypeAlias = npt.NDArray[np.float32]
 

@@ -11,9 +11,10 @@ import numpy as np
 
 from kdcompress.audio.utterance import SAMPLE_RATE
 from kdcompress.bench.candidate import Recognition, Waveform
-from kdcompress.bench.facts import Facts, graph_facts
+from kdcompress.bench.facts import graph_facts
 from kdcompress.bench.spec import ModelSpec
 from kdcompress.frontend.logmel_numpy import HOP
+from kdcompress.report.measured import Facts
 from kdcompress.runtime.external.files import find_files
 from kdcompress.runtime.external.graph import ExternalGraph
 from kdcompress.text.decode import greedy

@@ -2,44 +2,15 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import onnxruntime
 
+from kdcompress.report.measured import Facts
 from kdcompress.runtime.placement import fallen_back
 from kdcompress.runtime.session import GraphSession
 
 INT8_ON_CUDA = "dynamic int8 has no CUDA kernels: use fp32 on the GPU, int8 on the CPU"
-
-
-@dataclass(frozen=True)
-class Facts:
-    """How a candidate really runs, known once it is loaded.
-
-    Attributes:
-        runtime: program and version.
-        provider: what the model runs on: `cpu`, `cuda`.
-        threads: given to the model.
-        nodes: how many operators each execution provider ran, where the runtime can tell.
-        features_in_model: the model's time contains the features.
-        notes: what a reader of the figures must know.
-        runtime_name: `kdcompress`, `sherpa-onnx`, `onnx-asr` or `torch`.
-        options: of the runtime's session, as they really are.
-        precision: `fp32`, `int8-dynamic`, …
-        fallback: nodes that compute the model and ran elsewhere than on the provider asked for, by kind.
-    """
-
-    runtime: str
-    provider: str
-    threads: int
-    nodes: Mapping[str, int] = field(default_factory=dict)
-    features_in_model: bool = False
-    notes: tuple[str, ...] = ()
-    runtime_name: str = ""
-    options: Mapping[str, str] = field(default_factory=dict)
-    precision: str = ""
-    fallback: Mapping[str, int] = field(default_factory=dict)
 
 
 def graph_facts(

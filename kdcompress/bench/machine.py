@@ -4,12 +4,11 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
 import kdcompress
+from kdcompress.report.measured import Machine
 from kdcompress.runtime.session import available_cores
 
 # What decides the speed of int8 and fp32 matrix products; the names of Linux.
@@ -42,47 +41,6 @@ _PACKAGES = (
 # Each may put numpy's matrix products on more threads than the models were given.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _CPUS = Path("/sys/devices/system/cpu")
-
-
-@dataclass(frozen=True)
-class Machine:
-    """Facts about computer and software.
-
-    Attributes:
-        cpu: model name.
-        cores: logical cores of the machine.
-        usable_cores: those that this process may use.
-        memory_gb: main memory [GB], None where unknown.
-        flags: the CPU's instruction sets that matter here; empty where unknown.
-        int8_instructions: whether dot products of bytes run in hardware (VNNI, AMX, dotprod); None where
-            unknown. Without them int8 gains little.
-        governor: the frequency governor, None where unknown.
-        gpu: name and driver, one per device; asked for only when a GPU takes part.
-        load_average: processes that wanted a core over the last minute, before anything was timed.
-        versions: of Python, kdcompress and the packages that are installed.
-        environment: variables that set thread numbers, where set.
-        physical_cores: without those that hyper-threading adds; None where unknown.
-        max_mhz: highest clock [MHz], None where unknown.
-        virtual: whether it is a virtual machine: neighbours take part in every time. None where unknown.
-        quota: cores' worth of CPU time that a container may use; None where there is no limit, or unknown.
-    """
-
-    cpu: str
-    cores: int
-    usable_cores: int
-    memory_gb: float | None
-    flags: tuple[str, ...]
-    int8_instructions: bool | None
-    system: str
-    governor: str | None
-    gpu: tuple[str, ...]
-    load_average: float | None
-    versions: Mapping[str, str] = field(default_factory=dict)
-    environment: Mapping[str, str] = field(default_factory=dict)
-    physical_cores: int | None = None
-    max_mhz: float | None = None
-    virtual: bool | None = None
-    quota: float | None = None
 
 
 def describe_machine(gpu: bool = False) -> Machine:

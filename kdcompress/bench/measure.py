@@ -13,10 +13,10 @@ from pathlib import Path
 from kdcompress.aliases import StageProgress
 from kdcompress.audio.utterance import SAMPLE_RATE
 from kdcompress.bench.block_timing import IsolatedCandidate, TimedCall, listen, one_line, time_block
-from kdcompress.bench.candidate import Candidate, Facts, Waveform
-from kdcompress.bench.memory import Memory
-from kdcompress.bench.timing import Clock, Throughput
+from kdcompress.bench.candidate import Candidate, Waveform
+from kdcompress.bench.timing import Clock
 from kdcompress.bench.validity import Verdict, check_empty_output, check_fallback, check_silence
+from kdcompress.report.measured import Facts, Memory, Throughput
 
 # Long enough that the untimed utterance before each block costs little, short enough that the machine's
 # moods are shared.

@@ -3,25 +3,7 @@
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-
-
-@dataclass(frozen=True)
-class Memory:
-    """What one candidate took in a process of its own, hearing one utterance after the other.
-
-    Attributes:
-        peak_rss_bytes: most main memory that the process held: interpreter, libraries, model and work space.
-        model_rss_bytes: by how much it grew from the imported libraries to the first transcript.
-        gpu_bytes: of the GPU's memory; None without one, or where the driver does not tell processes apart.
-
-    None where the system does not say.
-    """
-
-    peak_rss_bytes: int | None
-    model_rss_bytes: int | None
-    gpu_bytes: int | None = None
 
 
 def rss_bytes() -> int | None:

@@ -16,10 +16,9 @@ import kdcompress
 from kdcompress.bench.affinity import pinned
 from kdcompress.bench.block_timing import BlockTiming, Group, TimedCall
 from kdcompress.bench.candidate import Recognition, Waveform
-from kdcompress.bench.facts import Facts
-from kdcompress.bench.memory import Memory
 from kdcompress.bench.spec import ModelSpec
 from kdcompress.errors import BenchError
+from kdcompress.report.measured import Facts, Memory
 
 WORKER = "kdcompress.bench.worker"
 

@@ -12,7 +12,7 @@ from kdcompress.bench.affinity import pinned
 from kdcompress.bench.block_timing import IsolatedCandidate
 from kdcompress.bench.buckets import by_duration
 from kdcompress.bench.candidate import Candidate
-from kdcompress.bench.machine import Machine, describe_machine
+from kdcompress.bench.machine import describe_machine
 from kdcompress.bench.measure import (
     BLOCK,
     Clip,
@@ -24,9 +24,10 @@ from kdcompress.bench.measure import (
 )
 from kdcompress.bench.modes import find_modes
 from kdcompress.bench.throughput import sweep
-from kdcompress.bench.timing import Latency, Spread, Timing, paired_speed
+from kdcompress.bench.timing import paired_speed
 from kdcompress.errors import BenchError
 from kdcompress.report.differences import Difference, median_seconds, time_difference
+from kdcompress.report.measured import Latency, Machine, Spread, Timing
 from kdcompress.report.report import BenchReport, CandidateResult, Heard, Settings
 from kdcompress.report.scoring import ReferenceText, Score, score_candidates
 from kdcompress.text.normalize import NORMALIZER_VERSIONS, NormalizerName

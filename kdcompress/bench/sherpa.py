@@ -15,9 +15,10 @@ import numpy as np
 
 from kdcompress.audio.utterance import SAMPLE_RATE
 from kdcompress.bench.candidate import Recognition, Waveform
-from kdcompress.bench.facts import INT8_ON_CUDA, Facts
+from kdcompress.bench.facts import INT8_ON_CUDA
 from kdcompress.bench.spec import ModelSpec
 from kdcompress.errors import BenchError
+from kdcompress.report.measured import Facts
 
 _OPENERS = {
     "portable": "from_nemo_ctc",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from kdcompress.bench.block_timing import IsolatedCandidate, one_line, takes_batches, time_block
 from kdcompress.bench.candidate import Candidate
 from kdcompress.bench.measure import BLOCK, Clip, Measured, Teller, whose_failure
-from kdcompress.bench.timing import Spread, Throughput
+from kdcompress.report.measured import Spread, Throughput
 
 
 @dataclass

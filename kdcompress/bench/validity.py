@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from kdcompress.bench.facts import Facts
+from kdcompress.report.measured import Facts
 
 # Share of the spoken utterances: a model that is deaf to most of them is fast for the wrong reason.
 _MUTE = 0.5

@@ -15,9 +15,10 @@ import numpy as np
 
 from kdcompress.bench.block_timing import listen, one_line, takes_batches, time_block
 from kdcompress.bench.candidate import Candidate, Waveform
-from kdcompress.bench.memory import Memory, gpu_bytes, peak_rss_bytes, rss_bytes
+from kdcompress.bench.memory import gpu_bytes, peak_rss_bytes, rss_bytes
 from kdcompress.bench.spec import ModelSpec
 from kdcompress.bench.timing import Clock
+from kdcompress.report.measured import Memory
 
 
 @runtime_checkable

@@ -7,7 +7,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from kdcompress.bench.timing import Bucket
+from kdcompress.report.measured import Bucket
 from kdcompress.report.report import BenchReport
 
 _NONE = "–"

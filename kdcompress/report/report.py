@@ -7,14 +7,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kdcompress.bench.candidate import Facts
-from kdcompress.bench.machine import Machine
-from kdcompress.bench.memory import Memory
-from kdcompress.bench.timing import Timing
 from kdcompress.errors import BenchError
 from kdcompress.files import write_file
 from kdcompress.report.accuracy import Accuracy
 from kdcompress.report.differences import Difference
+from kdcompress.report.measured import Facts, Machine, Memory, Timing
 from kdcompress.report.scoring import Agreement, NonSpeech
 
 SCHEMA = 2

@@ -9,10 +9,9 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from kdcompress.bench.candidate import Facts
-from kdcompress.bench.timing import Spread, Timing
 from kdcompress.report.accuracy import Accuracy, ErrorRate
 from kdcompress.report.details import detail_tables
+from kdcompress.report.measured import Facts, Spread, Timing
 from kdcompress.report.report import BenchReport, CandidateResult
 
 _NONE = "–"

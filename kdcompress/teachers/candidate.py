@@ -14,9 +14,10 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from kdcompress.audio.utterance import SAMPLE_RATE
-from kdcompress.bench.candidate import Facts, Recognition, Waveform
+from kdcompress.bench.candidate import Recognition, Waveform
 from kdcompress.config.teacher import TeacherConfig
 from kdcompress.errors import ConfigError
+from kdcompress.report.measured import Facts
 from kdcompress.teachers.teacher import Posteriors, Teacher, open_teacher
 from kdcompress.text.decode import greedy
 

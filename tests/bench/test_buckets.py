@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from kdcompress.bench.buckets import by_duration
-from kdcompress.bench.timing import Latency
+from kdcompress.report.measured import Latency
 
 
 def test_every_call_is_in_the_bucket_of_its_duration() -> None:

@@ -12,12 +12,11 @@ import pytest
 from kdcompress.audio.utterance import Reference, Utterance
 from kdcompress.bench.block_timing import IsolatedCandidate, takes_batches, time_block
 from kdcompress.bench.candidate import BundleCandidate
-from kdcompress.bench.facts import Facts
-from kdcompress.bench.memory import Memory
 from kdcompress.bench.process import ProcessCandidate
 from kdcompress.bench.run import run_bench
 from kdcompress.bench.spec import ModelSpec
 from kdcompress.errors import BenchError
+from kdcompress.report.measured import Facts, Memory
 from kdcompress.runtime.bundle import open_bundle
 
 Say = Callable[[str], npt.NDArray[np.float32]]
@@ -27,7 +26,7 @@ Make = Callable[..., ProcessCandidate]
 FAULTY = """
 import os, signal, sys, time
 from kdcompress.bench.candidate import Recognition
-from kdcompress.bench.facts import Facts
+from kdcompress.report.measured import Facts
 from kdcompress.bench.worker import serve
 
 class Faulty:

@@ -12,9 +12,10 @@ import soundfile
 
 from kdcompress.audio.utterance import Reference, Utterance
 from kdcompress.bench import timing
-from kdcompress.bench.candidate import BundleCandidate, Candidate, Facts, Recognition, bundle_candidates
+from kdcompress.bench.candidate import BundleCandidate, Candidate, Recognition, bundle_candidates
 from kdcompress.bench.run import BLOCK, run_bench
 from kdcompress.errors import AudioError, BenchError, BundleError
+from kdcompress.report.measured import Facts
 from kdcompress.report.report import BenchReport, check_writable, dump_report, write_report
 from kdcompress.runtime.bundle import open_bundle
 

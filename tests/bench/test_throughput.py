@@ -8,11 +8,12 @@ import pytest
 import soundfile
 
 from kdcompress.audio.utterance import Reference, Utterance
-from kdcompress.bench.candidate import BundleCandidate, Facts, Recognition, Waveform
+from kdcompress.bench.candidate import BundleCandidate, Recognition, Waveform
 from kdcompress.bench.process import ProcessCandidate
 from kdcompress.bench.run import run_bench
 from kdcompress.bench.spec import ModelSpec
 from kdcompress.errors import BenchError
+from kdcompress.report.measured import Facts
 from kdcompress.runtime.bundle import open_bundle
 
 Say = Callable[[str], npt.NDArray[np.float32]]

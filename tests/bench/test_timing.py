@@ -2,7 +2,8 @@ import time
 
 import pytest
 
-from kdcompress.bench.timing import Clock, Latency, Spread, paired_speed
+from kdcompress.bench.timing import Clock, paired_speed
+from kdcompress.report.measured import Latency, Spread
 
 
 def test_a_spread_is_median_and_extremes() -> None:

@@ -1,7 +1,7 @@
 import pytest
 
-from kdcompress.bench.facts import Facts
 from kdcompress.bench.validity import Verdict, check_empty_output, check_fallback, check_silence
+from kdcompress.report.measured import Facts
 
 FACTS = Facts("x", "cuda", 1, fallback={"MatMul": 12, "Conv": 3, "Softmax": 2, "Gemm": 1, "LSTM": 1})
 

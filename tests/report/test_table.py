@@ -4,11 +4,9 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from kdcompress.bench.candidate import Facts
 from kdcompress.bench.machine import describe_machine
-from kdcompress.bench.memory import Memory
-from kdcompress.bench.timing import Bucket, Latency, Spread, Throughput, Timing
 from kdcompress.report.accuracy import score
+from kdcompress.report.measured import Bucket, Facts, Latency, Memory, Spread, Throughput, Timing
 from kdcompress.report.report import BenchReport, CandidateResult, Settings
 from kdcompress.report.table import BenchTable
 
