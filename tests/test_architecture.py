@@ -15,7 +15,7 @@ FILES = {
 # A room imports rooms to its left only, and itself. Features come before what computes them at run time.
 LEVELS = [
     {"errors", "aliases", "__version__"},
-    {"config", "text", "audio", "files", "resources"},
+    {"config", "text", "audio", "files", "resources", "cores"},
     {"frontend"},
     {"runtime"},
     {"report", "verify"},
@@ -28,7 +28,7 @@ LEVELS = [
 ]
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 TORCH_FREE = {"__version__", "errors", "resources", "config", "audio", "text", "runtime", "quantize", "bench"}
-TORCH_FREE |= {"aliases", "files", "report", "verify"}
+TORCH_FREE |= {"aliases", "cores", "files", "report", "verify"}
 TORCH_HALF = {"torch", "torchaudio", "transformers", "accelerate", "lhotse", "onnxscript", "safetensors"}
 
 

@@ -1,14 +1,11 @@
 """Keep to some cores while the clock runs: a process that wanders between cores is timed with its moves."""
 
 import os
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
+from kdcompress.cores import busy_cores, core_siblings
 from kdcompress.errors import ConfigError
-
-_WATCH = 0.2  # [s] long enough to tell a busy core from an idle one
 
 
 def read_cores(text: str, wanted: int) -> tuple[int, ...] | None:
@@ -27,7 +24,9 @@ def read_cores(text: str, wanted: int) -> tuple[int, ...] | None:
     allowed = sorted(os.sched_getaffinity(0))
     if text == "auto":
         return (
-            tuple(allowed) if wanted >= len(allowed) else choose(wanted, allowed, _idle(), _siblings(allowed))
+            tuple(allowed)
+            if wanted >= len(allowed)
+            else choose(wanted, allowed, busy_cores(), core_siblings(allowed))
         )
     parts = text.split(",")
     if not all(part.strip().isdecimal() for part in parts):
@@ -39,17 +38,17 @@ def read_cores(text: str, wanted: int) -> tuple[int, ...] | None:
 
 
 def choose(
-    wanted: int, allowed: Sequence[int], idle: Mapping[int, float], siblings: Mapping[int, int]
+    wanted: int, allowed: Sequence[int], busy: Mapping[int, float], siblings: Mapping[int, int]
 ) -> tuple[int, ...]:
     """Choose cores.
 
     Args:
         wanted: how many.
         allowed: to choose from.
-        idle: time that each was idle for while it was watched, in any unit; 0 where unknown.
+        busy: the share of time for which each was busy; unknown counts as idle.
         siblings: the physical core of each, for those that are halves of one.
     """
-    ranked = sorted(allowed, key=lambda core: (-idle.get(core, 0.0), core))
+    ranked = sorted(allowed, key=lambda core: (busy.get(core, 0.0), core))
     chosen: list[int] = []
     taken: set[int] = set()
     for core in ranked:
@@ -72,29 +71,3 @@ def pinned(cores: Sequence[int] | None) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
-
-
-def _idle() -> dict[int, float]:
-    first = _idle_ticks()
-    time.sleep(_WATCH)
-    return {core: ticks - first.get(core, 0.0) for core, ticks in _idle_ticks().items()}
-
-
-def _idle_ticks() -> dict[int, float]:
-    try:
-        lines = Path("/proc/stat").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return {}
-    rows = [line.split() for line in lines if line.startswith("cpu") and line[3:4].isdecimal()]
-    return {int(row[0][3:]): float(row[4]) for row in rows}
-
-
-def _siblings(cores: Sequence[int]) -> dict[int, int]:
-    found = {}
-    for core in cores:
-        try:
-            path = Path(f"/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list")
-            found[core] = int(path.read_text(encoding="ascii").replace("-", ",").split(",")[0])
-        except (OSError, ValueError):
-            continue
-    return found

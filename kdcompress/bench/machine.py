@@ -8,8 +8,8 @@ from importlib import metadata
 from pathlib import Path
 
 import kdcompress
+from kdcompress.cores import available_cores, cpu_quota
 from kdcompress.report.measured import Machine
-from kdcompress.runtime.session import available_cores
 
 # What decides the speed of int8 and fp32 matrix products; the names of Linux.
 _TELLING_FLAGS = (
@@ -68,7 +68,7 @@ def describe_machine(gpu: bool = False) -> Machine:
         max_mhz=_max_mhz(),
         # Linux on x86 says so among the flags; elsewhere their absence means nothing.
         virtual="hypervisor" in info["flags"].split() if "sse2" in info["flags"].split() else None,
-        quota=_quota(),
+        quota=cpu_quota(),
     )
 
 
@@ -113,12 +113,6 @@ def _physical_cores() -> int | None:
         return int(found) if found.isdecimal() else None
     siblings = {_read(path) for path in _CPUS.glob("cpu[0-9]*/topology/thread_siblings_list")}
     return len(siblings - {""}) or None
-
-
-def _quota() -> float | None:
-    """Return the limit of this process's control group (version 2) [cores]."""
-    allowed, _, period = _read(Path("/sys/fs/cgroup/cpu.max")).partition(" ")
-    return int(allowed) / int(period) if allowed.isdecimal() and period.isdecimal() else None
 
 
 def _read(path: Path) -> str:

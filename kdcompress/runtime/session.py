@@ -4,7 +4,6 @@ B batch, T feature frames, F mel bands, T' output frames, V vocabulary.
 """
 
 import json
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import onnxruntime
 
 from kdcompress.aliases import FloatArray, IntArray
+from kdcompress.cores import available_cores
 from kdcompress.errors import BundleError, ConfigError
 from kdcompress.runtime.graph_file import check_graph
 from kdcompress.runtime.layout import layout_of
@@ -157,13 +157,6 @@ class Session(GraphSession):
         """Count the nodes that each provider really ran; see `place`."""
         nodes = self.place(self.layout.feeds(features, lengths))
         return dict(Counter(node.provider for node in nodes))
-
-
-def available_cores() -> int:
-    """Return how many cores this process may use: less than the machine's where it is pinned."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _provider_name(provider: str) -> str:

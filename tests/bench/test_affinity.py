@@ -12,10 +12,10 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="th
 
 def test_idle_cores_come_first_and_physical_ones_before_halves() -> None:
     halves = {0: 0, 4: 0, 1: 1, 5: 1}
-    idle = {0: 1.0, 1: 9.0, 4: 8.0, 5: 7.0}
-    assert choose(1, [0, 1, 4, 5], idle, halves) == (1,)
-    assert choose(2, [0, 1, 4, 5], idle, halves) == (1, 4)
-    assert choose(3, [0, 1, 4, 5], idle, halves) == (1, 4, 5)
+    busy = {0: 0.9, 1: 0.1, 4: 0.2, 5: 0.3}
+    assert choose(1, [0, 1, 4, 5], busy, halves) == (1,)
+    assert choose(2, [0, 1, 4, 5], busy, halves) == (1, 4)
+    assert choose(3, [0, 1, 4, 5], busy, halves) == (1, 4, 5)
     assert choose(2, [0, 1, 4, 5], {}, {}) == (0, 1)
 
 

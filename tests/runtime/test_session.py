@@ -6,8 +6,9 @@ import onnx
 import onnxruntime
 import pytest
 
+from kdcompress.cores import available_cores
 from kdcompress.errors import BundleError, ConfigError
-from kdcompress.runtime.session import Session, available_cores
+from kdcompress.runtime.session import Session
 
 FEATURES = np.zeros((2, 9, 80), np.float32)
 LENGTHS = np.array([9, 5])
