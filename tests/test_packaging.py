@@ -126,7 +126,7 @@ def test_wheel_is_small_enough_to_install_everywhere(wheel: Path) -> None:
 
 
 def test_installed_command_finds_its_recipes_from_another_folder(installed: Path, tmp_path: Path) -> None:
-    code = "sys.argv = ['kdcompress', 'recipes', 'list']\nfrom kdcompress.cli.app import main\nmain()"
+    code = "sys.argv = ['kdcompress', 'recipes', 'list']\nfrom kdcompress.cli.start import main\nmain()"
     done = without_torch(installed, code, tmp_path)
     assert done.stderr == ""
     assert [line.split()[0] for line in done.stdout.splitlines()] == [recipe_name(p) for p in recipe_files()]
@@ -168,7 +168,7 @@ def test_an_installed_copy_renders_a_report_without_torch(installed: Path, tmp_p
     (tmp_path / "report.json").write_text(json.dumps(report))
     code = (
         "sys.argv = 'kdcompress bench --report report.json --html page.html --markdown page.md'.split()\n"
-        "from kdcompress.cli.app import main\nmain()"
+        "from kdcompress.cli.start import main\nmain()"
     )
     done = without_torch(installed, code, tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
@@ -185,7 +185,7 @@ def test_a_bundle_is_verified_without_torch(installed: Path, tiny_bundle: Path, 
     shutil.copytree(tiny_bundle, bundle)
     code = (
         f"sys.argv = ['kdcompress', 'export', {str(bundle)!r}, '--verify']\n"
-        "from kdcompress.cli.app import main\nmain()"
+        "from kdcompress.cli.start import main\nmain()"
     )
     done = without_torch(installed, code, tmp_path)
     assert done.returncode == 0, done.stderr
@@ -196,7 +196,7 @@ def test_a_command_that_trains_names_the_extra(installed: Path, tmp_path: Path) 
     (tmp_path / "a").mkdir()
     code = (
         "sys.argv = 'kdcompress distill --teacher some/teacher --audio a --out run'.split()\n"
-        "from kdcompress.cli.app import main\nmain()"
+        "from kdcompress.cli.start import main\nmain()"
     )
     done = without_torch(installed, code, tmp_path)
     assert done.returncode == 1

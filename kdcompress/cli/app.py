@@ -14,7 +14,6 @@ from kdcompress.cli.distill import distill
 from kdcompress.cli.export import export
 from kdcompress.cli.inspect import inspect
 from kdcompress.cli.recipes import recipes
-from kdcompress.cli.start import main as main
 from kdcompress.cli.transcribe import transcribe
 
 app = typer.Typer(

@@ -1,4 +1,4 @@
-"""Kaldi's log-mel features in torch: what students for icefall's runtimes hear in training.
+"""Kaldi's log-mel features in torch: the input of students for icefall's runtimes in training.
 
 B batch, S samples, T frames, F mel bands. The same definition as `fbank_numpy`, which owns the constants.
 """
@@ -22,7 +22,7 @@ from kdcompress.frontend.fbank_numpy import (
 class Fbank(nn.Module):
     """Kaldi's features of a padded batch.
 
-    An utterance's features do not depend on the padding or the company in its batch: its own waveform is
+    An utterance's features depend neither on padding nor on the rest of its batch: its own waveform is
     mirrored at its own end.
     """
 

@@ -1,4 +1,4 @@
-"""Kaldi's log-mel features in numpy: what students for icefall's runtimes hear.
+"""Kaldi's log-mel features in numpy: the input of students for icefall's runtimes.
 
 S samples, T frames, F mel bands. The definition is Kaldi's `compute-fbank-feats` with the options that
 sherpa-onnx sets for icefall's models: Povey window, 80 bands from 20 to 7600 Hz, `snip_edges=false`, no

@@ -1,4 +1,4 @@
-"""Log-mel features in torch: what a student hears in training.
+"""Log-mel features in torch: a student's input in training.
 
 B batch, S samples, T frames, F mel bands. The same definition as `logmel_numpy`, which owns the constants.
 """
@@ -23,7 +23,7 @@ from kdcompress.frontend.logmel_numpy import (
 class LogMel(nn.Module):
     """NeMo's log-mel features of a padded batch.
 
-    An utterance's features do not depend on the padding or the company in its batch: samples beyond its
+    An utterance's features depend neither on padding nor on the rest of its batch: samples beyond its
     length count as zero, statistics are over its own frames, and frames beyond them are zero.
     """
 

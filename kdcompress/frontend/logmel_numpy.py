@@ -1,4 +1,4 @@
-"""Log-mel features in numpy: what a student hears where there is no torch.
+"""Log-mel features in numpy: a student's input where there is no torch.
 
 S samples, T frames, F mel bands. The definition is NVIDIA NeMo's `AudioToMelSpectrogramPreprocessor`, which
 sherpa-onnx and onnx-asr compute on their side: pre-emphasis, centred Hann frames of 25 ms every 10 ms, power

@@ -30,7 +30,7 @@ from kdcompress.runtime.layout import LAYOUTS
 from kdcompress.runtime.session import Session
 from kdcompress.students.view import ExportView
 from kdcompress.students.weights import LoadedStudent, load_student
-from kdcompress.verify.listen import features_of
+from kdcompress.verify.calibration_audio import features_of
 from kdcompress.verify.selftest import write_selftest
 
 

@@ -37,7 +37,7 @@ class Variant:
         file: file name inside the bundle directory.
         sha256: hex digest of the file.
         bytes: its size.
-        ops: how often each operator occurs: tells a quantized graph from one that only says so.
+        ops: how often each operator occurs: distinguishes a quantized graph from one that is so by name only.
     """
 
     name: str

@@ -4,9 +4,9 @@ S samples, T output frames, V vocabulary. Only the chunk in hand is in memory.
 
 Where nobody speaks for a while a chunk ends and the next begins: chunks are then what students are trained
 on, utterances, and each is normalised over itself, as those are. (Half a minute of several utterances and
-the silence between them, under one mean and variance, is what no student has heard: on AN4 it doubles the
-error rate.) Where speech goes on for longer than a chunk may be, chunks overlap, and the frames of the one
-pass to those of the other where both are surest of a blank, so that no token is cut.
+the silence between them, under one mean and variance, is not what students are trained on: on AN4 it doubles
+the error rate.) Where speech goes on for longer than a chunk may be, chunks overlap, and the frames of the
+one pass to those of the other where both are surest of a blank, so that no token is cut.
 """
 
 from collections.abc import Callable, Iterable, Iterator

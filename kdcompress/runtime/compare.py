@@ -127,11 +127,11 @@ def text_difference(
     """Compare the greedy transcripts of log-probabilities [T', V] of the same utterances."""
     import jiwer
 
-    heard, wanted = (
+    found, expected = (
         [vocabulary.text(collapse(row.argmax(axis=1).tolist(), vocabulary.blank)) for row in rows]
         for rows in (candidate, reference)
     )
-    counted = jiwer.process_words(wanted, heard)
+    counted = jiwer.process_words(expected, found)
     return TextDifference(
         sum(map(len, counted.references)), counted.substitutions, counted.deletions, counted.insertions
     )

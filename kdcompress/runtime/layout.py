@@ -130,8 +130,8 @@ def layout_of(
 def hops(waveform: FloatArray) -> FloatArray:
     """Cut a waveform [S] at 16 kHz into hops [⌈S / 160⌉, 160], the last one filled up with zeros.
 
-    What is shorter than one hop has no feature frame, and gives none here. A graph that takes waveforms does
-    not hear zeros at the end.
+    What is shorter than one hop has no feature frame, and gives none here. The output
+    of a graph that takes waveforms does not depend on zeros at the end.
     """
     if len(waveform) < HOP:
         return np.empty((0, HOP), np.float32)

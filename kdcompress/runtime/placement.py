@@ -52,11 +52,15 @@ def node_runs(events: Iterable[Mapping[str, Any]]) -> list[NodeRun]:
     """
     found = {}
     for event in events:
-        told = event.get("args", {})
-        if event.get("cat") == "Node" and told.get("provider"):
-            name, op, provider = str(event["name"]), str(told.get("op_name", "")), str(told["provider"])
+        arguments = event.get("args", {})
+        if event.get("cat") == "Node" and arguments.get("provider"):
+            name, op, provider = (
+                str(event["name"]),
+                str(arguments.get("op_name", "")),
+                str(arguments["provider"]),
+            )
             works = any(kind in op for kind in _WORK) or _gives_activations(
-                told.get("output_type_shape") or ()
+                arguments.get("output_type_shape") or ()
             )
             found[name, provider] = NodeRun(name, op, provider, works)
     return [found[key] for key in sorted(found)]

@@ -96,7 +96,7 @@ class Recognizer:
         """Turn one recording of any length into text.
 
         Silence and audio shorter than a frame give an empty transcript. A file longer than a chunk is read,
-        heard and decoded piece by piece: an hour needs no more memory than a minute.
+        run and decoded piece by piece: an hour needs no more memory than a minute.
 
         Args:
             audio: a file, or samples [S] or [S, channels], floats within ±1 or integers of full scale.
@@ -117,7 +117,7 @@ class Recognizer:
     ) -> list[Transcript]:
         """Turn several recordings into text in one run of the graph, padded to the longest of them.
 
-        Those that are longer than a chunk are heard one after the other, by themselves.
+        Those that are longer than a chunk are run one after the other, by themselves.
 
         Args:
             audios: as for `transcribe`.
@@ -165,7 +165,7 @@ class Recognizer:
     ) -> Transcript:
         samples, computed, ran = 0, 0.0, 0.0
 
-        def heard() -> Iterator[FloatArray]:
+        def counted() -> Iterator[FloatArray]:
             nonlocal samples, read
             while True:
                 begin = time.perf_counter()
@@ -188,7 +188,7 @@ class Recognizer:
 
         vocabulary, frame_shift = self.bundle.vocabulary, self.bundle.frame_shift
         begin = time.perf_counter() - read
-        pieces = joined(heard(), posteriors, vocabulary, frame_shift, self.chunking)
+        pieces = joined(counted(), posteriors, vocabulary, frame_shift, self.chunking)
         hypothesis = self.decoder(pieces, vocabulary)
         timings = Timings(read, computed, ran, 0.0)
         return self._transcript(hypothesis, samples, timings, begin + read + computed + ran)

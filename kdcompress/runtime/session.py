@@ -1,4 +1,4 @@
-"""An onnxruntime session that runs where it was told to, or not at all.
+"""An onnxruntime session that runs on the provider that was asked for, or not at all.
 
 B batch, T feature frames, F mel bands, T' output frames, V vocabulary.
 """
@@ -59,15 +59,15 @@ class GraphSession:
 
     @property
     def options(self) -> dict[str, str]:
-        """What onnxruntime was told that bears on speed and memory, by its own names."""
-        told = self.session.get_session_options()
+        """The options of onnxruntime that bear on speed and memory, by its own names."""
+        chosen = self.session.get_session_options()
         return {
-            "graph_optimization_level": told.graph_optimization_level.name,
-            "execution_mode": told.execution_mode.name,
-            "intra_op_num_threads": str(told.intra_op_num_threads),
-            "inter_op_num_threads": str(told.inter_op_num_threads),
-            "enable_mem_pattern": str(told.enable_mem_pattern).lower(),
-            "enable_cpu_mem_arena": str(told.enable_cpu_mem_arena).lower(),
+            "graph_optimization_level": chosen.graph_optimization_level.name,
+            "execution_mode": chosen.execution_mode.name,
+            "intra_op_num_threads": str(chosen.intra_op_num_threads),
+            "inter_op_num_threads": str(chosen.inter_op_num_threads),
+            "enable_mem_pattern": str(chosen.enable_mem_pattern).lower(),
+            "enable_cpu_mem_arena": str(chosen.enable_cpu_mem_arena).lower(),
         }
 
     @property
@@ -122,7 +122,7 @@ class GraphSession:
             raise BundleError(f"{self.graph} cannot be loaded by onnxruntime: {reason}") from error
 
     def _asked(self) -> list[str]:
-        # CPU after CUDA lets onnxruntime put shape arithmetic there; node_providers tells what went where.
+        # CPU after CUDA lets onnxruntime put shape arithmetic there; `place` says which node is where.
         return list(dict.fromkeys([self.provider, _PROVIDERS["cpu"]]))
 
 

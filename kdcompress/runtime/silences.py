@@ -1,4 +1,4 @@
-"""Where a recording may be cut: silences, found by level alone and from what has been heard so far.
+"""Where a recording may be cut: silences, found by level alone and from what has been read so far.
 
 What is silent is decided from the beginning of the chunk up to the silence, never from what follows it. So a
 recording is cut where each of its parts would be cut, and the text of an hour is that of its parts.
@@ -103,8 +103,8 @@ def _begun(level: Levels) -> Pause | None:
 def _threshold(level: Levels) -> float:
     """Return a third of the way from the quietest twentieth to the loudest [dB].
 
-    Lower than in `kdcompress.audio.pauses`, since what is called silent here may never be heard. What is all
-    alike may be all speech, and is silent only where hardly a bit of 16 is set.
+    Lower than in `kdcompress.audio.pauses`, since what is called silent here may be left out. What is
+    all alike may be all speech, and is silent only where hardly a bit of 16 is set.
     """
     if not len(level):
         return _INAUDIBLE

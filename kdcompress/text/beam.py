@@ -123,7 +123,7 @@ class BeamSearch:
             criterion_type=text.CriterionType.CTC,
         )
         model = text.ZeroLM() if score.is_zero else _prefix_model(text, score, state, last)
-        # Its search begins as if the "silence" had just been heard: with the blank nothing is repeated.
+        # Its search begins after a "silence": with the blank in that place nothing counts as repeated.
         decoder = text.LexiconFreeDecoder(options, model, vocabulary.blank, vocabulary.blank, [])
         emissions = np.ascontiguousarray(np.maximum(log_probs, _LEAST), dtype=np.float32)
         best = decoder.decode(emissions.ctypes.data, *emissions.shape)[0]

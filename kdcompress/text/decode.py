@@ -35,7 +35,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
-    """What a model heard in one utterance.
+    """The best path of one utterance.
 
     Attributes:
         ids: the tokens, repeats collapsed, blanks removed.
@@ -89,7 +89,7 @@ def words_of(tokens: Iterable[Span]) -> list[Span]:
 
 @lru_cache(maxsize=65536)  # tokens, of which a vocabulary has few
 def _stretches(text: str) -> tuple[tuple[bool, str], ...]:
-    """Cut a token where spaces begin and end; tells which stretches are spaces."""
+    """Cut a token where spaces begin and end; says which stretches are spaces."""
     return tuple((is_space, "".join(characters)) for is_space, characters in groupby(text, str.isspace))
 
 

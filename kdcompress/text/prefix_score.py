@@ -57,7 +57,7 @@ class PrefixScore:
         self.is_zero = language_model is None and not word_bonus and not self.hotwords
         boundary = vocabulary.word_boundary
         if not self.is_zero and boundary is None:
-            raise ConfigError("this student's vocabulary has no word boundary: words cannot be told apart")
+            raise ConfigError("this student's vocabulary has no word boundary: words cannot be separated")
         silent = {vocabulary.blank, *vocabulary.silent}
         self.printed = [
             "" if index in silent else token.replace(boundary or " ", " ")

@@ -25,7 +25,7 @@ OWN_LIMIT = 0.1
 
 
 @dataclass(frozen=True)
-class Heard:
+class ConsumerRun:
     """What came back from a runtime.
 
     Attributes:
@@ -39,9 +39,9 @@ class Heard:
     version: str | None = None
 
 
-def listen(
+def run_consumer(
     consumer: Consumer, bundle: Bundle, variant: Variant, manifest: Path, pythons: Mapping[str, Path]
-) -> Heard:
+) -> ConsumerRun:
     """Let a runtime transcribe the recordings of a manifest with its smallest program.
 
     Args:
@@ -55,7 +55,7 @@ def listen(
         else:
             version, missing = _version(consumer.package, python), f"{consumer.package} is not installed"
         if version is None:
-            return Heard(failure=missing)
+            return ConsumerRun(failure=missing)
         command = [
             python,
             "-I",
@@ -69,19 +69,23 @@ def listen(
             list(map(str, command)), capture_output=True, text=True, timeout=_TIMEOUT, check=False
         )
         if done.returncode:
-            return Heard(failure=f"exit code {done.returncode}: {_last_line(done.stderr)}", version=version)
-        return Heard(tuple(str(json.loads(x)["text"]) for x in done.stdout.splitlines()), version=version)
+            return ConsumerRun(
+                failure=f"exit code {done.returncode}: {_last_line(done.stderr)}", version=version
+            )
+        return ConsumerRun(
+            tuple(str(json.loads(x)["text"]) for x in done.stdout.splitlines()), version=version
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
-        return Heard(failure=" ".join(str(error).split()), version="unknown")
+        return ConsumerRun(failure=" ".join(str(error).split()), version="unknown")
     except (ValueError, KeyError, TypeError):
-        return Heard(failure=f"it printed no transcripts: {done.stdout[:100]!r}", version=version)
+        return ConsumerRun(failure=f"it printed no transcripts: {done.stdout[:100]!r}", version=version)
 
 
 def character_difference(ours: Sequence[str], theirs: Sequence[str]) -> float:
     """Return the edits that turn our texts into theirs, per character of ours; 0 where all are equal."""
     if list(ours) == list(theirs):
         return 0.0
-    # One text of all of them: an utterance in which we heard nothing has no rate of its own.
+    # One text of all of them: an utterance without a text of ours has no rate of its own.
     return float(jiwer.cer("|".join(["", *ours, ""]), "|".join(["", *theirs, ""])))
 
 

@@ -1,4 +1,4 @@
-"""Rendered sound: something to listen to where there is no recording at hand."""
+"""Rendered sound, for where there is no recording at hand."""
 
 import numpy as np
 

@@ -3,7 +3,7 @@ from collections.abc import Callable
 
 import pytest
 
-from kdcompress.cli.app import main
+from kdcompress.cli.start import main
 
 Run = Callable[..., tuple[int, str, str]]
 

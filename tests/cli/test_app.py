@@ -29,9 +29,9 @@ def python(code: str) -> "subprocess.CompletedProcess[str]":
 def failing_command(body: str) -> "subprocess.CompletedProcess[str]":
     """Run the real `main` with one more command, whose body fails in a way of its own."""
     return python(
-        "import sys\nfrom kdcompress.cli import app\n"
+        "import sys\nfrom kdcompress.cli import app, start\n"
         f"@app.app.command()\ndef fail() -> None:\n    {body}\n"
-        "sys.argv = ['kdcompress', 'fail']\napp.main()\n"
+        "sys.argv = ['kdcompress', 'fail']\nstart.main()\n"
     )
 
 
@@ -41,7 +41,7 @@ def test_version() -> None:
 
 def test_help_imports_nothing_heavy() -> None:
     done = python(
-        "import sys\nfrom kdcompress.cli.app import main\nsys.argv = ['kdcompress', '--help']\n"
+        "import sys\nfrom kdcompress.cli.start import main\nsys.argv = ['kdcompress', '--help']\n"
         "try:\n    main()\nexcept SystemExit:\n"
         f"    sys.stderr.write(str(set('{HEAVY}'.split()) & set(sys.modules)))"
     )

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 import torch
 
-from kdcompress.cli.app import main
+from kdcompress.cli.start import main
 from kdcompress.config.recipe import load_recipe
 from kdcompress.config.student import ConformerConfig
 from kdcompress.students.conformer import ConformerStudent

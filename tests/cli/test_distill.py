@@ -11,7 +11,7 @@ import soundfile
 import torch
 import yaml
 
-from kdcompress.cli.app import main
+from kdcompress.cli.start import main
 from kdcompress.config.student import ConformerConfig
 from kdcompress.students.conformer import ConformerStudent
 from kdcompress.students.weights import load_student, save_student

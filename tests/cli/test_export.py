@@ -13,7 +13,7 @@ import onnx
 import pytest
 import soundfile
 
-from kdcompress.cli.app import main
+from kdcompress.cli.start import main
 from kdcompress.graph import write
 from kdcompress.runtime.bundle import open_bundle
 from kdcompress.verify import consumers

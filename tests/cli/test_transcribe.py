@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from kdcompress.audio.manifest import read_references
-from kdcompress.cli.app import main
+from kdcompress.cli.start import main
 
 Say = Callable[[str], npt.NDArray[np.float32]]
 Run = Callable[..., tuple[int, str, str]]

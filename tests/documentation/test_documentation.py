@@ -25,7 +25,7 @@ from typing import Any
 
 import pytest
 
-from kdcompress.cli.app import main
+from kdcompress.cli.start import main
 from kdcompress.graph import write
 from kdcompress.graph.trace import trace
 

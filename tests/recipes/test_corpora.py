@@ -16,7 +16,7 @@ import soundfile
 import torch
 
 from kdcompress.audio.manifest import read_references, read_texts
-from kdcompress.cli.app import main
+from kdcompress.cli.start import main
 from kdcompress.config.recipe import load_recipe
 from kdcompress.distill.validate import Validation
 from kdcompress.frontend.torchaudio_import import load_torchaudio

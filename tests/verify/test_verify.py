@@ -17,7 +17,7 @@ from kdcompress.config.profile import Consumer
 from kdcompress.errors import ConfigError
 from kdcompress.runtime.bundle import FP32, file_sha256, open_bundle
 from kdcompress.verify import consumers
-from kdcompress.verify.consumers import character_difference, listen
+from kdcompress.verify.consumers import character_difference, run_consumer
 from kdcompress.verify.verify import verify_bundle
 
 Say = Callable[[str], npt.NDArray[np.float32]]
@@ -130,7 +130,7 @@ def test_a_runtime_that_fails_is_quoted(
     monkeypatch.setattr(consumers, "consumer_path", lambda name: tmp_path / name)
     consumer = Consumer(runtime="this", package="numpy", program="program.py", features="same")
     bundle = open_bundle(copy)
-    heard = listen(consumer, bundle, bundle.variant(FP32), tmp_path / "none.jsonl", {})
+    heard = run_consumer(consumer, bundle, bundle.variant(FP32), tmp_path / "none.jsonl", {})
     assert heard.texts is None
     assert heard.version == np.__version__
     assert complaint in heard.failure
@@ -152,7 +152,7 @@ def test_a_program_tells_what_no_package_does(
             '    print(\'{"text": "c"}\')',
         ]
         (tmp_path / "program.py").write_text("\n".join(lines))
-        heard = listen(consumer, bundle, bundle.variant(FP32), tmp_path / "none.jsonl", {})
+        heard = run_consumer(consumer, bundle, bundle.variant(FP32), tmp_path / "none.jsonl", {})
         found.append((heard.texts, heard.version, heard.failure))
     assert found == [(("c",), "1.2.3", ""), (None, None, "no browser: install one")]
 
@@ -176,7 +176,7 @@ def test_another_interpreter_can_be_named(copy: Path, spoken: Path) -> None:
     )
     bundle = open_bundle(copy)
     for pythons in ({}, {"nowhere": Path(sys.executable + "3")}):
-        assert listen(consumer, bundle, bundle.variant(FP32), spoken, pythons).texts is None
+        assert run_consumer(consumer, bundle, bundle.variant(FP32), spoken, pythons).texts is None
     with pytest.raises(ConfigError, match="has no runtime 'whisper'"):
         verify_bundle(copy, None, {"whisper": Path(sys.executable)})
 

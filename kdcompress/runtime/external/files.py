@@ -64,7 +64,7 @@ def find_files(path: Path, variant: str | None = None) -> OnnxFiles:
     normalizes = bool(extractor.get("do_normalize", bundle is None))
     rate = bundle.sample_rate if bundle else extractor.get("sampling_rate", SAMPLE_RATE)
     if rate != SAMPLE_RATE:
-        raise BundleError(f"{path} listens at {rate} Hz; expected {SAMPLE_RATE} Hz: choose another")
+        raise BundleError(f"{path} takes audio at {rate} Hz; expected {SAMPLE_RATE} Hz: choose another")
     if bundle is None:
         graph = path if path.is_file() else _only_graph(folder)
         return OnnxFiles(graph, read_vocabulary(folder), normalizes, _shortest(folder), None)

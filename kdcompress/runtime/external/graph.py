@@ -38,7 +38,7 @@ class ExternalGraph:
         takes_features: whether it is fed log-mel features rather than waveforms.
         normalize: of these features.
         tells_lengths: whether it says how many frames of each utterance count; only then may utterances of
-            different length share a run, and only if it does not hear their padding.
+            different length share a run, and only if padding does not change their outputs.
         fixed_batch: whether it takes one utterance at a time.
     """
 

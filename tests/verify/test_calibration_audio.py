@@ -6,7 +6,7 @@ import pytest
 import soundfile
 
 from kdcompress.errors import AudioError
-from kdcompress.verify.listen import features_of
+from kdcompress.verify.calibration_audio import features_of
 from kdcompress.verify.sound import synthetic_waveform
 
 
