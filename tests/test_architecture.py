@@ -1,10 +1,15 @@
-"""The house rules that a machine can hold: who imports whom, where torch may be, how long a module is."""
+"""The house rules that a machine can hold: who imports whom, where torch may be, how large modules and folders are."""
 
 import ast
+import re
 import sys
+from collections import Counter
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
+
+import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = {
@@ -29,6 +34,7 @@ LEVELS = [
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 TORCH_FREE = {"__version__", "errors", "resources", "config", "audio", "text", "runtime", "quantize", "bench"}
 TORCH_FREE |= {"aliases", "cores", "files", "report", "verify"}
+CROWDED = {"kdcompress/bench", "kdcompress/cli"}  # folders that are still to be divided
 TORCH_HALF = {"torch", "torchaudio", "transformers", "accelerate", "lhotse", "onnxscript", "safetensors"}
 
 
@@ -133,4 +139,28 @@ def test_modules_are_small_rooms() -> None:
 def test_pickles_are_never_loaded() -> None:
     assert not [
         i for i in IMPORTS if package(i.target) in {"pickle", "cloudpickle", "joblib", "dill", "shelve"}
+    ]
+
+
+def test_folders_are_small_halls() -> None:
+    modules = [path for path in FILES.values() if path.name != "__init__.py"]
+    counts = Counter(path.parent.relative_to(ROOT).as_posix() for path in modules)
+    assert {folder for folder, count in counts.items() if count > 16} <= CROWDED
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    def module(target: str) -> str:
+        return target if target in FILES else target.rpartition(".")[0]
+
+    eager = [i for i in IMPORTS if not i.nested and package(i.target) == "kdcompress"]
+    needs = {name: {module(i.target) for i in eager if i.importer == name} - {name} for name in FILES}
+    assert needs["kdcompress.cli.app"]
+    assert list(TopologicalSorter(needs).static_order())  # names the circle that it finds
+
+
+@pytest.mark.parametrize("name", ["FloatArray", "Progress", "StageProgress"])
+def test_a_type_that_many_need_is_defined_once(name: str) -> None:
+    definition = re.compile(rf"^{name}\b.*=(?!=)", re.MULTILINE)
+    assert [module for module, path in FILES.items() if definition.search(path.read_text())] == [
+        "kdcompress.aliases"
     ]
