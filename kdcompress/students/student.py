@@ -126,6 +126,6 @@ def check_outputs(student: Student, vocabulary: Vocabulary) -> None:
     """
     if student.vocabulary_size != len(vocabulary):
         raise ConfigError(
-            f"the student has {student.vocabulary_size} outputs, the vocabulary {len(vocabulary)} units; make "
-            "it for this vocabulary"
+            f"the student has {student.vocabulary_size} outputs, the vocabulary {len(vocabulary)} units; "
+            "make it for this vocabulary"
         )
