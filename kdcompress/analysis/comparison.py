@@ -30,7 +30,8 @@ from kdcompress.files import write_file
 from kdcompress.report.bootstrap import difference, rate
 from kdcompress.resources import recipe_path
 from kdcompress.students.weights import load_student
-from kdcompress.teachers.teacher import Teacher, open_teacher, resolve_teacher
+from kdcompress.teachers.open import open_teacher, resolve_teacher
+from kdcompress.teachers.teacher import Teacher
 
 SCHEMA = 1
 

@@ -71,7 +71,7 @@ def _in_torch(
 ) -> "ProcessCandidate":
     from kdcompress.bench.process import ProcessCandidate
     from kdcompress.bench.spec import ModelSpec
-    from kdcompress.teachers.teacher import resolve_teacher
+    from kdcompress.teachers.open import resolve_teacher
 
     resolve_teacher(text)  # a wrong name is known before anything is started
     spec = ModelSpec("torch", text, name, provider=provider, threads=threads, precision=precision)

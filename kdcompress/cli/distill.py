@@ -96,7 +96,7 @@ def read_recipe(
     layers: dict[str, Any] = {} if name is None else read_layers(recipe_path(name))
     flags: dict[str, Any] = {}
     if teacher is not None:
-        from kdcompress.teachers.teacher import resolve_teacher
+        from kdcompress.teachers.open import resolve_teacher
 
         flags["teacher"] = resolve_teacher(teacher).model_dump(mode="json")
     if cache is not None:

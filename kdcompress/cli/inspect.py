@@ -42,7 +42,7 @@ def inspect(
     from kdcompress.analysis.advice import advise
     from kdcompress.analysis.inspection import inspect_teacher
     from kdcompress.cli.render import progress_bars
-    from kdcompress.teachers.teacher import open_teacher, resolve_teacher
+    from kdcompress.teachers.open import open_teacher, resolve_teacher
 
     opened = open_teacher(resolve_teacher(teacher))
     with progress_bars() as bars:

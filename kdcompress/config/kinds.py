@@ -22,11 +22,11 @@ class Kind(Generic[C]):
     """One kind.
 
     Attributes:
-        target: `module:object`, imported when something of this kind is made.
+        target: `module:object`, imported when something of this kind is made; or the object.
         config: class of its keys; None takes the target's attribute `Config`.
     """
 
-    target: str
+    target: Any
     config: type[C] | None = None
 
 
@@ -51,13 +51,22 @@ class Kinds(Generic[C]):
         """
         self.noun, self.base, self.default = noun, base, default
         self.group = f"kdcompress.{noun}s"
-        self._builtin = dict(builtin)
+        self._given = dict(builtin)
 
     @cached_property
     def _known(self) -> dict[str, Kind[C]]:
         # A package cannot take the name of a built-in kind.
         added = {point.name: Kind[C](point.value) for point in entry_points(group=self.group)}
-        return self._builtin | {name: kind for name, kind in added.items() if name not in self._builtin}
+        return self._given | {name: kind for name, kind in added.items() if name not in self._given}
+
+    def add(self, kind: str, target: Any) -> None:
+        """Make a kind known in this process, as an entry point does wherever its package is installed."""
+        self._given[kind] = Kind(target)
+        self.__dict__.pop("_known", None)
+
+    def names(self) -> tuple[str, ...]:
+        """Return the kinds that there are."""
+        return tuple(self._known)
 
     def target(self, kind: str) -> Any:
         """Import what a kind names.
@@ -65,7 +74,10 @@ class Kinds(Generic[C]):
         Raises:
             ConfigError: there is no such kind, or it cannot be imported.
         """
-        module, _, name = self._find(kind).target.partition(":")
+        target = self._find(kind).target
+        if not isinstance(target, str):
+            return target
+        module, _, name = target.partition(":")
         try:
             return getattr(import_module(module), name)
         except (ImportError, AttributeError) as error:
@@ -98,26 +110,26 @@ class Kinds(Generic[C]):
         if isinstance(value, self.base):
             return value
         if not isinstance(value, Mapping):
-            raise ConfigError(f"expected keys with a kind, one of {', '.join(self._known)}")
+            raise ConfigError(f"expected keys with a kind, one of {', '.join(self.names())}")
         kind = value.get("kind", self.default)
         if kind is None:
-            raise ConfigError(f"the key kind is missing; there are {', '.join(self._known)}")
+            raise ConfigError(f"the key kind is missing; there are {', '.join(self.names())}")
         return self.config(str(kind)).model_validate(value)
 
     def _find(self, kind: str) -> Kind[C]:
-        if kind in self._builtin:  # looking through the installed packages takes a while
-            return self._builtin[kind]
+        if kind in self._given:  # looking through the installed packages takes a while
+            return self._given[kind]
         if kind in self._known:
             return self._known[kind]
         close = get_close_matches(kind, self._known, n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
         raise ConfigError(
-            f"no {self.noun} kind {kind!r}{hint}; there are {', '.join(self._known)}; installed packages add "
-            f"others by entry points of the group {self.group}"
+            f"no {self.noun} kind {kind!r}{hint}; there are {', '.join(self.names())}; "
+            f"installed packages add others by entry points of the group {self.group}"
         )
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
-        classes = tuple(kind.config for kind in self._builtin.values() if kind.config is not None)
+        classes = tuple(kind.config for kind in self._given.values() if kind.config is not None)
         # Of the union of built-in classes only the JSON schema is used.
         return core_schema.no_info_wrap_validator_function(
             lambda value, _: self.validate(value),

@@ -13,7 +13,7 @@ from kdcompress.config.base import Frozen
 from kdcompress.config.data import DataConfig
 from kdcompress.config.objective import ObjectiveConfig
 from kdcompress.config.student import STUDENTS, ConformerConfig, StudentConfig
-from kdcompress.config.teacher import TeacherConfig
+from kdcompress.config.teacher import TEACHERS, TeacherConfig
 from kdcompress.config.training import TrainingConfig
 from kdcompress.config.vocabulary import SentencePiece, VocabularyConfig
 from kdcompress.errors import ConfigError
@@ -27,6 +27,7 @@ PATH_KEYS = (
     ("teacher", "state_dict"),
     ("teacher", "members", "*", "path"),
     ("teacher", "members", "*", "state_dict"),
+    ("student", "path"),
     ("training", "start_from"),
 )
 
@@ -44,7 +45,7 @@ class Recipe(Frozen):
 
     description: str = ""
     seed: int = 0
-    teacher: TeacherConfig | None = None
+    teacher: Annotated[TeacherConfig, TEACHERS] | None = None
     vocabulary: VocabularyConfig | None = None
     student: Annotated[StudentConfig, STUDENTS] = ConformerConfig.model_validate({"preset": "3.5M"})
     data: DataConfig = DataConfig()

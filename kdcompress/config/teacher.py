@@ -1,4 +1,4 @@
-"""Which model to imitate."""
+"""Which model to imitate: one class per kind."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -7,16 +7,27 @@ from pydantic import Field, PositiveFloat, model_validator
 from typing_extensions import Self
 
 from kdcompress.config.base import Frozen
+from kdcompress.config.kinds import Kind, Kinds
 
 
-class CheckpointTeacher(Frozen):
+class TeacherConfig(Frozen):
+    """What every kind of teacher has.
+
+    Attributes:
+        kind: names the class of the teacher.
+    """
+
+    kind: str
+
+
+class CheckpointTeacher(TeacherConfig):
     """A kdcompress run directory, or one checkpoint directory of a run."""
 
     kind: Literal["checkpoint"] = "checkpoint"
     path: Path
 
 
-class HuggingFaceTeacher(Frozen):
+class HuggingFaceTeacher(TeacherConfig):
     """Anything that `AutoModelForCTC` opens: a hub id or a directory written by `save_pretrained`."""
 
     kind: Literal["huggingface"] = "huggingface"
@@ -24,7 +35,7 @@ class HuggingFaceTeacher(Frozen):
     revision: str | None = None
 
 
-class TorchaudioTeacher(Frozen):
+class TorchaudioTeacher(TeacherConfig):
     """A recognition pipeline of torchaudio, such as WAV2VEC2_ASR_BASE_960H.
 
     Attributes:
@@ -37,7 +48,7 @@ class TorchaudioTeacher(Frozen):
     state_dict: Path | None = None
 
 
-class OnnxTeacher(Frozen):
+class OnnxTeacher(TeacherConfig):
     """A CTC model as an ONNX graph: a kdcompress bundle, or a graph with its tokens beside it.
 
     Attributes:
@@ -52,12 +63,16 @@ class OnnxTeacher(Frozen):
     provider: Literal["cpu", "cuda"] | None = None
 
 
-SingleTeacher = Annotated[
-    CheckpointTeacher | HuggingFaceTeacher | TorchaudioTeacher | OnnxTeacher, Field(discriminator="kind")
-]
+_SINGLE: dict[str, Kind[TeacherConfig]] = {
+    "checkpoint": Kind("kdcompress.teachers.checkpoint:StudentTeacher", CheckpointTeacher),
+    "huggingface": Kind("kdcompress.teachers.huggingface:TransformersTeacher", HuggingFaceTeacher),
+    "torchaudio": Kind("kdcompress.teachers.torchaudio_pipeline:PipelineTeacher", TorchaudioTeacher),
+    "onnx": Kind("kdcompress.teachers.onnx_model:GraphTeacher", OnnxTeacher),
+}
+_MEMBERS = Kinds("teacher", TeacherConfig, _SINGLE)
 
 
-class EnsembleTeacher(Frozen):
+class EnsembleTeacher(TeacherConfig):
     """Teachers with the same tokens and frame shift, whose probabilities are averaged.
 
     Attributes:
@@ -66,7 +81,7 @@ class EnsembleTeacher(Frozen):
     """
 
     kind: Literal["ensemble"] = "ensemble"
-    members: tuple[SingleTeacher, ...] = Field(min_length=2)
+    members: tuple[Annotated[TeacherConfig, _MEMBERS], ...] = Field(min_length=2)
     weights: tuple[PositiveFloat, ...] | None = None
 
     @model_validator(mode="after")
@@ -76,19 +91,20 @@ class EnsembleTeacher(Frozen):
         return self
 
 
-class CachedTeacher(Frozen):
-    """What a teacher said, as `kdcompress cache` wrote it down: training then opens no teacher."""
+class CachedTeacher(TeacherConfig):
+    """A teacher's posteriors as `kdcompress cache` wrote them: training then opens no teacher."""
 
     kind: Literal["cache"] = "cache"
     path: Path
 
 
-TeacherConfig = Annotated[
-    CheckpointTeacher
-    | HuggingFaceTeacher
-    | TorchaudioTeacher
-    | OnnxTeacher
-    | EnsembleTeacher
-    | CachedTeacher,
-    Field(discriminator="kind"),
-]
+TEACHERS: Kinds[TeacherConfig] = Kinds(
+    "teacher",
+    TeacherConfig,
+    {
+        **_SINGLE,
+        "ensemble": Kind("kdcompress.teachers.ensemble:Ensemble", EnsembleTeacher),
+        "cache": Kind("kdcompress.distill.posteriors.cache:open_cache", CachedTeacher),
+    },
+)
+"""The kinds of teachers: `target.open(config, device)` returns a `kdcompress.teachers.teacher.Teacher`."""

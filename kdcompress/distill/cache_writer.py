@@ -22,7 +22,8 @@ from kdcompress.distill.posteriors.teacher_labeller import Labeller
 from kdcompress.distill.run import Run
 from kdcompress.errors import CacheError, ConfigError
 from kdcompress.files import write_file
-from kdcompress.teachers.teacher import Teacher, open_teacher
+from kdcompress.teachers.open import open_teacher
+from kdcompress.teachers.teacher import Teacher
 
 
 class Listener(Protocol):

@@ -1,1 +1,1 @@
-"""Models that already hear well, opened behind one face: audio in, log posteriors per frame out."""
+"""Trained models behind one interface: audio in, log posteriors per frame out."""

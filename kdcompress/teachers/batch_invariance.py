@@ -1,10 +1,10 @@
-"""What an utterance gets must not depend on its batch: measured on opening, and arranged for ever after.
+"""Make an utterance's posteriors independent of its batch: measured once, when the model is opened.
 
 Whether masks really hide padding differs between families and even checkpoints: group normalisation over time
 (wav2vec2-base, HuBERT-base), unmasked convolutions (wav2vec2-conformer, data2vec-audio) and convolutional
-adapters hear the padding beside an utterance. Dynamically quantized graphs hear even company of the same
-length, since one scale serves the batch. Such models are run in groups of equal length without padding, or
-one by one: exact, but slower on a GPU.
+adapters depend on the padding beside an utterance. Dynamically quantized graphs depend even on other
+utterances of the same length, since one scale serves the batch. Such models are run in groups of equal length
+without padding, or one by one: exact, but slower on a GPU.
 
 b rows of one run, S samples, T frames, V vocabulary.
 """
@@ -37,7 +37,7 @@ class BatchPolicy(Enum):
 
 
 def probe_batch_policy(run: Run, prepare: Callable[[Tensor], Tensor]) -> tuple[BatchPolicy, int]:
-    """Find out by trial what goes unheard, and the size of V.
+    """Find out by trial which inputs may share a run, and the size of V.
 
     Args:
         run: the model; called with inputs of two sizes at once, so it must mask.
@@ -61,12 +61,12 @@ def probe_batch_invariance(run: Run, prepare: Callable[[Tensor], Tensor]) -> Bat
     return BatchPolicy.EQUAL if _same(alone, counts, *together) else BatchPolicy.SINGLE
 
 
-def listen(
+def batched_posteriors(
     name: str,
     run: Run,
     inputs: Sequence[Tensor],
     empty: Sequence[bool],
-    grouping: BatchPolicy,
+    policy: BatchPolicy,
     size: int,
     frame_shift: float,
 ) -> Posteriors:
@@ -80,13 +80,13 @@ def listen(
     Raises:
         TeacherError: an output is not finite.
     """
-    groups = _groups([len(x) for x in inputs], grouping)
+    groups = _groups([len(x) for x in inputs], policy)
     # no_grad, not inference_mode: the result enters losses that autograd runs through.
     with torch.no_grad():
         runs = [(rows, *run([inputs[row] for row in rows])) for rows in groups]
     longest = max((logits.shape[1] for _, logits, _ in runs), default=0)
     device = runs[0][1].device if runs else torch.device("cpu")
-    # Padding is the uniform distribution: no later reader can then hear what padded the batch.
+    # Padding is the uniform distribution: what padded the batch cannot reach a loss.
     log_probs = torch.full((len(inputs), longest, size), -math.log(size), device=device)
     frames = torch.zeros(len(inputs), dtype=torch.int64)
     for rows, logits, counts in runs:
@@ -101,7 +101,7 @@ def listen(
 
 
 def _noise(samples: int) -> Tensor:
-    # Quiet first and loud later: company that would move a scale shared by the batch.
+    # Quiet first and loud later: what would move a scale that the batch shares.
     noise = 0.1 * torch.randn(samples, generator=torch.Generator().manual_seed(0))
     return noise * torch.linspace(0.5, 1.5, samples)
 
@@ -115,10 +115,10 @@ def _same(alone: Tensor, count: list[int], together: Tensor, counts: list[int]) 
     return bool((alone[0, :frames] - together[0, :frames]).abs().max() <= _TOLERANCE * spread)
 
 
-def _groups(sizes: Sequence[int], grouping: BatchPolicy) -> list[list[int]]:
-    if grouping is BatchPolicy.PADDED:
+def _groups(sizes: Sequence[int], policy: BatchPolicy) -> list[list[int]]:
+    if policy is BatchPolicy.PADDED:
         return [list(range(len(sizes)))] if sizes else []
-    if grouping is BatchPolicy.SINGLE:
+    if policy is BatchPolicy.SINGLE:
         return [[row] for row in range(len(sizes))]
     groups: dict[int, list[int]] = {}
     for row, size in enumerate(sizes):

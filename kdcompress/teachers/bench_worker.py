@@ -4,7 +4,7 @@ from kdcompress.bench.candidate import Candidate
 from kdcompress.bench.spec import ModelSpec
 from kdcompress.bench.worker import serve
 from kdcompress.teachers.candidate import TeacherCandidate
-from kdcompress.teachers.teacher import resolve_teacher
+from kdcompress.teachers.open import resolve_teacher
 
 
 def build(spec: ModelSpec) -> Candidate:

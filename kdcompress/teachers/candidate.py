@@ -18,7 +18,8 @@ from kdcompress.bench.candidate import Recognition, Waveform
 from kdcompress.config.teacher import TeacherConfig
 from kdcompress.errors import ConfigError
 from kdcompress.report.measured import Facts
-from kdcompress.teachers.teacher import Posteriors, Teacher, open_teacher
+from kdcompress.teachers.open import open_teacher
+from kdcompress.teachers.teacher import Posteriors, Teacher
 from kdcompress.text.decode import greedy
 
 _LOWER = {"fp16": torch.float16, "bf16": torch.bfloat16}

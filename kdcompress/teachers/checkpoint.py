@@ -29,13 +29,25 @@ class StudentTeacher:
         self.bytes = 4 * self.parameters
         self.fingerprint = student.fingerprint or fingerprint(self._model.state_dict(), student.vocabulary)
 
+    @classmethod
+    def open(cls, config: CheckpointTeacher, device: torch.device | str = "cpu") -> Self:
+        """Load the best checkpoint of a run, or the checkpoint that the path names.
+
+        Raises:
+            TeacherError: there is none, or it cannot be read.
+        """
+        try:
+            return cls(load_student(config.path), str(config.path)).to(device)
+        except KdcompressError as error:
+            raise TeacherError(f"cannot open teacher {config.path}: {error}") from error
+
     def posteriors(self, waveforms: Tensor, lengths: Tensor) -> Posteriors:
-        """Listen to a batch; see `Teacher.posteriors`."""
+        """Run the model on a batch; see `Teacher.posteriors`."""
         device = next(self._model.parameters()).device
         # no_grad, not inference_mode: the result enters losses that autograd runs through.
         with torch.no_grad():
             log_probs, frames = self._model(waveforms.to(device, torch.float32), lengths.to(device))
-        # Padding is the uniform distribution: no later reader can then hear what padded the batch.
+        # Padding is the uniform distribution: what padded the batch cannot reach a loss.
         padding = torch.arange(log_probs.shape[1], device=device) >= frames[:, None]
         log_probs = log_probs.float().masked_fill(padding[:, :, None], -math.log(log_probs.shape[2]))
         if not torch.isfinite(log_probs).all():
@@ -48,15 +60,3 @@ class StudentTeacher:
         """Move the weights; returns itself."""
         self._model.to(device)
         return self
-
-
-def open_checkpoint(config: CheckpointTeacher) -> StudentTeacher:
-    """Load the best checkpoint of a run, or the checkpoint that the path names.
-
-    Raises:
-        TeacherError: there is none, or it cannot be read.
-    """
-    try:
-        return StudentTeacher(load_student(config.path), str(config.path))
-    except KdcompressError as error:
-        raise TeacherError(f"cannot open teacher {config.path}: {error}") from error

@@ -23,7 +23,8 @@ from typing_extensions import Self
 
 from kdcompress.config.teacher import EnsembleTeacher
 from kdcompress.errors import TeacherError
-from kdcompress.teachers.teacher import Posteriors, Teacher, open_teacher
+from kdcompress.teachers.open import open_teacher
+from kdcompress.teachers.teacher import Posteriors, Teacher
 from kdcompress.text.vocabulary import Vocabulary
 
 
@@ -52,7 +53,7 @@ class Ensemble:
         for member, name in zip(self._members[1:], names[1:], strict=True):
             if member.sample_rate != first.sample_rate:
                 raise TeacherError(
-                    f"{name} listens at {member.sample_rate} Hz and {names[0]} at {first.sample_rate} Hz"
+                    f"{name} takes {member.sample_rate} Hz and {names[0]} {first.sample_rate} Hz"
                 )
             if not math.isclose(member.frame_shift, first.frame_shift, rel_tol=1e-3):
                 raise TeacherError(
@@ -73,8 +74,19 @@ class Ensemble:
         parts = [f"{m.fingerprint} {w:.6f}" for m, w in zip(self._members, self._log_weights, strict=True)]
         self.fingerprint = hashlib.sha256(" ".join(parts).encode()).hexdigest()[:12]
 
+    @classmethod
+    def open(cls, config: EnsembleTeacher, device: torch.device | str = "cpu") -> Self:
+        """Open every member.
+
+        Raises:
+            TeacherError: one cannot be opened, or they do not fit together.
+            MissingExtra: one needs a library that is not installed.
+        """
+        names = [f"{m.kind} {getattr(m, 'path', None) or getattr(m, 'name', '')}" for m in config.members]
+        return cls([open_teacher(member, device) for member in config.members], config.weights, names)
+
     def posteriors(self, waveforms: Tensor, lengths: Tensor) -> Posteriors:
-        """Listen to a batch; see `Teacher.posteriors`.
+        """Run the model on a batch; see `Teacher.posteriors`.
 
         Members' lengths may differ by a frame at the end; the shortest counts.
 
@@ -109,17 +121,6 @@ class Ensemble:
         for member in self._members:
             member.to(device)
         return self
-
-
-def open_ensemble(config: EnsembleTeacher, device: torch.device | str = "cpu") -> Ensemble:
-    """Open every member.
-
-    Raises:
-        TeacherError: one cannot be opened, or they do not fit together.
-        MissingExtra: one needs a library that is not installed.
-    """
-    names = [f"{m.kind} {getattr(m, 'path', None) or getattr(m, 'name', '')}" for m in config.members]
-    return Ensemble([open_teacher(member, device) for member in config.members], config.weights, names)
 
 
 def _order(first: Vocabulary, other: Vocabulary, first_name: str, name: str) -> list[int] | None:

@@ -4,7 +4,7 @@ Tested families: wav2vec2, HuBERT, WavLM, wav2vec2-conformer, UniSpeech, data2ve
 wav2vec2-BERT (mel features in, 20 ms) and Parakeet-CTC (mel features in, 80 ms). Others work when their
 model class says how long its output is. Weights must be safetensors.
 
-Whether the attention mask really hides padding is measured when the model is opened (`padding`).
+Whether the attention mask really hides padding is measured when the model is opened (`batch_invariance`).
 
 B batch, S samples, T frames, V vocabulary.
 """
@@ -26,7 +26,7 @@ from kdcompress.config.teacher import HuggingFaceTeacher
 from kdcompress.errors import MissingExtra, TeacherError
 from kdcompress.frontend.torchaudio_import import load_torchaudio
 from kdcompress.runtime.external.files import receptive_field
-from kdcompress.teachers.batch_invariance import listen, probe_batch_policy
+from kdcompress.teachers.batch_invariance import batched_posteriors, probe_batch_policy
 from kdcompress.teachers.huggingface_files import check_vocabulary, find_folder, fingerprint, weight_files
 from kdcompress.teachers.huggingface_vocabulary import find_vocabulary
 from kdcompress.teachers.teacher import Posteriors
@@ -50,15 +50,51 @@ class TransformersTeacher:
         self._frames = _length_function(name, model)
         self._shortest = _shortest(model.config) if self._takes_waveforms else _SHORTEST_FEATURES
         self.sample_rate = _sample_rate(name, extractor)
-        self._grouping, outputs = probe_batch_policy(self._run, self._prepare)
+        self._policy, outputs = probe_batch_policy(self._run, self._prepare)
         self.frame_shift = self._measure_frame_shift()
         self.vocabulary = find_vocabulary(name, tokenizer, model.config.pad_token_id, outputs)
         self.fingerprint = hashlib.sha256(f"{files} {self.vocabulary.fingerprint}".encode()).hexdigest()[:12]
         self.parameters = sum(p.numel() for p in model.parameters())
         self.bytes = 4 * self.parameters
 
+    @classmethod
+    def open(cls, config: HuggingFaceTeacher, device: torch.device | str = "cpu") -> Self:
+        """Load a model, its feature extractor and its vocabulary from a directory or the hub.
+
+        Raises:
+            TeacherError: one of them is missing or damaged, the weights are pickled, the checkpoint has no
+                trained CTC head, or it takes another sample rate than 16 kHz.
+            MissingExtra: transformers is not installed.
+        """
+        # transformers imports torchaudio where it is installed, and fails where that fails.
+        with suppress(MissingExtra):
+            load_torchaudio()
+        try:
+            from transformers import AutoFeatureExtractor, AutoModelForCTC, AutoTokenizer
+        except ImportError as error:
+            raise MissingExtra("transformers", "train", "a Hugging Face teacher") from error
+        name = config.path
+        folder = find_folder(config)
+        weights = weight_files(name, folder)
+        check_vocabulary(name, folder)
+        local = {"local_files_only": True, "trust_remote_code": False}
+        # Loading draws random numbers for weights that it then overwrites: keep that out of the run's seed.
+        with _quiet(), torch.random.fork_rng(devices=[]):
+            extractor = _load(name, "feature extractor", AutoFeatureExtractor, folder, local)
+            tokenizer = _load(name, "vocabulary", AutoTokenizer, folder, local)
+            safe = {**local, "use_safetensors": True, "output_loading_info": True}
+            model, info = _load(name, "weights", AutoModelForCTC, folder, safe)
+        missing = sorted(key for key in info["missing_keys"] if not key.endswith(_UNUSED_IN_EVAL))
+        if missing:
+            others = " and others" * (len(missing) > 1)
+            raise TeacherError(
+                f"teacher {name}: its weights lack {missing[0]}{others}; expected a model fine-tuned with "
+                "CTC, not a pretrained encoder"
+            )
+        return cls(name, model, extractor, tokenizer, fingerprint(folder, weights)).to(device)
+
     def posteriors(self, waveforms: Tensor, lengths: Tensor) -> Posteriors:
-        """Listen to a batch; see `Teacher.posteriors`.
+        """Run the model on a batch; see `Teacher.posteriors`.
 
         An utterance shorter than the model's receptive field is extended with zeros to one frame; an
         empty one has length 0.
@@ -67,7 +103,7 @@ class TransformersTeacher:
         inputs = [self._prepare(waveform[:n]) for waveform, n in zip(waveforms, samples, strict=True)]
         empty = [n == 0 for n in samples]
         size = len(self.vocabulary)
-        return listen(self._name, self._run, inputs, empty, self._grouping, size, self.frame_shift)
+        return batched_posteriors(self._name, self._run, inputs, empty, self._policy, size, self.frame_shift)
 
     def to(self, device: torch.device | str) -> Self:
         """Move the weights; returns itself."""
@@ -108,41 +144,6 @@ class TransformersTeacher:
         sizes = [len(self._prepare(torch.zeros(samples))) for samples in (near, near + distance)]
         first, second = self._frames(torch.tensor(sizes)).tolist()
         return distance / (second - first) / self.sample_rate
-
-
-def open_huggingface(config: HuggingFaceTeacher) -> TransformersTeacher:
-    """Load a model, its feature extractor and its vocabulary from a directory or the hub.
-
-    Raises:
-        TeacherError: one of them is missing or damaged, the weights are pickled, the checkpoint has no
-            trained CTC head, or it listens at another rate than 16 kHz.
-        MissingExtra: transformers is not installed.
-    """
-    # transformers imports torchaudio where it is installed, and fails where that fails.
-    with suppress(MissingExtra):
-        load_torchaudio()
-    try:
-        from transformers import AutoFeatureExtractor, AutoModelForCTC, AutoTokenizer
-    except ImportError as error:
-        raise MissingExtra("transformers", "train", "a Hugging Face teacher") from error
-    name = config.path
-    folder = find_folder(config)
-    weights = weight_files(name, folder)
-    check_vocabulary(name, folder)
-    local = {"local_files_only": True, "trust_remote_code": False}
-    # Loading draws random numbers for weights that it then overwrites: keep that out of the run's seed.
-    with _quiet(), torch.random.fork_rng(devices=[]):
-        extractor = _load(name, "feature extractor", AutoFeatureExtractor, folder, local)
-        tokenizer = _load(name, "vocabulary", AutoTokenizer, folder, local)
-        safe = {**local, "use_safetensors": True, "output_loading_info": True}
-        model, info = _load(name, "weights", AutoModelForCTC, folder, safe)
-    missing = sorted(key for key in info["missing_keys"] if not key.endswith(_UNUSED_IN_EVAL))
-    if missing:
-        raise TeacherError(
-            f"teacher {name}: its weights lack {missing[0]}{' and others' * (len(missing) > 1)}; expected a "
-            "model fine-tuned with CTC, not a pretrained encoder"
-        )
-    return TransformersTeacher(name, model, extractor, tokenizer, fingerprint(folder, weights))
 
 
 def _load(name: str, what: str, loader: Any, folder: Path, options: dict[str, Any]) -> Any:
@@ -191,5 +192,5 @@ def _shortest(config: Any) -> int:
 def _sample_rate(name: str, extractor: Any) -> int:
     rate = getattr(extractor, "sampling_rate", None)
     if rate != SAMPLE_RATE:
-        raise TeacherError(f"teacher {name} listens at {rate} Hz; expected {SAMPLE_RATE} Hz: choose another")
+        raise TeacherError(f"teacher {name} takes {rate} Hz; expected {SAMPLE_RATE} Hz: choose another")
     return SAMPLE_RATE

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from kdcompress.config.teacher import HuggingFaceTeacher
 from kdcompress.errors import MissingExtra, TeacherError
-from kdcompress.teachers.teacher import looks_like_hub_id
+from kdcompress.teachers.open import looks_like_hub_id
 
 # Named one by one: repositories also hold optimizer states, language models and a thousand adapters.
 _WANTED = (

@@ -1,7 +1,7 @@
 """A CTC model in an ONNX graph as a teacher: `kdcompress.runtime.external.graph` on torch's tensors.
 
 A graph that says how long each output is may be run on padded batches, if a trial on opening shows that
-padding goes unheard; any other is run on utterances of equal length together.
+padding changes nothing; any other is run on utterances of equal length together.
 
 B batch, S samples, T frames, F mel bands, V vocabulary.
 """
@@ -24,7 +24,7 @@ from kdcompress.runtime.external.graph import ExternalGraph, noise
 from kdcompress.runtime.session import Provider
 from kdcompress.teachers.batch_invariance import (
     BatchPolicy,
-    listen,
+    batched_posteriors,
     probe_batch_invariance,
     probe_batch_policy,
 )
@@ -47,7 +47,7 @@ class GraphTeacher:
         self._name, self._files, self._asked = name, files, provider
         self._device = torch.device(device)
         self._open()
-        self._grouping = self._find_grouping()
+        self._policy = self._find_policy()
         self.vocabulary = files.vocabulary
         self.sample_rate = SAMPLE_RATE
         self.frame_shift = self._measure_frame_shift()
@@ -58,8 +58,22 @@ class GraphTeacher:
         self.parameters = files.parameters or counted
         self.bytes = 4 * self.parameters
 
+    @classmethod
+    def open(cls, config: OnnxTeacher, device: torch.device | str = "cpu") -> Self:
+        """Load a graph and the vocabulary beside it.
+
+        Raises:
+            TeacherError: one of them is missing or damaged, or the graph is of no layout that is known.
+            ConfigError: onnxruntime has no provider for the device.
+        """
+        try:
+            files = find_files(config.path, config.variant)
+            return cls(str(config.path), files, device, config.provider)
+        except (BundleError, VocabularyError) as error:
+            raise TeacherError(f"cannot open teacher {config.path}: {error}") from error
+
     def posteriors(self, waveforms: Tensor, lengths: Tensor) -> Posteriors:
-        """Listen to a batch; see `Teacher.posteriors`.
+        """Run the model on a batch; see `Teacher.posteriors`.
 
         An utterance too short for one frame of features has length 0; of a model that takes waveforms, it is
         extended with zeros to one frame, and only an empty one has length 0.
@@ -69,7 +83,7 @@ class GraphTeacher:
         waveforms = waveforms.detach().cpu()
         inputs = [self._prepare(waveform[:n]) for waveform, n in zip(waveforms, samples, strict=True)]
         empty, size = [n < shortest for n in samples], len(self.vocabulary)
-        return listen(self._name, self._run, inputs, empty, self._grouping, size, self.frame_shift)
+        return batched_posteriors(self._name, self._run, inputs, empty, self._policy, size, self.frame_shift)
 
     def to(self, device: torch.device | str) -> Self:
         """Put results on a device, and the graph too unless the provider was chosen; returns itself.
@@ -90,7 +104,7 @@ class GraphTeacher:
         self._session, self._normalize = self._graph.session.session, self._graph.normalize
         self.runtime = f"onnxruntime {onnxruntime.__version__}"
 
-    def _find_grouping(self) -> BatchPolicy:
+    def _find_policy(self) -> BatchPolicy:
         if self._graph.fixed_batch:
             return BatchPolicy.SINGLE
         try:
@@ -119,17 +133,3 @@ class GraphTeacher:
         except BundleError as error:
             raise TeacherError(f"teacher {error}") from error
         return torch.from_numpy(scores).to(self._device), frames
-
-
-def open_onnx(config: OnnxTeacher, device: torch.device | str = "cpu") -> GraphTeacher:
-    """Load a graph and the vocabulary beside it.
-
-    Raises:
-        TeacherError: one of them is missing or damaged, or the graph is of no layout that is known.
-        ConfigError: onnxruntime has no provider for the device.
-    """
-    try:
-        files = find_files(config.path, config.variant)
-        return GraphTeacher(str(config.path), files, device, config.provider)
-    except (BundleError, VocabularyError) as error:
-        raise TeacherError(f"cannot open teacher {config.path}: {error}") from error

@@ -1,33 +1,16 @@
-"""What a teacher is, and how one is found and opened.
+"""What a teacher is.
 
 B batch, S samples, T frames, V vocabulary (with the blank).
 """
 
-import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from kdcompress.config.teacher import (
-    CachedTeacher,
-    CheckpointTeacher,
-    EnsembleTeacher,
-    HuggingFaceTeacher,
-    OnnxTeacher,
-    TeacherConfig,
-    TorchaudioTeacher,
-)
-from kdcompress.errors import TeacherError
-from kdcompress.runtime.identify import Kind, identify
 from kdcompress.text.vocabulary import Vocabulary
-
-# organisation/model, as the hub allows them: letters, digits, and - _ . inside.
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_PIPELINE = "torchaudio:"
 
 
 @dataclass(frozen=True, repr=False)
@@ -69,7 +52,7 @@ def _shape(tensor: Tensor) -> str:
 
 
 class Teacher(Protocol):
-    """A frozen CTC model: in eval mode, without gradients, deaf to the padding of its batch.
+    """A frozen CTC model: in eval mode, without gradients.
 
     Attributes:
         vocabulary: the units of its output, blank included.
@@ -94,7 +77,7 @@ class Teacher(Protocol):
     def bytes(self) -> int: ...
 
     def posteriors(self, waveforms: Tensor, lengths: Tensor) -> Posteriors:
-        """Listen to a batch; what an utterance gets does not depend on the others or on padding.
+        """Run the model on a batch; an utterance's posteriors do not depend on the others or on padding.
 
         Args:
             waveforms: float32 [B, S], zeros after each utterance's end, on any device.
@@ -108,78 +91,3 @@ class Teacher(Protocol):
     def to(self, device: torch.device | str) -> Self:
         """Move the weights; returns itself."""
         ...
-
-
-def resolve_teacher(text: str) -> TeacherConfig:
-    """Tell runs, checkpoints, bundles, ONNX files, Hugging Face directories, pipelines and hub ids apart.
-
-    Raises:
-        TeacherError: the text is none of them; says what was looked for.
-    """
-    if text.startswith(_PIPELINE):
-        return TorchaudioTeacher(name=text.removeprefix(_PIPELINE))
-    folder = Path(text).expanduser()
-    match identify(folder):
-        case Kind.RUN | Kind.CHECKPOINT:
-            return CheckpointTeacher(path=folder)
-        case Kind.CACHE:
-            return CachedTeacher(path=folder)
-        case Kind.BUNDLE | Kind.ONNX_FILE | Kind.ONNX_FOLDER:
-            return OnnxTeacher(path=folder)
-        case Kind.HUGGING_FACE:
-            return HuggingFaceTeacher(path=str(folder))
-        case Kind.NOTHING:
-            pass
-        case kind:
-            raise TeacherError(
-                f"{text} is no teacher but {kind.value}: found neither best or last (a run that has reached "
-                "a validation), student.json (a checkpoint), bundle.json or a graph *.onnx, nor config.json "
-                "(a Hugging Face model) in it"
-            )
-    if looks_like_hub_id(text):
-        return HuggingFaceTeacher(path=text)
-    raise TeacherError(
-        f"no teacher {text!r}: no such file or folder, and not a hub id either; expected a run directory, a "
-        "bundle, an ONNX file, a Hugging Face model directory, ORGANISATION/MODEL or torchaudio:PIPELINE"
-    )
-
-
-def looks_like_hub_id(text: str) -> bool:
-    """Tell whether a text has the form ORGANISATION/MODEL."""
-    return _HUB_ID.fullmatch(text) is not None
-
-
-def open_teacher(config: TeacherConfig, device: torch.device | str = "cpu") -> Teacher:
-    """Load a teacher's weights, frozen, on a device.
-
-    Raises:
-        TeacherError: it cannot be found or read, or is no CTC model that can be imitated.
-        MissingExtra: it needs a library that is not installed.
-    """
-    # Imported on demand: a run of our own needs no transformers, which takes seconds to import.
-    match config:
-        case CheckpointTeacher():
-            from kdcompress.teachers.checkpoint import open_checkpoint
-
-            return open_checkpoint(config).to(device)
-        case HuggingFaceTeacher():
-            from kdcompress.teachers.huggingface import open_huggingface
-
-            return open_huggingface(config).to(device)
-        case TorchaudioTeacher():
-            from kdcompress.teachers.torchaudio_pipeline import open_pipeline
-
-            return open_pipeline(config).to(device)
-        case OnnxTeacher():
-            from kdcompress.teachers.onnx_model import open_onnx
-
-            return open_onnx(config, device)
-        case EnsembleTeacher():
-            from kdcompress.teachers.ensemble import open_ensemble
-
-            return open_ensemble(config, device)
-        case CachedTeacher():
-            raise TeacherError(
-                f"{config.path} is a cache: it answers for the audio that it was made from only; name the "
-                "teacher itself"
-            )

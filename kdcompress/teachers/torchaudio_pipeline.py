@@ -25,7 +25,7 @@ from kdcompress.errors import TeacherError
 from kdcompress.frontend.torchaudio_import import load_torchaudio
 from kdcompress.runtime.external.files import receptive_field
 from kdcompress.students.weights import fingerprint
-from kdcompress.teachers.batch_invariance import listen, probe_batch_policy
+from kdcompress.teachers.batch_invariance import batched_posteriors, probe_batch_policy
 from kdcompress.teachers.teacher import Posteriors
 from kdcompress.text.vocabulary import Vocabulary
 
@@ -53,7 +53,7 @@ class PipelineTeacher:
         layers = self._model.feature_extractor.conv_layers
         kernels, strides = [x.kernel_size for x in layers], [x.stride for x in layers]
         self._shortest = receptive_field(kernels, strides)
-        self._grouping, outputs = probe_batch_policy(self._run, self._prepare)
+        self._policy, outputs = probe_batch_policy(self._run, self._prepare)
         if outputs != len(labels):
             raise TeacherError(
                 f"teacher {name} has {outputs} outputs and {len(labels)} labels: these are not its weights"
@@ -67,8 +67,38 @@ class PipelineTeacher:
         self.parameters = sum(p.numel() for p in self._model.parameters())
         self.bytes = 4 * self.parameters
 
+    @classmethod
+    def open(cls, config: TorchaudioTeacher, device: torch.device | str = "cpu") -> Self:
+        """Build a pipeline's model; its weights are in a file, in torch hub's cache or on the network.
+
+        Raises:
+            TeacherError: torchaudio has no such recognition pipeline, or the weights are missing or others.
+            MissingExtra: torchaudio is not installed.
+        """
+        bundle = find_pipeline(config.name)
+        if config.state_dict is None:
+            folder, file = Path(torch.hub.get_dir()) / "checkpoints", Path(bundle._path).name
+        else:
+            folder, file = config.state_dict.parent, config.state_dict.name
+            bundle = _fitted(bundle, config)
+        options = {"model_dir": str(folder), "file_name": file, "map_location": "cpu", "weights_only": True}
+        try:
+            # Drawing weights that are then overwritten must not be felt by the run's seed. torch hub reports
+            # on standard output, which belongs to results.
+            with torch.random.fork_rng(devices=[]), redirect_stdout(sys.stderr):
+                model = bundle.get_model(dl_kwargs=options)
+        except Exception as error:  # whatever torch, its unpickler and urllib raise, the user needs one line
+            if not (folder / file).is_file():
+                raise TeacherError(
+                    f"teacher {config.name}: its weights are not at {folder / file} and cannot be downloaded "
+                    f"({_reason(error)}); connect once, put the file {file} there, or name it by "
+                    "teacher.state_dict"
+                ) from error
+            raise _unusable(config, folder / file, error) from error
+        return cls(config.name, model, bundle.get_labels()).to(device)
+
     def posteriors(self, waveforms: Tensor, lengths: Tensor) -> Posteriors:
-        """Listen to a batch; see `Teacher.posteriors`.
+        """Run the model on a batch; see `Teacher.posteriors`.
 
         An utterance shorter than the model's receptive field is extended with zeros to one frame; an
         empty one has length 0.
@@ -76,7 +106,7 @@ class PipelineTeacher:
         samples: list[int] = lengths.tolist()
         inputs = [self._prepare(waveform[:n]) for waveform, n in zip(waveforms, samples, strict=True)]
         empty, size = [n == 0 for n in samples], len(self.vocabulary)
-        return listen(self._name, self._run, inputs, empty, self._grouping, size, self.frame_shift)
+        return batched_posteriors(self._name, self._run, inputs, empty, self._policy, size, self.frame_shift)
 
     def to(self, device: torch.device | str) -> Self:
         """Move the weights; returns itself."""
@@ -97,36 +127,6 @@ class PipelineTeacher:
             return logits, [logits.shape[1]] * len(inputs)
         logits, counts = self._model(batch, sizes.to(batch.device))
         return logits, counts.tolist()
-
-
-def open_pipeline(config: TorchaudioTeacher) -> PipelineTeacher:
-    """Build a pipeline's model and load its weights from a file, from torch hub's cache or from the network.
-
-    Raises:
-        TeacherError: torchaudio has no such recognition pipeline, or its weights are missing or are others.
-        MissingExtra: torchaudio is not installed.
-    """
-    bundle = find_pipeline(config.name)
-    if config.state_dict is None:
-        folder, file = Path(torch.hub.get_dir()) / "checkpoints", Path(bundle._path).name
-    else:
-        folder, file = config.state_dict.parent, config.state_dict.name
-        bundle = _fitted(bundle, config)
-    options = {"model_dir": str(folder), "file_name": file, "map_location": "cpu", "weights_only": True}
-    try:
-        # Drawing weights that are then overwritten must not be felt by the run's seed. torch hub reports
-        # on standard output, which belongs to results.
-        with torch.random.fork_rng(devices=[]), redirect_stdout(sys.stderr):
-            model = bundle.get_model(dl_kwargs=options)
-    except Exception as error:  # whatever torch, its unpickler and urllib raise, the user needs one line
-        if not (folder / file).is_file():
-            raise TeacherError(
-                f"teacher {config.name}: its weights are not at {folder / file} and cannot be downloaded "
-                f"({_reason(error)}); connect once, put the file {file} there, or name it by "
-                "teacher.state_dict"
-            ) from error
-        raise _unusable(config, folder / file, error) from error
-    return PipelineTeacher(config.name, model, bundle.get_labels())
 
 
 def find_pipeline(name: str) -> Any:

@@ -14,7 +14,7 @@ from kdcompress.analysis.inspection import Inspection, inspect_teacher
 from kdcompress.analysis.inspection_plot import plot_inspection
 from kdcompress.config.teacher import CheckpointTeacher
 from kdcompress.errors import AudioError, ConfigError
-from kdcompress.teachers.teacher import open_teacher
+from kdcompress.teachers.open import open_teacher
 
 BLANK, SIZE, SHIFT = 1, 4, 0.02
 

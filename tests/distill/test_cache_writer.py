@@ -19,7 +19,8 @@ from kdcompress.distill.cache_writer import CacheSummary, write_cache
 from kdcompress.distill.loop import distill
 from kdcompress.distill.posteriors.cache import open_cache, read_record
 from kdcompress.errors import CacheError
-from kdcompress.teachers.teacher import Posteriors, open_teacher
+from kdcompress.teachers.open import open_teacher
+from kdcompress.teachers.teacher import Posteriors
 from kdcompress.text.vocabulary import Vocabulary
 
 Make = Callable[..., Recipe]

@@ -22,7 +22,8 @@ from kdcompress.distill.loop import distill
 from kdcompress.distill.objective.alignment import Alignment
 from kdcompress.distill.objective.objective import Objective
 from kdcompress.students.weights import load_student
-from kdcompress.teachers.teacher import Posteriors, open_teacher
+from kdcompress.teachers.open import open_teacher
+from kdcompress.teachers.teacher import Posteriors
 from kdcompress.text.tokenizer import LongestMatch
 from kdcompress.text.vocabulary import Vocabulary
 

@@ -23,7 +23,7 @@ from kdcompress.errors import ConfigError, NumericsError, RunError, TooManyBadFi
 from kdcompress.students.conformer import ConformerStudent
 from kdcompress.students.initialize import start_from
 from kdcompress.students.weights import load_student, save_student
-from kdcompress.teachers.teacher import open_teacher
+from kdcompress.teachers.open import open_teacher
 from kdcompress.text.vocabulary import Vocabulary
 
 Make = Callable[..., Recipe]

@@ -61,7 +61,7 @@ def test_graphs_of_optimum_lie_one_folder_down(tmp_path: Path) -> None:
 
 def test_what_is_no_teacher_is_named(tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    from kdcompress.teachers.teacher import resolve_teacher
+    from kdcompress.teachers.open import resolve_teacher
 
     (tmp_path / "a.wav").touch()
     with pytest.raises(TeacherError, match="is no teacher but a folder of audio files"):

@@ -148,7 +148,7 @@ def padded(waveforms: list[Tensor], value: float = 0.0) -> tuple[Tensor, Tensor]
 
 @pytest.fixture(scope="session", autouse=True)
 def _importable_transformers() -> None:
-    """Let transformers find a torchaudio that imports, as `open_huggingface` does."""
+    """Let transformers find a torchaudio that imports, as `TransformersTeacher.open` does."""
     from kdcompress.frontend.torchaudio_import import load_torchaudio
 
     load_torchaudio()

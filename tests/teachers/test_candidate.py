@@ -15,7 +15,7 @@ from kdcompress.errors import ConfigError
 from kdcompress.students.conformer import ConformerStudent
 from kdcompress.students.weights import save_student
 from kdcompress.teachers.candidate import TeacherCandidate
-from kdcompress.teachers.teacher import open_teacher, resolve_teacher
+from kdcompress.teachers.open import open_teacher, resolve_teacher
 from kdcompress.text.decode import greedy
 from kdcompress.text.vocabulary import Vocabulary
 

@@ -7,7 +7,7 @@ from kdcompress.config.student import ConformerConfig
 from kdcompress.errors import TeacherError
 from kdcompress.students.conformer import ConformerStudent
 from kdcompress.students.weights import load_student, save_student
-from kdcompress.teachers.teacher import open_teacher, resolve_teacher
+from kdcompress.teachers.open import open_teacher, resolve_teacher
 from kdcompress.text.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(("<pad>", "|", "a", "b"), 0, "|")

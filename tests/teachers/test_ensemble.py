@@ -14,7 +14,8 @@ from kdcompress.students.conformer import ConformerStudent
 from kdcompress.students.weights import LoadedStudent
 from kdcompress.teachers.checkpoint import StudentTeacher
 from kdcompress.teachers.ensemble import Ensemble
-from kdcompress.teachers.teacher import Posteriors, open_teacher
+from kdcompress.teachers.open import open_teacher
+from kdcompress.teachers.teacher import Posteriors
 from kdcompress.text.vocabulary import Vocabulary
 
 from .conftest import audio, padded

@@ -10,8 +10,8 @@ import torch
 
 from kdcompress.config.teacher import HuggingFaceTeacher
 from kdcompress.errors import TeacherError
-from kdcompress.teachers.huggingface import TransformersTeacher, open_huggingface
-from kdcompress.teachers.teacher import open_teacher, resolve_teacher
+from kdcompress.teachers.huggingface import TransformersTeacher
+from kdcompress.teachers.open import open_teacher, resolve_teacher
 
 from .conftest import FAMILIES, audio, padded
 
@@ -156,7 +156,7 @@ def test_opening_is_silent_and_leaves_the_seed_alone(saved: Saved, capfd: pytest
     folder = saved("wav2vec2-group")
     torch.manual_seed(7)
     before = torch.get_rng_state()
-    teacher = open_huggingface(HuggingFaceTeacher(path=str(folder)))
+    teacher = TransformersTeacher.open(HuggingFaceTeacher(path=str(folder)))
     teacher.posteriors(*padded([audio(5000)]))
     assert torch.equal(torch.get_rng_state(), before)
     assert capfd.readouterr() == ("", "")
@@ -166,11 +166,11 @@ def test_fingerprint_follows_weights_and_vocabulary(saved: Saved, opened: Any, t
     first = opened("wav2vec2-layer").fingerprint
     copy = Path(shutil.copytree(saved("wav2vec2-layer"), tmp_path / "copy"))
     config = HuggingFaceTeacher(path=str(copy))
-    assert open_huggingface(config).fingerprint == first
+    assert TransformersTeacher.open(config).fingerprint == first
     vocabulary = json.loads((copy / "vocab.json").read_text())
     vocabulary["é"] = vocabulary.pop("z")
     (copy / "vocab.json").write_text(json.dumps(vocabulary))
-    second = open_huggingface(config).fingerprint
+    second = TransformersTeacher.open(config).fingerprint
     assert len({first, second, opened("wav2vec2-group").fingerprint}) == 3
 
 
@@ -179,14 +179,14 @@ def test_weights_kept_in_half_precision(saved: Saved, opened: Any, tmp_path: Pat
 
     folder = Path(shutil.copytree(saved("wav2vec2-layer"), tmp_path / "half"))
     AutoModelForCTC.from_pretrained(folder).half().save_pretrained(folder)
-    teacher, batch = open_huggingface(HuggingFaceTeacher(path=str(folder))), padded([audio(8000)])
+    teacher, batch = TransformersTeacher.open(HuggingFaceTeacher(path=str(folder))), padded([audio(8000)])
     found, full = teacher.posteriors(*batch), opened("wav2vec2-layer").posteriors(*batch)
     assert 0 < (found.log_probs.exp() - full.log_probs.exp()).abs().max() < 0.05
     assert teacher.bytes == opened("wav2vec2-layer").bytes
 
 
 def test_not_finite_is_refused(saved: Saved) -> None:
-    teacher = open_huggingface(HuggingFaceTeacher(path=str(saved("wav2vec2-layer"))))
+    teacher = TransformersTeacher.open(HuggingFaceTeacher(path=str(saved("wav2vec2-layer"))))
     with pytest.raises(TeacherError, match="NaN or infinity"):
         teacher.posteriors(*padded([torch.full((8000,), float("inf"))]))
 
@@ -198,7 +198,7 @@ def damaged(saved: Saved, tmp_path: Path, name: str = "wav2vec2-layer") -> tuple
 
 def refused(config: HuggingFaceTeacher, match: str) -> None:
     with pytest.raises(TeacherError, match=match) as caught:
-        open_huggingface(config)
+        TransformersTeacher.open(config)
     assert "\n" not in str(caught.value)
 
 

@@ -16,8 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 from kdcompress.config.teacher import OnnxTeacher
 from kdcompress.errors import KdcompressError, TeacherError
 from kdcompress.teachers.batch_invariance import BatchPolicy
-from kdcompress.teachers.onnx_model import GraphTeacher, open_onnx
-from kdcompress.teachers.teacher import open_teacher, resolve_teacher
+from kdcompress.teachers.onnx_model import GraphTeacher
+from kdcompress.teachers.open import open_teacher, resolve_teacher
 
 from .conftest import LETTERS, audio, padded
 
@@ -119,12 +119,12 @@ def teacher(
 ) -> GraphTeacher:
     match request.param:
         case "bundle":
-            return open_onnx(OnnxTeacher(path=tiny_bundle))
+            return GraphTeacher.open(OnnxTeacher(path=tiny_bundle))
         case "int8":
-            return open_onnx(OnnxTeacher(path=tiny_bundle, variant="int8-dynamic"))
+            return GraphTeacher.open(OnnxTeacher(path=tiny_bundle, variant="int8-dynamic"))
         case "bare":
-            return open_onnx(OnnxTeacher(path=nemo(tiny_bundle, tmp_path / "bare") / "model.onnx"))
-    return open_onnx(OnnxTeacher(path=waveform_model("wav2vec2-group")))
+            return GraphTeacher.open(OnnxTeacher(path=nemo(tiny_bundle, tmp_path / "bare") / "model.onnx"))
+    return GraphTeacher.open(OnnxTeacher(path=waveform_model("wav2vec2-group")))
 
 
 def test_neither_padding_nor_company_changes_an_utterance(teacher: GraphTeacher) -> None:
@@ -156,7 +156,7 @@ def test_short_empty_and_silent_audio(teacher: GraphTeacher) -> None:
 
 def test_what_may_share_a_run_is_measured(tiny_bundle: Path, waveform_model: Callable[[str], Path]) -> None:
     groupings = [
-        open_onnx(config)._grouping
+        GraphTeacher.open(config)._policy
         for config in (
             OnnxTeacher(path=tiny_bundle),
             OnnxTeacher(path=tiny_bundle / "model.int8.onnx"),  # one scale for the whole batch
@@ -168,12 +168,12 @@ def test_what_may_share_a_run_is_measured(tiny_bundle: Path, waveform_model: Cal
 
 def test_fingerprint_follows_weights_and_vocabulary(tiny_bundle: Path, tmp_path: Path) -> None:
     folder = nemo(tiny_bundle, tmp_path / "x")
-    first = open_onnx(OnnxTeacher(path=folder)).fingerprint
-    assert open_onnx(OnnxTeacher(path=folder / "model.onnx")).fingerprint == first
+    first = GraphTeacher.open(OnnxTeacher(path=folder)).fingerprint
+    assert GraphTeacher.open(OnnxTeacher(path=folder / "model.onnx")).fingerprint == first
     (folder / "tokens.txt").write_text(
         (folder / "tokens.txt").read_text("utf-8").replace("a 1", "d 1"), "utf-8"
     )
-    second = open_onnx(OnnxTeacher(path=folder)).fingerprint
+    second = GraphTeacher.open(OnnxTeacher(path=folder)).fingerprint
     model = onnx.load(folder / "model.onnx")
     weights = next(t for t in model.graph.initializer if len(t.dims) == 2)
     values = numpy_helper.to_array(weights).copy()
@@ -183,11 +183,11 @@ def test_fingerprint_follows_weights_and_vocabulary(tiny_bundle: Path, tmp_path:
     onnx.save(
         model, folder / "model.onnx", save_as_external_data=True, location="weights", size_threshold=1024
     )
-    third = open_onnx(OnnxTeacher(path=folder)).fingerprint
+    third = GraphTeacher.open(OnnxTeacher(path=folder)).fingerprint
     data = bytearray((folder / "weights").read_bytes())
     data[3] ^= 1
     (folder / "weights").write_bytes(data)
-    assert len({first, second, third, open_onnx(OnnxTeacher(path=folder)).fingerprint}) == 4
+    assert len({first, second, third, GraphTeacher.open(OnnxTeacher(path=folder)).fingerprint}) == 4
 
 
 def altered(bundle: Path, folder: Path, change: Callable[[onnx.ModelProto], None]) -> OnnxTeacher:
@@ -226,8 +226,8 @@ def test_scores_of_every_kind_become_log_posteriors(
         raw(model)
         change(model)
 
-    expected = open_onnx(altered(tone_bundle, tmp_path / "plain", raw))
-    found = open_onnx(altered(tone_bundle, tmp_path / "changed", changed))
+    expected = GraphTeacher.open(altered(tone_bundle, tmp_path / "plain", raw))
+    found = GraphTeacher.open(altered(tone_bundle, tmp_path / "changed", changed))
     spoken = [torch.from_numpy(say("ab")), torch.from_numpy(say("c"))]
     first, second = expected.posteriors(*padded(spoken)), found.posteriors(*padded(spoken))
     assert torch.equal(first.lengths, second.lengths)
@@ -237,12 +237,15 @@ def test_scores_of_every_kind_become_log_posteriors(
 
 
 def test_a_graph_that_says_nothing_is_normalised_as_nemos_are(tone_bundle: Path, tmp_path: Path) -> None:
-    assert open_onnx(altered(tone_bundle, tmp_path / "x", lambda model: None))._normalize == "per_feature"
+    assert (
+        GraphTeacher.open(altered(tone_bundle, tmp_path / "x", lambda model: None))._normalize
+        == "per_feature"
+    )
 
 
 def test_the_chosen_file_and_variant_of_a_bundle(tiny_bundle: Path) -> None:
     plain, quantized, named = (
-        open_onnx(config).fingerprint
+        GraphTeacher.open(config).fingerprint
         for config in (
             OnnxTeacher(path=tiny_bundle),
             OnnxTeacher(path=tiny_bundle, variant="int8-dynamic"),
@@ -253,7 +256,7 @@ def test_the_chosen_file_and_variant_of_a_bundle(tiny_bundle: Path) -> None:
 
 
 def test_it_moves_and_follows_the_number_of_threads(tiny_bundle: Path) -> None:
-    teacher = open_onnx(OnnxTeacher(path=tiny_bundle))
+    teacher = GraphTeacher.open(OnnxTeacher(path=tiny_bundle))
     assert teacher.to("cpu") is teacher
     assert teacher.runtime.startswith("onnxruntime ")
     assert teacher._session.get_session_options().intra_op_num_threads == torch.get_num_threads()
@@ -261,7 +264,7 @@ def test_it_moves_and_follows_the_number_of_threads(tiny_bundle: Path) -> None:
 
 def refused(config: OnnxTeacher, match: str) -> None:
     with pytest.raises(TeacherError, match=match) as caught:
-        open_onnx(config)
+        GraphTeacher.open(config)
     assert "\n" not in str(caught.value)
 
 
@@ -308,9 +311,9 @@ def test_files_that_do_not_fit_are_refused(tone_bundle: Path, tiny_bundle: Path,
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_a_provider_that_is_not_there(tiny_bundle: Path) -> None:
     with pytest.raises(KdcompressError, match="no CUDAExecutionProvider"):
-        open_onnx(OnnxTeacher(path=tiny_bundle, provider="cuda"))
+        GraphTeacher.open(OnnxTeacher(path=tiny_bundle, provider="cuda"))
     # Chosen by hand, the graph stays where it is told to, whatever the results' device.
-    assert open_onnx(OnnxTeacher(path=tiny_bundle, provider="cpu")).vocabulary.blank == 2
+    assert GraphTeacher.open(OnnxTeacher(path=tiny_bundle, provider="cpu")).vocabulary.blank == 2
 
 
 def test_letters_are_those_of_the_tokenizer_file(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from kdcompress.config.teacher import (
     TorchaudioTeacher,
 )
 from kdcompress.errors import TeacherError
-from kdcompress.teachers.teacher import Posteriors, resolve_teacher
+from kdcompress.teachers.open import resolve_teacher
+from kdcompress.teachers.teacher import Posteriors
 
 
 def test_posteriors_check_their_shapes() -> None:

@@ -11,7 +11,7 @@ from kdcompress.config.teacher import TorchaudioTeacher
 from kdcompress.errors import TeacherError
 from kdcompress.frontend.torchaudio_import import load_torchaudio
 from kdcompress.teachers.huggingface import TransformersTeacher
-from kdcompress.teachers.teacher import open_teacher, resolve_teacher
+from kdcompress.teachers.open import open_teacher, resolve_teacher
 from kdcompress.teachers.torchaudio_pipeline import PipelineTeacher
 
 from .conftest import LETTERS, audio, padded

@@ -19,7 +19,8 @@ from kdcompress.distill.data.training_data import TrainingData
 from kdcompress.distill.objective.alignment import AlignedPosteriors, Alignment
 from kdcompress.distill.posteriors.cache import CachedPosteriors, open_cache
 from kdcompress.students.student import Student
-from kdcompress.teachers.teacher import Posteriors, Teacher, open_teacher
+from kdcompress.teachers.open import open_teacher
+from kdcompress.teachers.teacher import Posteriors, Teacher
 from kdcompress.text.vocabulary import Vocabulary
 
 Answers: TypeAlias = Union[Teacher, CachedPosteriors, "PosteriorSource"]

@@ -17,7 +17,7 @@ from kdcompress.distill.objective.prior import estimate_prior, load_prior, save_
 from kdcompress.distill.posteriors.source import PosteriorSource
 from kdcompress.errors import RunError
 from kdcompress.students.weights import load_student, save_student
-from kdcompress.teachers.teacher import open_teacher
+from kdcompress.teachers.open import open_teacher
 
 Make = Callable[..., Recipe]
 

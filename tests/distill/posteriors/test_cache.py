@@ -19,7 +19,7 @@ from kdcompress.distill.loop import distill
 from kdcompress.distill.posteriors.cache import open_cache, read_record
 from kdcompress.distill.run import Run
 from kdcompress.errors import CacheError, ConfigError, TeacherError
-from kdcompress.teachers.teacher import open_teacher, resolve_teacher
+from kdcompress.teachers.open import open_teacher, resolve_teacher
 from kdcompress.text.vocabulary import Vocabulary
 
 Make = Callable[..., Recipe]

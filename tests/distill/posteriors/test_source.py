@@ -8,7 +8,8 @@ from kdcompress.audio.manifest import read_utterances
 from kdcompress.config.teacher import CheckpointTeacher
 from kdcompress.distill.data.batches import decode
 from kdcompress.distill.posteriors.source import PosteriorSource, open_source
-from kdcompress.teachers.teacher import Posteriors, open_teacher
+from kdcompress.teachers.open import open_teacher
+from kdcompress.teachers.teacher import Posteriors
 
 
 class Counting:
