@@ -29,11 +29,13 @@ class ThreadAdvice:
         threads: of one process.
         passive: whether threads that wait are to sleep (`OMP_WAIT_POLICY=PASSIVE`) instead of spinning. On an
             idle machine spinning is faster; beside a busy neighbour a thread spins for one that does not run.
-        reason: both numbers explained, half a line.
+        crowded: whether others compute on these cores.
+        reason: what it follows from, half a line.
     """
 
     threads: int
     passive: bool
+    crowded: bool
     reason: str
 
 
@@ -113,7 +115,7 @@ def advise_threads(
     crowded = threads * processes + others >= allowed + _BUSY
     if crowded:
         parts.append(f"others keep {others:.1f} of {allowed} busy")
-    return ThreadAdvice(threads, threads > 1 and crowded, ", ".join(parts))
+    return ThreadAdvice(threads, threads > 1 and crowded, crowded, ", ".join(parts))
 
 
 def advise_here(processes: int = 1) -> ThreadAdvice:

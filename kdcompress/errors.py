@@ -77,5 +77,6 @@ class MissingExtra(KdcompressError, ImportError):
 
     def __init__(self, needed: str, extra: str, purpose: str) -> None:
         super().__init__(
-            f"{purpose} needs {needed}, which is not installed: pip install 'kdcompress[{extra}]'"
+            f"{purpose} needs {needed}, which is not installed: pip install 'kdcompress[{extra}]'; "
+            "kdcompress doctor shows what is there"
         )

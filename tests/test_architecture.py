@@ -25,7 +25,7 @@ LEVELS = [
     {"runtime"},
     {"report", "verify"},
     {"students", "quantize", "bench"},
-    {"teachers"},
+    {"teachers", "diagnosis"},
     {"distill", "graph"},
     {"analysis"},
     {"cli"},
@@ -33,7 +33,7 @@ LEVELS = [
 ]
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 TORCH_FREE = {"__version__", "errors", "resources", "config", "audio", "text", "runtime", "quantize", "bench"}
-TORCH_FREE |= {"aliases", "cores", "files", "report", "verify"}
+TORCH_FREE |= {"aliases", "cores", "diagnosis", "files", "report", "verify"}
 CROWDED = {"kdcompress/bench", "kdcompress/cli"}  # folders that are still to be divided
 TORCH_HALF = {"torch", "torchaudio", "transformers", "accelerate", "lhotse", "onnxscript", "safetensors"}
 

@@ -73,7 +73,7 @@ def imported(*rooms: str) -> set[str]:
     names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     names |= {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}
     packages = {name.partition(".")[0] for name in names} - sys.stdlib_module_names - {"kdcompress"}
-    known = {"yaml": "pyyaml", "flashlight": "flashlight-text"}
+    known = {"yaml": "pyyaml", "flashlight": "flashlight-text", "pydantic_core": "pydantic"}  # pinned by it
     return {known.get(name, name).replace("_", "-") for name in packages}
 
 

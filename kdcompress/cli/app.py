@@ -11,6 +11,7 @@ from kdcompress.cli.cache import cache
 from kdcompress.cli.compare import compare
 from kdcompress.cli.demo import demo
 from kdcompress.cli.distill import distill
+from kdcompress.cli.doctor import doctor
 from kdcompress.cli.export import export
 from kdcompress.cli.inspect import inspect
 from kdcompress.cli.recipes import recipes
@@ -31,6 +32,7 @@ app.command(short_help="Measure error rate, speed and size of bundles.")(bench)
 app.command(short_help="Turn audio files into text.")(transcribe)
 app.command(short_help="Train and score many settings with many seeds.")(compare)
 app.command(short_help="Watch all of it on the shipped teacher and audio.")(demo)
+app.command(short_help="Show what this machine and installation can do.")(doctor)
 app.add_typer(recipes, name="recipes", short_help="List, show, copy and check recipes.")
 
 

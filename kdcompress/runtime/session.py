@@ -54,7 +54,8 @@ class GraphSession:
         if self.providers[0] != self.provider:
             raise BundleError(
                 f"asked for {self.provider}, but onnxruntime fell back to {self.providers[0]}: check the "
-                "CUDA and cuDNN libraries that onnxruntime-gpu needs, or choose the provider cpu"
+                "CUDA and cuDNN libraries that onnxruntime-gpu needs (see: kdcompress doctor), or choose the "
+                "provider cpu"
             )
 
     @property
@@ -167,6 +168,7 @@ def _provider_name(provider: str) -> str:
     if name not in available:
         raise ConfigError(
             f"this onnxruntime {onnxruntime.__version__} has no {name} (it has {', '.join(available)}): "
-            "pip uninstall onnxruntime && pip install onnxruntime-gpu, or choose the provider cpu"
+            "pip uninstall onnxruntime && pip install onnxruntime-gpu, or choose the provider cpu; "
+            "see: kdcompress doctor"
         )
     return name
