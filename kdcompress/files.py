@@ -5,7 +5,6 @@ place. Its writer holds a lock on it; what nobody holds is the leftover of a pro
 removed by the next one that writes into the same folder.
 """
 
-import ctypes
 import errno
 import hashlib
 import os
@@ -220,6 +219,8 @@ def _aside(path: Path) -> Path:
 
 
 def _rename_swapped(one: bytes, other: bytes) -> None:
+    import ctypes  # not above: who only writes files need not load it
+
     libc: Any = ctypes.CDLL(None, use_errno=True) if os.name == "posix" else None
     if hasattr(libc, "renameat2"):
         here, swap = -100, 2  # AT_FDCWD, RENAME_EXCHANGE of linux/fs.h

@@ -1,5 +1,6 @@
 """Files become waveforms: float32, mono, 16 kHz (soundfile and soxr)."""
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -193,7 +194,8 @@ def _read(file: soundfile.SoundFile, first: int, wanted: int) -> npt.NDArray[np.
 def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
     """Open an audio file whose header promises at least one sample."""
     try:
-        file = soundfile.SoundFile(path)
+        # Bytes: names of other encodings than UTF-8 cannot be encoded anew.
+        file = soundfile.SoundFile(os.fsencode(path) if os.name != "nt" else path)
     # A TypeError is how soundfile says that a file named .raw has no header.
     except (soundfile.LibsndfileError, TypeError) as error:
         raise AudioError(_why_not(Path(path), error)) from error

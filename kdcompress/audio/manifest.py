@@ -41,6 +41,10 @@ class _Line:
     duration: float | None
     text: str | None = None
 
+    def __post_init__(self) -> None:
+        # Names may hold bytes that are no UTF-8, or halves of characters; ids are hashed and written.
+        object.__setattr__(self, "id", self.id.encode("utf-8", "backslashreplace").decode())
+
 
 def read_utterances(
     source: Path, *, on_progress: Progress | None = None
@@ -193,10 +197,13 @@ def _seconds(record: dict[str, Any], key: str, where: str) -> float | None:
     value = record.get(key)
     if value is None:
         return None
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not number or value < 0 or (value == 0 and key == "duration"):
-        raise ManifestError(f"{where}: expected {key} in seconds, found {value!r}")
-    return float(value)
+    try:
+        seconds = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    except OverflowError:  # whole numbers have no limit of their own
+        seconds = math.inf
+    if not math.isfinite(seconds) or seconds < 0 or (seconds == 0 and key == "duration"):
+        raise ManifestError(f"{where}: expected {key} in seconds, found {value!r:.40}")
+    return seconds
 
 
 def _resolve(lines: Sequence[_Line], on_progress: Progress | None) -> Iterator[Utterance | str]:

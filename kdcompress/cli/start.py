@@ -5,7 +5,10 @@ the time of `kdcompress transcribe BUNDLE FILE` from a cold start. So the one co
 other programs does without them where all it is given is paths and the options that programs give.
 """
 
+import codecs
 import errno
+import io
+import json
 import os
 import re
 import signal
@@ -34,6 +37,7 @@ _SHELL_EXPANDS = os.name != "nt"
 
 def main() -> None:
     """Run the command line; an expected failure is one line on standard error."""
+    _let_every_character_pass()
     # Left alone, SIGTERM skips every `finally`, and half-written directories would stay behind.
     with suppress(ValueError):  # not in the main thread: the host program owns the signals
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
@@ -61,6 +65,25 @@ def main() -> None:
         _fail(str(MissingExtra(package, "train", "this command")))
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _let_every_character_pass() -> None:
+    """Give standard output an encoding that ends no command, whatever a transcript or a file's name holds.
+
+    Files and pipes get UTF-8 unless PYTHONIOENCODING says otherwise. What an encoding lacks is written as
+    JSON escapes it, so that JSON stays JSON.
+    """
+    codecs.register_error("json-escape", _json_escape)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # not what a test or a host program put there
+            chosen = stream.isatty() or "PYTHONIOENCODING" in os.environ
+            stream.reconfigure(encoding=None if chosen else "utf-8", errors="json-escape")
+
+
+def _json_escape(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(json.dumps(c)[1:-1] for c in error.object[error.start : error.end]), error.end
 
 
 def _run(arguments: Sequence[str]) -> None:

@@ -113,6 +113,14 @@ class TestManifest:
         utterances, _ = read_utterances(manifest(tmp_path, {"audio_filepath": "x.wav", "text": text}))
         assert utterances == [Utterance("x", tmp_path / "x.wav", 0.0, 1.0)]
 
+    def test_ids_are_text_whatever_names_are(self, tmp_path: Path) -> None:
+        audio(tmp_path / "x.wav")
+        lines = ({"audio_filepath": "x.wav", "id": "x\ud83d"}, {"audio_filepath": "caf\udce9.wav"})
+        path = manifest(tmp_path, *map(json.dumps, lines))
+        utterances, bad = read_utterances(path)
+        assert [u.id for u in utterances] == ["x\\ud83d"]
+        assert [b.path.name for b in bad] == ["caf\udce9.wav"]
+
     def test_bad_files_are_listed(self, tmp_path: Path) -> None:
         audio(tmp_path / "x.wav")
         path = manifest(
@@ -141,6 +149,10 @@ class TestManifest:
             ('{"audio_filepath": "y.wav", "duration": NaN}', ":2: expected duration"),
             ('{"audio_filepath": "y.wav", "offset": -1}', ":2: expected offset in seconds, found -1"),
             ('{"audio_filepath": "y.wav", "offset": true}', ":2: expected offset"),
+            (
+                '{"audio_filepath": "y.wav", "duration": 1' + "0" * 400 + "}",
+                r":2: expected duration .* 10{39}$",
+            ),
             ('{"audio_filepath": "x.wav"}', ":2: the id 'x' was already used in line 1"),
         ],
     )

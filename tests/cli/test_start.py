@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -44,6 +45,30 @@ def imported(*arguments: object) -> set[str]:
     done = python(RUN, "transcribe", *arguments)
     assert (done.returncode, done.stdout) == (0, "ab c\n")
     return set(json.loads(done.stderr))
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_no_encoding_of_the_output_ends_a_command(tone_bundle: Path, clip: Path, encoding: str) -> None:
+    odd = clip.with_name("録音 é 😀.wav")
+    clip.rename(odd)
+    command = [sys.executable, "-m", "kdcompress", "transcribe", str(tone_bundle), str(odd), "--json"]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run(command, capture_output=True, timeout=120, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.decode(encoding))
+    assert (found["audio_filepath"], found["text"]) == (str(odd), "ab c")
+
+
+def test_files_and_pipes_get_utf_8_in_any_locale(tone_bundle: Path, clip: Path) -> None:
+    odd = clip.with_name("録音.wav")
+    clip.rename(odd)
+    command = [sys.executable, "-X", "utf8=0", "-m", "kdcompress", "transcribe", str(tone_bundle), str(odd)]
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    done = subprocess.run(
+        [*command, "--json"], capture_output=True, timeout=120, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert os.fsencode(json.loads(done.stdout.decode())["audio_filepath"]) == os.fsencode(odd)
 
 
 def packages(modules: set[str]) -> set[str]:
