@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from kdcompress.cli.threads import choose_threads
+
 
 def cache(
     recipe: Annotated[
@@ -47,6 +49,7 @@ def cache(
       kdcompress cache --teacher nvidia/parakeet-ctc-0.6b --audio calls/ --top-k 16 --out cache/calls
       kdcompress distill --cache cache/calls --out runs/calls
     """
+    choose_threads()
     from kdcompress.cli.distill import read_recipe
     from kdcompress.cli.progress import DistillProgress
     from kdcompress.config.cache import CacheStorage

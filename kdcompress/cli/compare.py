@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kdcompress.cli.threads import choose_threads
+
 if TYPE_CHECKING:
     from kdcompress.analysis.comparison import Cell
 
@@ -46,6 +48,7 @@ def compare(
         --transcribed an4/train.jsonl --test an4/test.jsonl --silence silence --out runs/compare-an4 \\
         --json recipes/results/compare-an4.json
     """
+    choose_threads()
     from kdcompress.analysis.comparison import Materials, summarize
     from kdcompress.analysis.comparison import compare as run_comparison
     from kdcompress.cli.progress import DistillProgress

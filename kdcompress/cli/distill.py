@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kdcompress.cli.threads import choose_threads
+
 if TYPE_CHECKING:
     from kdcompress.config.recipe import Recipe
 
@@ -51,6 +53,7 @@ def distill(
 
     No transcript is read unless objective.kd_weight is below 1. Ctrl-C saves; --resume goes on exactly.
     """
+    choose_threads()
     asked: Recipe | None = None
     if not resume:
         asked = read_recipe(recipe, teacher, audio, cache, preset, set_ or [])

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from kdcompress.cli.threads import choose_threads
 from kdcompress.cli.variants import NAMES, blank_bias_of, presets_of, render_variants
 from kdcompress.config.deploy import Calibration, Preference
 
@@ -111,6 +112,7 @@ def export(
     if out is None:
         raise typer.BadParameter("a run is written to a directory: give --out BUNDLE", param_hint="--out")
 
+    choose_threads()
     from kdcompress.graph.write import export_run  # torch: a bundle is verified without it
 
     with progress_bars() as bars:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kdcompress.cli.threads import choose_threads
+
 if TYPE_CHECKING:
     from kdcompress.analysis.advice import Advice
     from kdcompress.analysis.inspection import Inspection
@@ -39,6 +41,7 @@ def inspect(
       kdcompress inspect runs/teacher --audio calls/ --max-seconds 120 --plot teacher.png
       kdcompress inspect runs/teacher --audio calls/ --json > teacher.json
     """
+    choose_threads()
     from kdcompress.analysis.advice import advise
     from kdcompress.analysis.inspection import inspect_teacher
     from kdcompress.cli.render import progress_bars
