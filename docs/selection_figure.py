@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from kdcompress.config.pattern import Width
 from kdcompress.config.selection import (
     SelectAll,
     SelectEliminate,
@@ -22,7 +23,6 @@ from kdcompress.config.selection import (
     SelectSymmetric,
     SelectThreshold,
     SelectTrim,
-    Width,
 )
 from kdcompress.distill.objective.selection import draw_keys, select_frames
 

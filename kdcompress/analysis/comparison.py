@@ -1,9 +1,8 @@
-"""Train every row of a comparison with every seed, score each student, and sum up what differs.
+"""Train every row of a comparison with every seed, score each student, and summarise the differences.
 
 DIR/  ROW/seed-0/  a run directory, and score.json in it when the student has been scored
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -14,16 +13,15 @@ from typing import Any
 import numpy as np
 
 from kdcompress import __version__
-from kdcompress.analysis.student_score import Heard, hear, score_student
+from kdcompress.analysis.student_score import decode, score_student
 from kdcompress.audio.manifest import read_references, read_utterances
 from kdcompress.audio.utterance import Reference
 from kdcompress.config.comparison import Comparison
-from kdcompress.config.recipe import Recipe, make_recipe, merge, read_layers
-from kdcompress.config.teacher import CachedTeacher
+from kdcompress.config.recipe import Recipe, load_recipe, make_recipe, merge, read_layers
 from kdcompress.distill.distributed import training_device
 from kdcompress.distill.loop import distill
 from kdcompress.distill.observer import Observer
-from kdcompress.distill.posteriors.source import PosteriorSource
+from kdcompress.distill.posteriors.source import PosteriorSource, open_source
 from kdcompress.distill.run import environment
 from kdcompress.errors import ConfigError
 from kdcompress.files import write_file
@@ -45,7 +43,7 @@ class Materials:
         audio: what rows without transcripts train on.
         transcribed: the same audio as a manifest with texts, for rows whose objective reads them.
         test: manifest with texts.
-        silence: folder or manifest of clips in which nobody speaks; None leaves them out.
+        silence: folder or manifest of clips without speech; None leaves them out.
     """
 
     teacher: str
@@ -63,11 +61,6 @@ class Cell:
     seed: int
     recipe: Recipe
     folder: Path
-
-    @property
-    def fingerprint(self) -> str:
-        """Twelve hex digits that change with any value of the recipe."""
-        return hashlib.sha256(self.recipe.model_dump_json().encode()).hexdigest()[:12]
 
 
 def cells(comparison: Comparison, materials: Materials, out: Path) -> list[Cell]:
@@ -120,38 +113,33 @@ def compare(
     index, of = shard
     mine = cells(comparison, materials, out)[index::of]
     scoring: _Scoring | None = None
-    heard: PosteriorSource | None = None
-    heard_by = None
+    source: PosteriorSource | None = None
+    source_of = None
     for number, cell in enumerate(mine):
         if _scored(cell):
             continue
         if on_cell is not None:
             on_cell(cell, number, len(mine))
-        asked = cell.recipe.teacher
-        answers = None
-        if cell.recipe.objective.kd_weight > 0 and asked is not None and not isinstance(asked, CachedTeacher):
-            # Rows of one seed and teacher train on the same audio: it is listened to once for all of them.
-            if heard is None or heard_by != (cell.seed, asked):
-                device = training_device()
-                heard = PosteriorSource(open_teacher(asked, device), device)
-                heard_by = (cell.seed, asked)
-            answers = heard
+        asked = cell.recipe.teacher if cell.recipe.objective.kd_weight > 0 else None
+        if asked is not None and source_of != (cell.seed, asked):
+            # Rows of one seed and teacher train on the same audio: it is run on it once for all of them.
+            source, source_of = open_source(asked, training_device()), (cell.seed, asked)
         begun = (cell.folder / "recipe.yaml").is_file()
-        # Given again on resumption: a run of other settings must not pass for this one.
-        if not distill(cell.recipe, cell.folder, observer, resume=begun, teacher=answers).finished:
+        own = None if asked is None else source
+        # The recipe is given again on resumption: a run of other settings must not pass for this one.
+        if not distill(cell.recipe, cell.folder, observer, resume=begun, source=own).finished:
             return False
         if scoring is None:
             scoring = _Scoring(materials)
-        text = json.dumps({"schema": SCHEMA, "fingerprint": cell.fingerprint, **scoring(cell.folder)})
+        text = json.dumps({"schema": SCHEMA, **scoring(cell.folder)})
         write_file(cell.folder / "score.json", text + "\n")
     return True
 
 
 def _scored(cell: Cell) -> bool:
-    path = cell.folder / "score.json"
-    if not path.is_file():
+    if not (cell.folder / "score.json").is_file():
         return False
-    if json.loads(path.read_text(encoding="utf-8")).get("fingerprint") != cell.fingerprint:
+    if load_recipe(cell.folder / "recipe.yaml") != cell.recipe:
         raise ConfigError(
             f"{cell.folder} was trained with other settings than the comparison has now; "
             "remove it to train it again, or choose another --out"
@@ -160,7 +148,7 @@ def _scored(cell: Cell) -> bool:
 
 
 class _Scoring:
-    """The test set and the teacher's answers to it, kept for all students."""
+    """The test set and the teacher's transcripts of it, kept for all students."""
 
     def __init__(self, materials: Materials) -> None:
         self.references: Sequence[Reference] = read_references(materials.test)
@@ -168,7 +156,7 @@ class _Scoring:
         self.utterances = [r.utterance for r in self.references]
         teacher = open_teacher(resolve_teacher(materials.teacher))
         self.teacher_shift = teacher.frame_shift
-        self.teacher_heard = hear(
+        self.teacher_decoded = decode(
             lambda waveforms, lengths: _outputs(teacher, waveforms, lengths),
             teacher.vocabulary,
             teacher.frame_shift,
@@ -178,17 +166,17 @@ class _Scoring:
     def __call__(self, run: Path) -> dict[str, Any]:
         found = load_student(run)
         shift = found.model.frame_shift
-        heard: list[dict[str, Heard]] = [
-            hear(found.model, found.vocabulary, shift, utterances)
+        speech, silence = (
+            decode(found.model, found.vocabulary, shift, utterances)
             for utterances in (self.utterances, self.silence)
-        ]
+        )
         score = score_student(
-            heard[0],
+            speech,
             self.references,
             shift,
-            heard[1],
+            silence,
             sum(u.duration for u in self.silence),
-            self.teacher_heard,
+            self.teacher_decoded,
             self.teacher_shift,
         )
         return {
@@ -199,8 +187,8 @@ class _Scoring:
 
 
 def _outputs(teacher: Teacher, waveforms: Any, lengths: Any) -> tuple[Any, Any]:
-    answer = teacher.posteriors(waveforms, lengths)
-    return answer.log_probs, answer.lengths
+    found = teacher.posteriors(waveforms, lengths)
+    return found.log_probs, found.lengths
 
 
 def summarize(comparison: Comparison, materials: Materials, out: Path) -> dict[str, Any]:

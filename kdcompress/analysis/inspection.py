@@ -7,7 +7,6 @@ House letters: T frames, V vocabulary, U labels.
 
 import math
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -15,9 +14,11 @@ from typing import Any
 
 from torch import Tensor
 
+from kdcompress.aliases import Progress
 from kdcompress.audio.manifest import read_utterances
 from kdcompress.config.data import DataConfig
-from kdcompress.distill.data.batches import by_duration, decode, hold_out
+from kdcompress.distill.data.audio_batch import audio_batches
+from kdcompress.distill.data.training_data import hold_out
 from kdcompress.distill.distributed import training_device
 from kdcompress.distill.objective.selection import dilate
 from kdcompress.distill.posteriors.packing import bytes_per_frame
@@ -84,13 +85,13 @@ class Inspection:
         spikes = tokens != self.blank
         if not spikes.all():
             self.longest_silence = max(self.longest_silence, int(widths[~spikes].max()))
-        said = tokens[spikes].tolist()
+        sequence = tokens[spikes].tolist()
         bounds = zip((ends - widths)[spikes].tolist(), ends[spikes].tolist(), strict=True)
         peaks = [start + int(sureness[start:end].argmax()) for start, end in bounds]
         self.labels += len(peaks)
         self.spike_widths.update(widths[spikes].tolist())
         self.distances.update(b - a for a, b in pairwise(peaks))
-        needed = len(said) + sum(a == b for a, b in pairwise(said))
+        needed = len(sequence) + sum(a == b for a, b in pairwise(sequence))
         for shift in self.student_shifts:
             factor = round(shift / 1000 / self.frame_shift)
             self.shared[shift] += len(peaks) - len({peak // factor for peak in peaks})
@@ -152,23 +153,23 @@ def inspect_teacher(
     teacher: Teacher,
     audio: Path,
     max_seconds: float,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: Progress | None = None,
 ) -> Inspection:
-    """Let a teacher listen to a sample of a folder or manifest, and count.
+    """Run a teacher on a sample of a folder or manifest, and count.
 
     The sample is drawn by a hash of the ids; utterances too long or too short to train on are left out.
 
     Args:
         max_seconds: of audio in the sample, unless its first utterance is longer [s].
-        on_progress: called with the utterances heard and their total.
+        on_progress: told of utterances done, of all.
 
     Raises:
         AudioError: there is no usable audio.
         TeacherError: an output is not finite.
     """
     limits = DataConfig()
-    found, _ = read_utterances(audio)
-    usable = [u for u in found if limits.min_seconds <= u.duration <= limits.max_seconds]
+    listed, _ = read_utterances(audio)
+    usable = [u for u in listed if limits.min_seconds <= u.duration <= limits.max_seconds]
     if not usable:
         raise AudioError(
             f"{audio}: no file is readable and between {limits.min_seconds} and {limits.max_seconds} s long"
@@ -177,16 +178,10 @@ def inspect_teacher(
     device = training_device()
     teacher = teacher.to(device)
     seen = Inspection(teacher.frame_shift, len(teacher.vocabulary), teacher.vocabulary.blank)
-    done = 0
-    for group in by_duration(sample, _BATCH_SECONDS):
-        batch = decode(group)
-        if batch.ids:
-            answer = teacher.posteriors(batch.waveforms.to(device), batch.lengths.to(device))
-            for row, length in enumerate(answer.lengths.tolist()):
-                seen.add(answer.log_probs[row, :length].cpu())
-        done += len(group)
-        if on_progress is not None:
-            on_progress(done, len(sample))
+    for batch in audio_batches(sample, _BATCH_SECONDS, on_progress):
+        found = teacher.posteriors(batch.waveforms.to(device), batch.lengths.to(device))
+        for row, length in enumerate(found.lengths.tolist()):
+            seen.add(found.log_probs[row, :length].cpu())
     if not seen.frames:
         raise AudioError(f"{audio}: none of {len(sample)} sampled files could be decoded")
     return seen

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kdcompress.audio.pauses import pauses
 from kdcompress.audio.utterance import Reference, Utterance
-from kdcompress.distill.data.batches import by_duration, decode
+from kdcompress.distill.data.audio_batch import audio_batches
 from kdcompress.text.decode import Hypothesis, greedy
 from kdcompress.text.normalize import normalize
 from kdcompress.text.vocabulary import Vocabulary
@@ -21,13 +21,13 @@ Model = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """Waveforms [B, S] at 16 kHz and lengths [B] to log-probabilities [B, T, V] and lengths [B]."""
 
 
-class Heard(NamedTuple):
-    """What a model made of one utterance.
+class DecodedUtterance(NamedTuple):
+    """The greedy transcript of one utterance, and figures of its frames.
 
     Attributes:
         blanks: share of frames whose best token is the blank.
-        in_pauses: printing tokens that begin where nobody speaks.
-        pause_seconds: how long nobody speaks.
+        in_pauses: printing tokens that begin within a pause of the speaker.
+        pause_seconds: of all pauses [s].
     """
 
     hypothesis: Hypothesis
@@ -48,9 +48,9 @@ class Score:
         disagreement: word errors against the teacher's transcript, by utterance; None without a teacher.
         teacher_words: by utterance.
         blank_rate: share of all frames whose best token is the blank.
-        spike_offset_ms: mean over tokens that both say of student's first frame − teacher's [ms].
+        spike_offset_ms: mean over tokens that both have of student's first frame − teacher's [ms].
         spike_spread_ms: standard deviation of the same.
-        pause_tokens_per_minute: printed where the test set's speakers are silent.
+        pause_tokens_per_minute: printed within pauses of the test set.
         silence_characters: printed in the clips without speech.
         silence_minutes: how long these are.
     """
@@ -73,24 +73,23 @@ class Score:
 
 
 @torch.no_grad()
-def hear(
+def decode(
     model: Model, vocabulary: Vocabulary, frame_shift: float, utterances: Sequence[Utterance]
-) -> dict[str, Heard]:
-    """Run a model over utterances, in batches of like duration.
+) -> dict[str, DecodedUtterance]:
+    """Run a model over utterances, in batches of like duration, and decode greedily.
 
     Args:
         frame_shift: of the model's output [s].
     """
     found = {}
-    for group in by_duration(utterances, 30.0):
-        batch = decode(group)
+    for batch in audio_batches(utterances, 30.0):
         log_probs, lengths = model(batch.waveforms, batch.lengths)
         for row, id_ in enumerate(batch.ids):
             own = log_probs[row, : int(lengths[row])].cpu().numpy()
             hypothesis = greedy(own, vocabulary)
             silent = pauses(batch.waveforms[row, : int(batch.lengths[row])].numpy())
             starts = [span.start for span in hypothesis.tokens(vocabulary, frame_shift) if span.text.strip()]
-            found[id_] = Heard(
+            found[id_] = DecodedUtterance(
                 hypothesis,
                 hypothesis.text(vocabulary),
                 float((own.argmax(axis=1) == vocabulary.blank).mean()) if len(own) else 1.0,
@@ -102,23 +101,23 @@ def hear(
 
 
 def score_student(
-    heard: Mapping[str, Heard],
+    decoded: Mapping[str, DecodedUtterance],
     references: Sequence[Reference],
     frame_shift: float,
-    silence: Mapping[str, Heard],
+    silence: Mapping[str, DecodedUtterance],
     silence_seconds: float,
-    teacher: Mapping[str, Heard] | None = None,
+    teacher: Mapping[str, DecodedUtterance] | None = None,
     teacher_shift: float | None = None,
 ) -> Score:
-    """Hold what a student heard against the references, against silence and against its teacher.
+    """Compare a student's transcripts with the references, with silence and with its teacher's.
 
     Args:
-        heard: by id, at least those of the references.
-        silence: what it heard in clips without speech.
-        teacher: what the teacher heard in the same utterances, with its frame shift [s].
+        decoded: by id, at least those of the references.
+        silence: of clips without speech.
+        teacher: of the same utterances, with its frame shift [s].
     """
     ids = [r.utterance.id for r in references]
-    texts = [normalize(heard[id_].text, "basic") for id_ in ids]
+    texts = [normalize(decoded[id_].text, "basic") for id_ in ids]
     truth = [normalize(r.text, "basic") for r in references]
     disagreement = teacher_words = offset = spread = None
     if teacher is not None and teacher_shift is not None:
@@ -129,21 +128,21 @@ def score_student(
             offset
             for id_ in ids
             for offset in spike_offsets(
-                heard[id_].hypothesis, frame_shift, teacher[id_].hypothesis, teacher_shift
+                decoded[id_].hypothesis, frame_shift, teacher[id_].hypothesis, teacher_shift
             )
         ]
         if offsets:
             offset, spread = 1000 * float(np.mean(offsets)), 1000 * float(np.std(offsets))
-    frames = sum(heard[id_].frames for id_ in ids)
-    pause_minutes = sum(heard[id_].pause_seconds for id_ in ids) / 60
-    in_pauses = sum(heard[id_].in_pauses for id_ in ids)
+    frames = sum(decoded[id_].frames for id_ in ids)
+    pause_minutes = sum(decoded[id_].pause_seconds for id_ in ids) / 60
+    in_pauses = sum(decoded[id_].in_pauses for id_ in ids)
     return Score(
         ids=tuple(ids),
         errors=tuple(word_errors(truth, texts)),
         reference_words=tuple(len(text.split()) for text in truth),
         disagreement=disagreement,
         teacher_words=teacher_words,
-        blank_rate=sum(heard[id_].blanks * heard[id_].frames for id_ in ids) / max(1, frames),
+        blank_rate=sum(decoded[id_].blanks * decoded[id_].frames for id_ in ids) / max(1, frames),
         spike_offset_ms=offset,
         spike_spread_ms=spread,
         pause_tokens_per_minute=in_pauses / pause_minutes if pause_minutes else None,
@@ -167,7 +166,7 @@ def word_errors(references: Sequence[str], texts: Sequence[str]) -> list[tuple[i
 def spike_offsets(
     student: Hypothesis, student_shift: float, teacher: Hypothesis, teacher_shift: float
 ) -> list[float]:
-    """Return student's minus teacher's first frame [s] of the tokens that both say, in the order they do."""
+    """Return student's minus teacher's first frame [s] of the tokens that both have, in order."""
     matcher = SequenceMatcher(a=teacher.ids, b=student.ids, autojunk=False)
     return [
         student.starts[block.b + k] * student_shift - teacher.starts[block.a + k] * teacher_shift

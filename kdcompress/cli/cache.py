@@ -1,4 +1,4 @@
-"""`kdcompress cache`: run the teacher once, and keep what it says."""
+"""`kdcompress cache`: run the teacher once, and keep its posteriors."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -37,7 +37,7 @@ def cache(
         typer.Option("--set", metavar="KEY=VALUE", help="Override any value of the recipe; repeatable."),
     ] = None,
 ) -> None:
-    """Write down what a teacher says of training and held-out audio, at each of data.speed.
+    """Write down a teacher's posteriors of training and held-out audio, at each of data.speed.
 
     Training from the cache gives the losses of training beside the teacher, and never loads it. Size and time
     are told before the work begins. After a kill, the same command goes on with what is missing.

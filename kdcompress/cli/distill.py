@@ -30,7 +30,7 @@ def distill(
     ] = None,
     cache: Annotated[
         Path | None,
-        typer.Option("--cache", help="Answers written by kdcompress cache, instead of a teacher."),
+        typer.Option("--cache", help="Posteriors written by kdcompress cache, instead of a teacher."),
     ] = None,
     preset: Annotated[str | None, typer.Option("--preset", help="Student size: 0.2M … 30M.")] = None,
     set_: Annotated[
@@ -66,16 +66,16 @@ def distill(
     from kdcompress.distill.loop import distill as run_distill
 
     with DistillProgress() as progress:
-        outcome = run_distill(asked, out, progress, resume=resume)
+        result = run_distill(asked, out, progress, resume=resume)
     if not leads():
         return
-    if not outcome.finished:
+    if not result.finished:
         typer.echo(
-            f"stopped at step {outcome.step}, saved; go on with: kdcompress distill --out {out} --resume",
+            f"stopped at step {result.step}, saved; go on with: kdcompress distill --out {out} --resume",
             err=True,
         )
         raise typer.Exit(130)
-    typer.echo(f"{out}: {outcome.step} steps" + _figures(outcome.best))
+    typer.echo(f"{out}: {result.step} steps" + _figures(result.best))
     typer.echo(f"next: kdcompress export {out} --out bundles/{out.name} --quantize int8-dynamic", err=True)
 
 

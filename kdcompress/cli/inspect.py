@@ -49,7 +49,7 @@ def inspect(
 
     opened = open_teacher(resolve_teacher(teacher))
     with progress_bars() as bars:
-        task = bars.add_task("listening", total=None)
+        task = bars.add_task("running the teacher", total=None)
         seen = inspect_teacher(
             opened,
             audio,

@@ -24,7 +24,7 @@ _QUIET_SECONDS = 15.0  # between lines where there is no terminal
 
 
 def leads() -> bool:
-    """Tell whether this process speaks for those that torchrun or accelerate launched, or is alone."""
+    """Tell whether this process is the first of those that torchrun or accelerate launched, or alone."""
     return int(os.environ.get("RANK", 0)) == 0
 
 
@@ -55,7 +55,7 @@ class DistillProgress:
     ) -> None:
         self.progress.stop()
 
-    def stage(self, name: str, done: int, total: int) -> None:
+    def stage(self, name: str, done: float, total: float) -> None:
         """Move the bar of a stage of preparation."""
         self._move(name, done, total, "")
 
@@ -82,10 +82,10 @@ class DistillProgress:
         """Print a line above the bars."""
         self.progress.console.print(text, highlight=False, markup=False)
 
-    def _move(self, name: str, done: int, total: int, note: str) -> None:
+    def _move(self, name: str, done: float, total: float, note: str) -> None:
         if name not in self._tasks:
             self._tasks[name] = self.progress.add_task(name, total=total, note="")
         self.progress.update(self._tasks[name], completed=done, total=total, note=note)
         if not self.console.is_terminal and time.monotonic() - self._last_line > _QUIET_SECONDS:
             self._last_line = time.monotonic()
-            self.say(f"{name} {done}/{total} {note}".rstrip())
+            self.say(f"{name} {done:.0f}/{total:.0f} {note}".rstrip())

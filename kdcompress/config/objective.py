@@ -1,15 +1,13 @@
 """What the student is asked to match, and on which frames."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from kdcompress.config.base import Frozen
 from kdcompress.config.divergence import Divergence, ForwardKL
-from kdcompress.config.selection import SelectAll, SelectEliminate, Selection, SelectSymmetric
-
-__all__ = ["ObjectiveConfig", "SelectAll", "SelectEliminate", "SelectSymmetric", "Selection"]
+from kdcompress.config.selection import Selection, SelectSymmetric
 
 
 class PseudoLabelConfig(Frozen):
@@ -43,10 +41,11 @@ class ObjectiveConfig(Frozen):
             that a frame weighs the same on either side. Both together are then the KL on all frames, but
             for which tokens the teacher thinks of where it says blank.
         pseudo_label: w_p and filter of CTC on the teacher's transcripts.
-        consistency_weight: w_c; above 0 the student hears each batch under two draws of SpecAugment, all
+        consistency_weight: w_c; above 0 the student is run on each batch under two draws of SpecAugment, all
             other terms are means over the two, and each is pulled to the other (CR-CTC, Yao et al. 2024,
             arXiv 2410.05101: 0.2 on sums there, which is 0.2 times the frames per label here).
         exit_weight: v, for students with exits: L becomes (1 − v)·L(end) + v·mean of L over the exits.
+        terms: options by name of further terms, `weight` among them; see `docs/extending.md`.
     """
 
     kd_weight: float = Field(1.0, ge=0, le=1)
@@ -59,10 +58,11 @@ class ObjectiveConfig(Frozen):
     pseudo_label: PseudoLabelConfig = PseudoLabelConfig()
     consistency_weight: float = Field(0.0, ge=0)
     exit_weight: float = Field(0.3, ge=0, lt=1)
+    terms: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _something_to_learn(self) -> Self:
-        if self.kd_weight > 0 and not (self.compares_frames or self.pseudo_label.weight):
+        if self.kd_weight > 0 and not (self.compares_frames or self.pseudo_label.weight or self.terms):
             raise ValueError(
                 "kd_weight is above 0, but frame_weight, occupancy_weight and pseudo_label.weight are all 0: "
                 "give one of them a weight"

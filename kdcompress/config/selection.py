@@ -1,92 +1,40 @@
 """On which frames the student is asked to match its teacher: the blank patterns, as data."""
 
+import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 from typing_extensions import Self
 
 from kdcompress.config.base import Frozen
-
-
-def _check_one_unit(what: str, frames: int | None, ms: float | None) -> None:
-    if (frames is None) == (ms is None):
-        raise ValueError(f"{what} in one unit: frames or ms")
-
-
-class Width(Frozen):
-    """A stretch of time, in frames of the student or in milliseconds.
-
-    Attributes:
-        frames: number of frames.
-        ms: rounded to the nearest whole number of frames once all is added up.
-    """
-
-    frames: int | None = Field(None, ge=0)
-    ms: float | None = Field(None, ge=0)
-
-    @model_validator(mode="after")
-    def _one_unit(self) -> Self:
-        _check_one_unit("a width is given", self.frames, self.ms)
-        return self
-
-    def in_frames(self, frame_shift: float) -> float:
-        """Return the width in frames of so many seconds, not rounded."""
-        if self.frames is not None:
-            return self.frames
-        assert self.ms is not None  # the validator saw to it
-        return self.ms / 1000 / frame_shift
-
-
-class Growth(Frozen):
-    """A schedule for n: wider by `by` every so many epochs, never wider than `limit`."""
-
-    by: Width
-    every: int = Field(1, ge=1)
-    limit: Width
-
-    def n(self, start: Width, frame_shift: float, epochs: int) -> int:
-        """Return n in frames after so many epochs of selection; never below what it starts with."""
-        first = start.in_frames(frame_shift)
-        grown = first + epochs // self.every * self.by.in_frames(frame_shift)
-        return round(max(first, min(grown, self.limit.in_frames(frame_shift))))
-
-
-class BlankPrior(Frozen):
-    """Decide what is a label by argmax of log q - weight·log prior, where a teacher says blank too readily.
-
-    The prior is the teacher's mean posterior. It moves the selection only: targets stay as they are.
-
-    Attributes:
-        weight: 0 is the plain argmax.
-        utterances: of the training audio, evenly spaced, that the prior is averaged over before the first
-            step; the run keeps it.
-    """
-
-    weight: float = Field(0.5, ge=0)
-    utterances: int = Field(500, ge=1)
+from kdcompress.config.pattern import (
+    Growth,
+    LabelFrames,
+    LabelPattern,
+    Mask,
+    Width,
+    WindowPattern,
+    check_one_unit,
+)
 
 
 class SelectAll(Frozen):
     """Every valid frame: standard KD."""
 
     kind: Literal["all"] = "all"
+    start_epoch: ClassVar[int] = 0
+    prior: ClassVar[None] = None
+
+    def select(self, frames: LabelFrames) -> Mask:
+        """Return all of them."""
+        return frames.valid
+
+    def window(self, frame_shift: float) -> None:
+        """Return none: no window around labels holds all frames."""
 
 
-class LabelPattern(Frozen):
-    """What the patterns share that begin with the label frames: those whose best token is not the blank.
-
-    Attributes:
-        start_epoch: before this epoch (they count from 0) all frames are selected.
-        prior: correct the blank decision; None takes the argmax as it is.
-    """
-
-    kind: str
-    start_epoch: int = Field(0, ge=0)
-    prior: BlankPrior | None = None
-
-
-class SelectEliminate(LabelPattern):
+class SelectEliminate(WindowPattern):
     """Label frames only: blank elimination (KD-BE)."""
 
     kind: Literal["eliminate"] = "eliminate"
@@ -96,7 +44,7 @@ class SelectEliminate(LabelPattern):
         return 0, 0
 
 
-class SelectSymmetric(LabelPattern):
+class SelectSymmetric(WindowPattern):
     """Label frames and their neighbours within n on each side; n in frames or in milliseconds.
 
     Attributes:
@@ -112,7 +60,7 @@ class SelectSymmetric(LabelPattern):
 
     @model_validator(mode="after")
     def _one_unit(self) -> Self:
-        _check_one_unit("symmetric selection needs n", self.frames, self.ms)
+        check_one_unit("symmetric selection needs n", self.frames, self.ms)
         return self
 
     def n(self, frame_shift: float, epoch: int = 0) -> int:
@@ -125,7 +73,7 @@ class SelectSymmetric(LabelPattern):
         return n, n
 
 
-class SelectSides(LabelPattern):
+class SelectSides(WindowPattern):
     """Label frames with so much before (left) and after (right) each: left(n), right(n), or uneven.
 
     Attributes:
@@ -154,6 +102,13 @@ class SelectTrim(LabelPattern):
 
     kind: Literal["trim"] = "trim"
 
+    def select(self, frames: LabelFrames) -> Mask:
+        """Return the frames between the first and the last label."""
+        labels = frames.labels
+        from_first = labels.cumsum(dim=1) > 0
+        to_last = labels.flip(1).cumsum(dim=1).flip(1) > 0
+        return from_first & to_last
+
 
 class SelectThreshold(LabelPattern):
     """Label frames, and blank frames where the blank is in doubt.
@@ -164,6 +119,10 @@ class SelectThreshold(LabelPattern):
 
     kind: Literal["threshold"] = "threshold"
     mass: float = Field(0.01, gt=0, le=1)
+
+    def select(self, frames: LabelFrames) -> Mask:
+        """Return the labels and the frames with that mass."""
+        return frames.labels | (frames.nonblank >= math.log(self.mass))
 
 
 class SelectRandom(LabelPattern):
@@ -177,6 +136,12 @@ class SelectRandom(LabelPattern):
 
     kind: Literal["random"] = "random"
     ratio: float = Field(1.0, ge=0)
+
+    def select(self, frames: LabelFrames) -> Mask:
+        """Return the labels and so many others."""
+        labels = frames.labels
+        wanted = (labels.sum(dim=1).double() * self.ratio).round()
+        return labels | frames.drawn(frames.valid & ~labels, wanted)
 
 
 def _n(start: Width, grow: Growth | None, frame_shift: float, epochs: int) -> int:

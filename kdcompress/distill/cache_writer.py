@@ -1,39 +1,30 @@
-"""Run a teacher once over a recipe's audio and write its answers down, so that training needs no teacher."""
+"""Run a teacher once over a recipe's audio and keep its posteriors, so that training needs no teacher."""
 
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Protocol
 
+from kdcompress.audio.manifest import BadFile
 from kdcompress.config.cache import CacheStorage
-from kdcompress.config.objective import SelectAll, Selection
 from kdcompress.config.recipe import Recipe
-from kdcompress.config.teacher import CachedTeacher
-from kdcompress.distill.data.batches import by_duration
+from kdcompress.config.selection import SelectAll, Selection
+from kdcompress.distill.data.audio_batch import audio_batches
 from kdcompress.distill.data.fingerprint import audio_list
 from kdcompress.distill.data.training_data import TrainingData, load_training_data
 from kdcompress.distill.distributed import training_device
+from kdcompress.distill.observer import StageObserver
 from kdcompress.distill.posteriors.cache import RECORD, CacheRecord, differences, read_record
-from kdcompress.distill.posteriors.cache_compatibility import covers
-from kdcompress.distill.posteriors.plan import SHARD_SECONDS, Part, estimate, plan
+from kdcompress.distill.posteriors.cache_compatibility import serves
+from kdcompress.distill.posteriors.plan import SHARD_SECONDS, PlannedShard, estimate, plan_shards
 from kdcompress.distill.posteriors.shards import ShardEntry, finished_shard, write_shard
-from kdcompress.distill.posteriors.teacher_labeller import Labeller
+from kdcompress.distill.posteriors.teacher_labeller import TeacherLabeller
 from kdcompress.distill.run import Run
 from kdcompress.errors import CacheError, ConfigError
 from kdcompress.files import write_file
 from kdcompress.teachers.open import open_teacher
 from kdcompress.teachers.teacher import Teacher
-
-
-class Listener(Protocol):
-    """Who wants to know how a labelling goes."""
-
-    def stage(self, name: str, done: int, total: int) -> None:
-        """Be told of progress: `done` of `total` files, utterances or seconds of audio."""
-
-    def say(self, text: str) -> None:
-        """Be told of something that is worth a line."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +48,7 @@ def write_cache(
     recipe: Recipe,
     out: Path,
     storage: CacheStorage,
-    listener: Listener,
+    observer: StageObserver,
     *,
     teacher: Teacher | None = None,
     shard_seconds: float = SHARD_SECONDS,
@@ -78,31 +69,28 @@ def write_cache(
     selection: Selection = SelectAll() if storage.frames == "all" else recipe.objective.selection
     _check_vacant(out)
     if teacher is None:
-        if recipe.teacher is None or isinstance(recipe.teacher, CachedTeacher):
-            raise ConfigError("no teacher to listen to: name one by --teacher (a cache is none)")
+        if recipe.teacher is None:
+            raise ConfigError("no teacher to run: name one by --teacher")
         teacher = open_teacher(recipe.teacher, device)
-    if not covers(selection, selection, teacher.frame_shift):
+    if not serves(selection, selection, teacher.frame_shift):
         raise ConfigError(f"the frames of {selection.kind} cannot be known beforehand: use --frames all")
 
-    # Audio is all that is listed: no transcript is read for a cache.
-    silent = recipe.model_copy(update={"objective": recipe.objective.model_copy(update={"kd_weight": 1.0})})
     run = Run(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        material = load_training_data(
-            silent, teacher.vocabulary, run, lambda done, total: listener.stage("Reading audio", done, total)
-        )
-        record = _record(recipe, storage, selection, teacher, material)
-        parts = plan(material, recipe.data.speed, shard_seconds)
+        progress = partial(observer.stage, "Reading audio")
+        data = load_training_data(recipe, teacher.vocabulary, run, progress, with_texts=False)
+        record = _record(recipe, storage, selection, teacher, data)
+        parts = plan_shards(data, recipe.data.speed, shard_seconds)
         finished = _finished(out, record, parts)
-        labeller = Labeller(teacher, selection, storage.top_k, device)
+        labeller = TeacherLabeller(teacher, selection, storage.top_k, device)
         todo = [part for part in parts if part.file not in finished]
         foreseen = None
         if todo:
-            foreseen = _announce(todo, parts, record, labeller, recipe.data.batch_seconds, out, listener)
+            foreseen = _announce(todo, parts, record, labeller, recipe.data.batch_seconds, out, observer)
             write_file(out / RECORD, record.to_json())
         reused = len(finished)
-        _label(todo, finished, labeller, recipe, run, record.identity, material, listener)
+        _label(todo, finished, labeller, recipe, run, record.identity, data, observer)
         for path in set(out.glob("shard-*")) - {out / part.file for part in parts}:
             path.unlink()
         entries = tuple(finished[part.file] for part in parts)
@@ -126,7 +114,7 @@ def _check_vacant(out: Path) -> None:
 
 
 def _record(
-    recipe: Recipe, storage: CacheStorage, selection: Selection, teacher: Teacher, material: TrainingData
+    recipe: Recipe, storage: CacheStorage, selection: Selection, teacher: Teacher, data: TrainingData
 ) -> CacheRecord:
     named = recipe.teacher
     return CacheRecord(
@@ -139,12 +127,12 @@ def _record(
         speeds=recipe.data.speed,
         seed=recipe.seed,
         data=recipe.data,
-        training=audio_list(material.training, material.clips, recipe.seed),
-        held_out=audio_list(material.held_out, 0, recipe.seed),
+        training=audio_list(data.training, data.clips, recipe.seed),
+        held_out=audio_list(data.held_out, 0, recipe.seed),
     )
 
 
-def _finished(out: Path, record: CacheRecord, parts: Sequence[Part]) -> dict[str, ShardEntry]:
+def _finished(out: Path, record: CacheRecord, parts: Sequence[PlannedShard]) -> dict[str, ShardEntry]:
     """Return the shards that need not be made again, by file.
 
     Raises:
@@ -165,13 +153,13 @@ def _finished(out: Path, record: CacheRecord, parts: Sequence[Part]) -> dict[str
 
 
 def _announce(
-    todo: Sequence[Part],
-    parts: Sequence[Part],
+    todo: Sequence[PlannedShard],
+    parts: Sequence[PlannedShard],
     record: CacheRecord,
-    labeller: Labeller,
+    labeller: TeacherLabeller,
     batch_seconds: float,
     out: Path,
-    listener: Listener,
+    observer: StageObserver,
 ) -> int:
     """Say what is coming, and return the bytes of the whole cache.
 
@@ -181,7 +169,7 @@ def _announce(
     foreseen = estimate(parts, record, labeller, batch_seconds)
     hours = sum(part.seconds for part in todo) / 3600
     duration = _duration(hours * 3600 * foreseen.seconds)
-    listener.say(
+    observer.say(
         f"{len(todo)} of {len(parts)} shards to label: {hours:.2f} h of audio in about "
         f"{duration}; the cache will take about {foreseen.bytes / 1e6:.1f} MB"
     )
@@ -196,41 +184,44 @@ def _announce(
 
 
 def _label(
-    todo: Sequence[Part],
+    todo: Sequence[PlannedShard],
     finished: dict[str, ShardEntry],
-    labeller: Labeller,
+    labeller: TeacherLabeller,
     recipe: Recipe,
     run: Run,
     identity: str,
-    material: TrainingData,
-    listener: Listener,
+    data: TrainingData,
+    observer: StageObserver,
 ) -> None:
     total_seconds = sum(part.seconds for part in todo)
-    total_files = len(material.training) + len(material.held_out) + len(run.bad)
+    total_files = len(data.training) + len(data.held_out) + len(run.bad)
     done = 0.0
     for part in todo:
         ids: list[str] = []
-        utterances = [labeller.nothing(part.whole)]
-        unreadable: dict[str, str] = {}
-        for group in by_duration(part.utterances, recipe.data.batch_seconds):
-            batch, arrays = labeller(group, part.speed, part.whole)
-            run.skip(batch.bad, total_files, recipe.data.max_bad_share)
-            reasons = {bad.path: bad.reason for bad in batch.bad}
-            unreadable |= {u.id: reasons[u.audio] for u in group if u.id not in batch.ids}
+        arrays = [labeller.nothing(part.whole)]
+        bad: list[BadFile] = []
+
+        def progress(read: int, _: int, part: PlannedShard = part, before: float = done) -> None:
+            seconds = before + sum(u.duration for u in part.utterances[:read]) / part.speed
+            observer.stage("Labelling (seconds of audio)", round(seconds), round(total_seconds))
+
+        seconds = recipe.data.batch_seconds
+        for batch in audio_batches(part.utterances, seconds, progress, speed=part.speed, on_bad=bad.extend):
             ids += batch.ids
-            utterances += arrays
-            done += sum(u.duration for u in group) / part.speed
-            listener.stage("Labelling (seconds of audio)", round(done), round(total_seconds))
+            arrays += labeller(batch, part.whole)
+        run.skip(bad, total_files, recipe.data.max_bad_share)
+        reasons = {entry.path: entry.reason for entry in bad}
+        done += part.seconds
         entry = ShardEntry(
             file=part.file,
             speed=part.speed,
             whole=part.whole,
             ids=tuple(ids),
-            frames=tuple(len(arrays["kept"]) for arrays in utterances[1:]),
-            kept=tuple(int(arrays["kept"].sum()) for arrays in utterances[1:]),
-            unreadable=unreadable,
+            frames=tuple(len(a["kept"]) for a in arrays[1:]),
+            kept=tuple(int(a["kept"].sum()) for a in arrays[1:]),
+            unreadable={u.id: reasons[u.audio] for u in part.utterances if u.id not in ids},
         )
-        write_shard(run.folder, entry, utterances, identity)
+        write_shard(run.folder, entry, arrays, identity)
         finished[part.file] = entry
 
 

@@ -1,4 +1,4 @@
-"""What the loop tells while it runs, and how it ended."""
+"""What is reported while a run goes on, and how it ended."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,24 +7,28 @@ from typing import Any, Protocol
 from kdcompress.distill.validate import ValidationFigures
 
 
-class Observer(Protocol):
-    """Who wants to know how a run goes: a progress bar, a notebook, nobody."""
+class StageObserver(Protocol):
+    """Follows work in stages: a progress bar, say."""
 
-    def stage(self, name: str, done: int, total: int) -> None:
-        """Be told of preparation: `done` of `total` files or utterances."""
-
-    def step(self, step: int, total: int, figures: dict[str, Any]) -> None:
-        """Be told of every optimiser step."""
-
-    def validated(self, step: int, figures: ValidationFigures, best: bool) -> None:
-        """Be told of every validation."""
+    def stage(self, name: str, done: float, total: float) -> None:
+        """Take note of progress: `done` of `total` files, utterances or seconds of audio."""
 
     def say(self, text: str) -> None:
-        """Be told of something that is worth a line."""
+        """Take note of something that is worth a line."""
+
+
+class Observer(StageObserver, Protocol):
+    """Follows a whole run: a progress bar, a notebook, nobody."""
+
+    def step(self, step: int, total: int, figures: dict[str, Any]) -> None:
+        """Take note of an optimiser step."""
+
+    def validated(self, step: int, figures: ValidationFigures, best: bool) -> None:
+        """Take note of a validation."""
 
 
 @dataclass(frozen=True)
-class Outcome:
+class DistillResult:
     """How a run ended: finished, or stopped by a signal and ready to be resumed."""
 
     run: Path

@@ -34,12 +34,12 @@ class Run:
 
     Attributes:
         bad: files that were left out, and why.
-        rank: of the process; each lists by itself what it could not read.
+        writes: False in the processes of a distributed run that leave the files to the first one.
     """
 
     folder: Path
     bad: dict[Path, str] = field(default_factory=dict)
-    rank: int = 0
+    writes: bool = True
 
     @classmethod
     def create(cls, folder: Path, recipe: Recipe) -> "Run":
@@ -90,7 +90,7 @@ class Run:
     @property
     def skipped(self) -> Path:
         """The list of files that were left out, with reasons."""
-        return self.folder / (f"skipped-{self.rank}.jsonl" if self.rank else "skipped.jsonl")
+        return self.folder / "skipped.jsonl"
 
     @property
     def metrics(self) -> Path:
@@ -99,6 +99,8 @@ class Run:
 
     def log(self, figures: Mapping[str, Any]) -> None:
         """Append a line to metrics.jsonl."""
+        if not self.writes:
+            return
         with open(self.metrics, "a", encoding="utf-8") as file:
             file.write(json.dumps(figures) + "\n")
 
@@ -120,8 +122,8 @@ class Run:
         if not fresh:
             return
         self.bad |= {entry.path: entry.reason for entry in fresh}
-        lines = (json.dumps({"path": str(p), "reason": r}, ensure_ascii=False) for p, r in self.bad.items())
-        write_file(self.skipped, "".join(line + "\n" for line in lines))
+        entries = ({"path": str(path), "reason": reason} for path, reason in self.bad.items())
+        self._write_lines(self.skipped, entries)
         if len(self.bad) > allowed_share * total:
             raise TooManyBadFiles(
                 f"{len(self.bad)} of {total} audio files are unusable, more than data.max_bad_share "
@@ -131,8 +133,13 @@ class Run:
     def note_out_of_range(self, utterances: Sequence[Utterance]) -> None:
         """List utterances that are shorter or longer than the recipe trains on."""
         if utterances:
-            lines = (json.dumps({"id": u.id, "duration": round(u.duration, 3)}) for u in utterances)
-            write_file(self.folder / "out_of_range.jsonl", "".join(line + "\n" for line in lines))
+            entries = ({"id": u.id, "duration": round(u.duration, 3)} for u in utterances)
+            self._write_lines(self.folder / "out_of_range.jsonl", entries)
+
+    def _write_lines(self, path: Path, entries: Iterable[Mapping[str, Any]]) -> None:
+        if self.writes:
+            lines = (json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)
+            write_file(path, "".join(lines))
 
 
 def check_vacant(folder: Path) -> None:

@@ -1,32 +1,32 @@
-"""Settle the student's units before anything else: the teacher's, given characters, or learned pieces."""
+"""Resolve the student's units before anything else: the teacher's, given characters, or learned pieces."""
 
-from collections.abc import Callable
 from pathlib import Path
 
+from kdcompress.aliases import Progress
 from kdcompress.audio.manifest import read_texts, read_utterances
 from kdcompress.config.recipe import Recipe
-from kdcompress.config.vocabulary import SentencePiece
-from kdcompress.distill.data.training_data import resolve_vocabulary
+from kdcompress.config.vocabulary import Characters, SentencePiece
 from kdcompress.distill.objective.pseudo_labels import transcribe
-from kdcompress.distill.posteriors.source import Source
+from kdcompress.distill.posteriors.source import PosteriorSource
 from kdcompress.errors import ConfigError, VocabularyError
 from kdcompress.files import write_file
 from kdcompress.text.normalize import normalize
 from kdcompress.text.tokenizer import LongestMatch, SentencePieceTokenizer, Tokenizer
+from kdcompress.text.vocabulary import Vocabulary
 
 FILE_NAME = "tokenizer.model"
 
 
 def resolve_tokenizer(
     recipe: Recipe,
-    source: Source | None,
+    source: PosteriorSource | None,
     run: Path | None,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: Progress | None = None,
 ) -> Tokenizer:
     """Return the run's tokenizer.
 
-    Pieces are learned from the references of `data.audio` where λ < 1 asks for references, else from what the
-    teacher hears there; what is held out for validation is among it.
+    Pieces are learned from the references of `data.audio` where λ < 1 asks for references, else from the
+    teacher's transcripts of it; what is held out for validation is among it.
 
     Args:
         run: one that is taken up again: what it has learned is not learned anew.
@@ -58,9 +58,7 @@ def keep_tokenizer(tokenizer: Tokenizer, run: Path) -> None:
         write_file(run / FILE_NAME, tokenizer.model)
 
 
-def _texts(
-    recipe: Recipe, source: Source | None, on_progress: Callable[[int, int], None] | None
-) -> list[str]:
+def _texts(recipe: Recipe, source: PosteriorSource | None, on_progress: Progress | None) -> list[str]:
     data = recipe.data
     if data.audio is None:
         raise ConfigError("the recipe names no audio: set data.audio to a folder or a manifest")
@@ -72,3 +70,36 @@ def _texts(
     usable = [u for u in found if data.min_seconds <= u.duration <= data.max_seconds]
     confidence = recipe.objective.pseudo_label.min_confidence
     return transcribe(usable, source, confidence, data.batch_seconds, on_progress)
+
+
+def resolve_vocabulary(recipe: Recipe, teacher: Vocabulary | None) -> Vocabulary:
+    """Return the teacher's vocabulary, or where no frames are compared the one that the recipe asks for.
+
+    Raises:
+        VocabularyError: the recipe insists on others than the teacher's, or they cannot write what it says.
+    """
+    asked = None if recipe.vocabulary is None and teacher is not None else _characters(recipe)
+    if teacher is None:
+        if asked is None:
+            raise ConfigError("neither a teacher nor a vocabulary: give one of them")
+        return asked
+    if asked is not None and not recipe.objective.compares_frames:
+        if unwritten := sorted(set(teacher.characters) - set(asked.tokens)):
+            raise VocabularyError(
+                f"the teacher says {unwritten[:5]}, which the recipe's vocabulary ({len(asked)} tokens) "
+                "lacks: add them to vocabulary.alphabet"
+            )
+        return asked
+    if asked is not None and set(asked.tokens) - set(teacher.tokens):
+        missing = sorted(set(asked.tokens) - set(teacher.tokens))
+        raise VocabularyError(
+            f"the recipe's vocabulary has {missing[:5]}, which the teacher's "
+            f"({len(teacher)} tokens) lacks; a student distilled frame by frame has its teacher's "
+            "units: leave `vocabulary` out"
+        )
+    return teacher
+
+
+def _characters(recipe: Recipe) -> Vocabulary:
+    asked = recipe.vocabulary if isinstance(recipe.vocabulary, Characters) else Characters()
+    return Vocabulary(("<blk>", "|", *asked.alphabet), blank=0, word_boundary="|")

@@ -1,4 +1,4 @@
-"""Judge a student on held-out audio without transcripts: does it say what its teacher says?"""
+"""Compare a student with its teacher on held-out audio, without transcripts."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from kdcompress.audio.utterance import Utterance
-from kdcompress.distill.data.batches import Batch, by_duration, decode
-from kdcompress.distill.objective.alignment import Alignment
+from kdcompress.distill.data.audio_batch import Batch, audio_batches
+from kdcompress.distill.objective.alignment import FrameAlignment
 from kdcompress.distill.objective.collisions import Collisions, collisions
 from kdcompress.distill.objective.divergences import kl_divergence
-from kdcompress.distill.posteriors.source import Source
+from kdcompress.distill.posteriors.source import PosteriorSource
 from kdcompress.frontend.masks import valid_frames
 from kdcompress.students.student import Student
 from kdcompress.teachers.teacher import Posteriors
@@ -69,18 +69,18 @@ class ValidationFigures:
 
 
 class Validation:
-    """Held-out audio, decoded once, with the teacher's answers to it."""
+    """Held-out audio, decoded once, with the teacher's posteriors of it."""
 
     def __init__(
         self,
         utterances: Sequence[Utterance],
         vocabulary: Vocabulary,
-        source: Source | None,
+        source: PosteriorSource | None,
         references: Mapping[str, str] | None,
         batch_seconds: float,
-        alignment: Alignment | None,
+        alignment: FrameAlignment | None,
     ) -> None:
-        """Decode the audio and ask the teacher.
+        """Decode the audio and run the teacher on it.
 
         Args:
             references: text by utterance id, when the user named some.
@@ -91,10 +91,8 @@ class Validation:
         self.references = references
         self.alignment = alignment
         self.batches: list[tuple[Batch, Posteriors | None]] = []
-        for group in by_duration(utterances, batch_seconds):
-            batch = decode(group)
-            if batch.ids:
-                self.batches.append((batch, None if source is None else source(batch)))
+        for batch in audio_batches(utterances, batch_seconds):
+            self.batches.append((batch, None if source is None else source(batch)))
         self.teacher_texts = [
             text
             for _, posteriors in self.batches
@@ -117,10 +115,10 @@ class Validation:
             if posteriors is not None and self.alignment is not None:
                 aligned = self.alignment(posteriors, lengths, batch.ids)
                 both = valid_frames(aligned.lengths, min(log_probs.shape[1], aligned.log_probs.shape[1]))
-                answers = aligned.log_probs[:, : both.shape[1]][both]
-                kl += float(kl_divergence(answers, log_probs[:, : both.shape[1]][both]))
-                teacher_frames += len(answers)
-                teacher_blanks += int((answers.argmax(-1) == self.vocabulary.blank).sum())
+                wanted = aligned.log_probs[:, : both.shape[1]][both]
+                kl += float(kl_divergence(wanted, log_probs[:, : both.shape[1]][both]))
+                teacher_frames += len(wanted)
+                teacher_blanks += int((wanted.argmax(-1) == self.vocabulary.blank).sum())
         student.train(was_training)
         return ValidationFigures(
             kl=kl / max(1, teacher_frames) if teacher_frames else None,
@@ -132,7 +130,7 @@ class Validation:
         )
 
     def collisions(self) -> Collisions:
-        """Count what the teacher says here that the student has no frames for."""
+        """Count the teacher's tokens here that the student has no frames for."""
         found, alignment = Collisions(), self.alignment
         for _, posteriors in self.batches:
             if posteriors is not None and alignment is not None:
@@ -186,9 +184,9 @@ def _words(text: str) -> int:
     return len(text.split())
 
 
-def _rate(measure: object, references: Sequence[str], texts: Sequence[str]) -> float:
-    """Return an error rate [%]; where nobody is expected to speak, 0 for silence and 100 for any word."""
-    spoken = [(r, t) for r, t in zip(references, texts, strict=True) if r]
-    if not spoken:
+def _rate(rate: object, references: Sequence[str], texts: Sequence[str]) -> float:
+    """Return an error rate [%]; where all references are empty, 0 for no words and 100 for any."""
+    pairs = [(r, t) for r, t in zip(references, texts, strict=True) if r]
+    if not pairs:
         return 100.0 if any(texts) else 0.0
-    return 100 * float(measure([r for r, _ in spoken], [t for _, t in spoken]))  # type: ignore[operator]
+    return 100 * float(rate([r for r, _ in pairs], [t for _, t in pairs]))  # type: ignore[operator]

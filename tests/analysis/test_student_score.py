@@ -7,7 +7,13 @@ import pytest
 import soundfile
 import torch
 
-from kdcompress.analysis.student_score import Heard, hear, score_student, spike_offsets, word_errors
+from kdcompress.analysis.student_score import (
+    DecodedUtterance,
+    decode,
+    score_student,
+    spike_offsets,
+    word_errors,
+)
 from kdcompress.audio.utterance import Reference, Utterance
 from kdcompress.text.decode import Hypothesis
 from kdcompress.text.vocabulary import Vocabulary
@@ -26,7 +32,7 @@ def test_a_model_is_heard_with_its_pauses(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", rng.normal(size=32_000) * level * 0.5, 16_000)
     path = [0] * 50
     path[2], path[20], path[25] = 2, 2, 3  # 40 ms frames: one token in the first pause, two in the speech
-    heard = hear(
+    heard = decode(
         lambda waveforms, lengths: (said(path), torch.tensor([50])),
         LETTERS,
         0.04,
@@ -48,9 +54,11 @@ def test_spike_offsets_compare_only_tokens_that_both_say() -> None:
 
 
 def test_the_score_adds_up() -> None:
-    def heard(text: str, starts: tuple[int, ...], blanks: float, frames: int, in_pauses: int) -> Heard:
+    def heard(
+        text: str, starts: tuple[int, ...], blanks: float, frames: int, in_pauses: int
+    ) -> DecodedUtterance:
         ids = tuple(LETTERS.encode(text))
-        return Heard(Hypothesis(ids, starts, starts, 0.0), text, blanks, frames, in_pauses, 30.0)
+        return DecodedUtterance(Hypothesis(ids, starts, starts, 0.0), text, blanks, frames, in_pauses, 30.0)
 
     utterances = [Utterance(name, Path(name), 0.0, 1.0) for name in ("x", "y")]
     references = [Reference(u, text) for u, text in zip(utterances, ("a b", "a"), strict=True)]

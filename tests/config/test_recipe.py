@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from kdcompress.config.objective import ObjectiveConfig, SelectEliminate, SelectSymmetric
+from kdcompress.config.objective import ObjectiveConfig
 from kdcompress.config.recipe import Recipe, dump_recipe, load_recipe, make_recipe
+from kdcompress.config.selection import SelectEliminate, SelectSymmetric
 from kdcompress.config.student import PRESETS, ConformerConfig
 from kdcompress.config.teacher import (
     CheckpointTeacher,

@@ -17,9 +17,9 @@ from safetensors import safe_open
 
 from kdcompress.config.objective import ObjectiveConfig
 from kdcompress.config.recipe import Recipe
-from kdcompress.distill.data.batches import Batch
+from kdcompress.distill.data.audio_batch import Batch
 from kdcompress.distill.loop import distill
-from kdcompress.distill.objective.alignment import Alignment
+from kdcompress.distill.objective.alignment import FrameAlignment
 from kdcompress.distill.objective.objective import Objective
 from kdcompress.students.weights import load_student
 from kdcompress.teachers.open import open_teacher
@@ -49,7 +49,7 @@ def observer(step: Callable[[dict[str, Any]], None]) -> Any:
 
 
 def make_objective(config: ObjectiveConfig) -> Objective:
-    return Objective(config, LongestMatch(VOCABULARY), alignment=Alignment.between(0.04, 0.04, 0))
+    return Objective(config, LongestMatch(VOCABULARY), alignment=FrameAlignment.between(0.04, 0.04, 0))
 
 
 def terms(objective: Objective, teacher: torch.Tensor, student: torch.Tensor, lengths: torch.Tensor) -> Any:
@@ -59,7 +59,7 @@ def terms(objective: Objective, teacher: torch.Tensor, student: torch.Tensor, le
     batch = Batch(ids, (1.0,) * len(ids), nothing, nothing, None, None, ())
     targets = objective.targets(batch, Posteriors(teacher, lengths, 0.04), lengths)
     counts = objective.counts([targets])
-    sums = objective.terms(student[None], lengths, batch, targets)
+    sums = objective.terms(student[None], lengths, targets)
     pairs = zip(objective.weights, sums, counts, strict=True)
     return sum(weight * term.total / max(1, count) for weight, term, count in pairs), counts
 

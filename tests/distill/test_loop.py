@@ -15,9 +15,11 @@ import torch
 
 from kdcompress.config.recipe import Recipe, dump_recipe, load_recipe
 from kdcompress.config.student import ConformerConfig
-from kdcompress.distill.data.training_data import load_training_data, resolve_vocabulary
-from kdcompress.distill.loop import Outcome, distill
+from kdcompress.distill.data.training_data import load_training_data
+from kdcompress.distill.loop import distill
+from kdcompress.distill.observer import DistillResult
 from kdcompress.distill.run import Run
+from kdcompress.distill.tokenizer_setup import resolve_vocabulary
 from kdcompress.distill.validate import ValidationFigures
 from kdcompress.errors import ConfigError, NumericsError, RunError, TooManyBadFiles, VocabularyError
 from kdcompress.students.conformer import ConformerStudent
@@ -72,7 +74,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("runs") / "whole"
 
 
-def run_whole(make: Make, whole: Path) -> Outcome | None:
+def run_whole(make: Make, whole: Path) -> DistillResult | None:
     """Train the uninterrupted run once for all tests that compare with it."""
     return None if whole.exists() else distill(make(), whole, Notes())
 
@@ -365,7 +367,7 @@ def test_noise_has_an_empty_transcript(audio_folder: Path, recipe: Make, tmp_pat
     manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
     made = recipe(data__audio=str(manifest), data__noise_share=1.0, objective={"kd_weight": 0})
     vocabulary = resolve_vocabulary(made, None)
-    material = load_training_data(made, vocabulary, Run.create(tmp_path / "run", made))
+    material = load_training_data(made, vocabulary, Run.create(tmp_path / "run", made), with_texts=True)
     assert material.labels is not None
     assert set(material.labels) == {u.id for u in material.training}
     assert material.labels["noise-0000"] == []

@@ -16,10 +16,10 @@ from typing_extensions import Self
 
 from kdcompress.audio.manifest import read_utterances
 from kdcompress.config.recipe import Recipe
-from kdcompress.distill.data.batches import decode
+from kdcompress.distill.data.audio_batch import Batch, read_batch
 from kdcompress.distill.loop import distill
-from kdcompress.distill.objective.alignment import Alignment
-from kdcompress.distill.posteriors.source import AlignedSource, PosteriorSource
+from kdcompress.distill.objective.alignment import AlignedPosteriors, FrameAlignment
+from kdcompress.distill.posteriors.memory import TeacherPosteriors
 from kdcompress.distill.validate import Validation, ValidationFigures
 from kdcompress.errors import ConfigError
 from kdcompress.students.weights import load_student
@@ -133,21 +133,25 @@ def test_aligned_posteriors_say_what_the_teacher_says(
     )
     distill(made, tmp_path / "run", Notes(), teacher=teacher)
     student = load_student(tmp_path / "run").model
-    alignment = Alignment.between(teacher.frame_shift, student.frame_shift, 0)
-    source = PosteriorSource(teacher, torch.device("cpu"))
+    alignment = FrameAlignment.between(teacher.frame_shift, student.frame_shift, 0)
+    source = TeacherPosteriors(teacher, torch.device("cpu"))
     utterances, _ = read_utterances(tones)
-    batch = decode(utterances)
-    aligned = AlignedSource(source, alignment, student)(batch)
+    batch = read_batch(utterances)
+
+    def aligned_to(batch: Batch) -> AlignedPosteriors:
+        return alignment(source(batch), student.output_lengths(batch.lengths), batch.ids)
+
+    aligned = aligned_to(batch)
     rows = zip(batch.ids, aligned.log_probs.numpy(), aligned.lengths.tolist(), strict=True)
     for id_, log_probs, length in rows:
         assert greedy(log_probs[:length], teacher.vocabulary).text(teacher.vocabulary) == id_.split("-")[-1]
 
     class Parrot(nn.Module):
-        """A student that says what it is to learn."""
+        """A student whose output is its target."""
 
         def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-            told = AlignedSource(source, alignment, student)(decode(order.pop(0)))
-            return told.log_probs, told.lengths
+            wanted = aligned_to(read_batch(order.pop(0)))
+            return wanted.log_probs, wanted.lengths
 
     validation = Validation(utterances, teacher.vocabulary, source, None, 60, alignment)
     by_id = {utterance.id: utterance for utterance in utterances}

@@ -1,27 +1,28 @@
-"""What makes two lists of audio the same: ids, stretches, and a taste of the files.
+"""What makes two lists of audio the same: ids, stretches, and a sample of the bytes.
 
 Paths do not count: a corpus may move.
 """
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+from kdcompress.aliases import Progress
 from kdcompress.audio.utterance import Utterance
 
 AudioList: TypeAlias = dict[str, tuple[float, float, str]]
 """Start [s], duration [s] and digest of the file, by id."""
 
-_TASTE = 4096  # [bytes] from the middle: levelled or resampled in place, a file keeps its length but not this
+_SAMPLE_BYTES = 4096  # from the middle: a file that was levelled or resampled in place may keep its length
 
 
 def audio_list(
     utterances: Sequence[Utterance],
     clips: int,
     seed: int,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: Progress | None = None,
 ) -> AudioList:
     """Describe utterances, of which the last `clips` are noise made from the seed.
 
@@ -43,10 +44,16 @@ def audio_list(
 
 
 def sample_digest(path: Path) -> str:
+    """Return twelve hex digits of a file's size and of bytes from its middle."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size // 2 - _TASTE // 2))
-            return hashlib.sha256(str(size).encode() + file.read(_TASTE)).hexdigest()[:12]
+            file.seek(max(0, size // 2 - _SAMPLE_BYTES // 2))
+            return hashlib.sha256(str(size).encode() + file.read(_SAMPLE_BYTES)).hexdigest()[:12]
     except OSError:
         return "unreadable"
+
+
+def hashed_number(text: str) -> int:
+    """Return an evenly spread number that depends on the text alone, in 0 … 2⁶⁴ - 1."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")

@@ -1,17 +1,17 @@
-"""Before the first step: read the audio lists, hold some out, and settle the vocabulary."""
+"""List the audio that a recipe names, and hold some of it out for validation."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from kdcompress.aliases import Progress
 from kdcompress.audio.manifest import BadFile, read_references, read_texts, read_utterances
 from kdcompress.audio.utterance import Utterance
 from kdcompress.config.data import DataConfig
 from kdcompress.config.recipe import Recipe
-from kdcompress.config.vocabulary import Characters
-from kdcompress.distill.data.batches import hold_out
+from kdcompress.distill.data.fingerprint import hashed_number
 from kdcompress.distill.data.noise import write_noise
 from kdcompress.distill.run import Run
-from kdcompress.errors import AudioError, ConfigError, VocabularyError
+from kdcompress.errors import AudioError, ConfigError
 from kdcompress.text.normalize import normalize
 from kdcompress.text.tokenizer import Tokenizer
 from kdcompress.text.vocabulary import Vocabulary
@@ -24,8 +24,8 @@ class TrainingData:
     Attributes:
         training: utterances to train on.
         held_out: utterances to validate on.
-        labels: target ids of the training utterances, when λ < 1.
-        references: texts of the held-out utterances, when the user named some or λ < 1.
+        labels: target ids of the training utterances, when texts were read.
+        references: texts of the held-out utterances, when texts were read or the user named some.
         clips: how many of the last training utterances are noise made here.
     """
 
@@ -40,9 +40,16 @@ def load_training_data(
     recipe: Recipe,
     tokenizer: Tokenizer | Vocabulary,
     run: Run,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: Progress | None = None,
+    *,
+    with_texts: bool,
 ) -> TrainingData:
-    """Read the lists of audio that the recipe names; texts only where λ < 1 or references ask for them.
+    """Read the lists of audio that the recipe names.
+
+    Args:
+        run: that lists what is left out.
+        with_texts: read the transcripts of the training audio, for labels; those of the named references are
+            read in any case.
 
     Raises:
         ConfigError: the recipe names no audio.
@@ -62,7 +69,7 @@ def load_training_data(
             f"(between {data.min_seconds} s and {data.max_seconds} s, readable); see {run.skipped}"
         )
     texts = None
-    if recipe.objective.kd_weight < 1:
+    if with_texts:
         # Not read_references: an unusable file is skipped here, not an error.
         texts = {id_: normalize(text, "basic") for id_, text in read_texts(data.audio).items()}
     if data.validation.references is not None:
@@ -94,6 +101,26 @@ def load_training_data(
     return TrainingData(training, held_out, labels, references, clips)
 
 
+def hold_out(
+    utterances: Sequence[Utterance], share: float, max_seconds: float
+) -> tuple[list[Utterance], list[Utterance]]:
+    """Split into (training, held out) by a hash of the ids, so that new files do not move old ones.
+
+    At least one utterance is held out, and at most `max_seconds` of audio; the rest of the share is
+    given back to training.
+    """
+    ranked = sorted(utterances, key=lambda u: hashed_number(f"hold out/{u.id}"))
+    held: list[Utterance] = []
+    seconds = 0.0
+    for utterance in ranked[: max(1, round(share * len(ranked)))]:
+        if held and seconds + utterance.duration > max_seconds:
+            break
+        held.append(utterance)
+        seconds += utterance.duration
+    chosen = {u.id for u in held}
+    return [u for u in utterances if u.id not in chosen], held
+
+
 def _own_ids(
     held_out: list[Utterance], references: dict[str, str] | None, taken: set[str]
 ) -> tuple[list[Utterance], dict[str, str] | None]:
@@ -112,36 +139,3 @@ def _usable(found: list[Utterance], bad: list[BadFile], data: DataConfig, run: R
         [u for u in found if u.duration > 0 and not data.min_seconds <= u.duration <= data.max_seconds]
     )
     return kept
-
-
-def resolve_vocabulary(recipe: Recipe, teacher: Vocabulary | None) -> Vocabulary:
-    """Return the teacher's vocabulary, or where no frames are compared the one that the recipe asks for.
-
-    Raises:
-        VocabularyError: the recipe insists on others than the teacher's, or they cannot write what it says.
-    """
-    asked = None if recipe.vocabulary is None and teacher is not None else _characters(recipe)
-    if teacher is None:
-        if asked is None:
-            raise ConfigError("neither a teacher nor a vocabulary: give one of them")
-        return asked
-    if asked is not None and not recipe.objective.compares_frames:
-        if unwritten := sorted(set(teacher.characters) - set(asked.tokens)):
-            raise VocabularyError(
-                f"the teacher says {unwritten[:5]}, which the recipe's vocabulary ({len(asked)} tokens) "
-                "lacks: add them to vocabulary.alphabet"
-            )
-        return asked
-    if asked is not None and set(asked.tokens) - set(teacher.tokens):
-        missing = sorted(set(asked.tokens) - set(teacher.tokens))
-        raise VocabularyError(
-            f"the recipe's vocabulary has {missing[:5]}, which the teacher's "
-            f"({len(teacher)} tokens) lacks; a student distilled frame by frame has its teacher's "
-            "units: leave `vocabulary` out"
-        )
-    return teacher
-
-
-def _characters(recipe: Recipe) -> Vocabulary:
-    asked = recipe.vocabulary if isinstance(recipe.vocabulary, Characters) else Characters()
-    return Vocabulary(("<blk>", "|", *asked.alphabet), blank=0, word_boundary="|")

@@ -18,8 +18,8 @@ from kdcompress.teachers.teacher import Posteriors
 
 # Front ends round at the end of an utterance: centred frames against windows that must fit, for one.
 SLACK = 2
-# Of the held-out utterances: with more of them crowded the frame shift is the wrong one.
-CROWDED_SHARE = 0.1
+# Of the held-out utterances: with more of them the frame shift is the wrong one.
+INFEASIBLE_SHARE = 0.1
 
 
 def student_frame_shift(asked_ms: float | None, teacher_shift: float) -> float:
@@ -63,7 +63,7 @@ class AlignedPosteriors(Posteriors):
 
 
 @dataclass(frozen=True)
-class Alignment:
+class FrameAlignment:
     """Give every student frame the distribution that it is to match.
 
     **Pooling** (a coarser student). The distribution of a student frame is the mean of the teacher's over
@@ -92,7 +92,7 @@ class Alignment:
     frame_shift: float
 
     @classmethod
-    def between(cls, teacher_shift: float, student_shift: float, blank: int) -> "Alignment":
+    def between(cls, teacher_shift: float, student_shift: float, blank: int) -> "FrameAlignment":
         """Align frames of one shift [s] with those of another.
 
         Raises:
@@ -171,14 +171,15 @@ def check_ctc_feasible(found: Collisions, frame_shift: float) -> str:
     Raises:
         ConfigError: too many utterances have no room for their transcripts.
     """
-    if found.crowded > CROWDED_SHARE * found.utterances:
+    if found.infeasible > INFEASIBLE_SHARE * found.utterances:
         raise ConfigError(
             f"at {1000 * frame_shift:g} ms the student has too few frames for the teacher's transcripts of "
-            f"{found.crowded} of {found.utterances} held-out utterances (tokens and repeats need one each): "
-            "take a smaller student.frame_shift_ms"
+            f"{found.infeasible} of {found.utterances} held-out utterances (tokens and repeats need one "
+            "each): take a smaller student.frame_shift_ms"
         )
     return (
         f"at {1000 * frame_shift:g} ms {found.share:.1%} of the teacher's {found.tokens} held-out tokens "
         "share a student frame with the one before, or lack the blank between doubles; "
-        f"{found.crowded} of {found.utterances} utterances have no room for their transcript and are left out"
+        f"{found.infeasible} of {found.utterances} utterances have no room for their transcript and are left "
+        "out"
     )

@@ -21,7 +21,7 @@ class Collisions:
         shared: tokens that fall into the student frame of the token before them, another one.
         doubled: tokens like the one before them, without a student frame in between to be blank.
         utterances: number of utterances.
-        crowded: utterances whose transcript needs more frames than there are: U tokens, and one blank for
+        infeasible: utterances whose transcript needs more frames than there are: U tokens, and one blank for
             each token that repeats the one before it.
     """
 
@@ -29,7 +29,7 @@ class Collisions:
     shared: int = 0
     doubled: int = 0
     utterances: int = 0
-    crowded: int = 0
+    infeasible: int = 0
 
     @property
     def share(self) -> float:
@@ -42,7 +42,7 @@ class Collisions:
             self.shared + other.shared,
             self.doubled + other.doubled,
             self.utterances + other.utterances,
-            self.crowded + other.crowded,
+            self.infeasible + other.infeasible,
         )
 
 
@@ -80,8 +80,8 @@ class GreedyTokens:
                 (self.frames_needed > frames_B).sum(),
             ]
         )
-        tokens, shared, doubled, crowded = counts.tolist()  # one wait for the device instead of four
-        return Collisions(tokens, shared, doubled, len(frames_B), crowded)
+        tokens, shared, doubled, infeasible = counts.tolist()  # one wait for the device instead of four
+        return Collisions(tokens, shared, doubled, len(frames_B), infeasible)
 
 
 def greedy_tokens(log_probs_BTV: Tensor, lengths_B: Tensor, blank: int) -> GreedyTokens:
@@ -100,6 +100,6 @@ def greedy_tokens(log_probs_BTV: Tensor, lengths_B: Tensor, blank: int) -> Greed
 def collisions(log_probs_BTV: Tensor, lengths_B: Tensor, blank: int, factor: int) -> Collisions:
     """Count what a teacher's greedy transcripts lose with `factor` of its frames to one of the student's.
 
-    Where nothing collides, pooled posteriors have the same greedy transcripts; see `alignment.Alignment`.
+    Where nothing collides, pooled posteriors have the same greedy transcripts; see `FrameAlignment`.
     """
     return greedy_tokens(log_probs_BTV, lengths_B, blank).collisions(factor, -(-lengths_B // factor))

@@ -22,7 +22,7 @@ from kdcompress.config.divergence import (
 )
 from kdcompress.distill.objective.frame_targets import FrameTargets
 
-Measure: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
+DivergenceFunction: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Maps teacher [N, C], student [N, C] and tokens (see `paired`) to a scalar."""
 
 TAIL = -1  # in place of a token id
@@ -31,7 +31,7 @@ TAIL = -1  # in place of a token id
 _FLOOR = -87.0
 
 
-def make_measure(config: Divergence, blank: int) -> Measure:
+def make_divergence(config: Divergence, blank: int) -> DivergenceFunction:
     """Return the divergence that a recipe asks for."""
     match config:
         case ForwardKL():

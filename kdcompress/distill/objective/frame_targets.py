@@ -1,11 +1,11 @@
-"""The waist of distillation: teacher posteriors become frame targets, and losses read nothing else."""
+"""Teacher posteriors become frame targets; losses read nothing else."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from kdcompress.config.selection import SelectAll, Selection
+from kdcompress.config.selection import Selection
 from kdcompress.distill.objective.selection import label_frames, select_frames
 from kdcompress.frontend.masks import valid_frames
 
@@ -14,7 +14,7 @@ _FRAMES = 4096  # at a time, where all at once would copy the whole batch
 
 @dataclass(frozen=True)
 class FrameTargets:
-    """What a teacher says of a batch, on the selected frames and, of the blank alone, on all valid ones.
+    """A teacher's posteriors of a batch on the selected frames and, of the blank alone, on all valid ones.
 
     Attributes:
         row: int64 [N], the utterance in the batch of each selected frame.
@@ -105,7 +105,7 @@ def frame_targets(
 
 def _corrected(log_probs_BTV: Tensor, selection: Selection, log_prior_V: Tensor | None) -> Tensor:
     """Return what the blank decision is the argmax of."""
-    if isinstance(selection, SelectAll) or selection.prior is None:
+    if selection.prior is None:
         return log_probs_BTV
     if log_prior_V is None:
         raise ValueError(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from kdcompress.distill.objective.divergences import Measure, forward_kl, kl_divergence, paired
+from kdcompress.distill.objective.divergences import DivergenceFunction, forward_kl, kl_divergence, paired
 from kdcompress.distill.objective.frame_targets import FrameTargets, blank_occupancy
 from kdcompress.distill.objective.selected_kl import forward_kl_at
 from kdcompress.frontend.masks import valid_frames
@@ -30,14 +30,17 @@ class LossSum:
 
 
 def frame_kd(
-    student_log_BTV: Tensor, targets: FrameTargets, temperature: float, measure: Measure = forward_kl
+    student_log_BTV: Tensor,
+    targets: FrameTargets,
+    temperature: float,
+    divergence: DivergenceFunction = forward_kl,
 ) -> LossSum:
     """A divergence over the selected frames, times τ² (Hinton et al. 2015, arXiv 1503.02531)."""
-    if measure is forward_kl and targets.tokens is None and temperature == 1:
+    if divergence is forward_kl and targets.tokens is None and temperature == 1:
         total = forward_kl_at(student_log_BTV, targets.row, targets.frame, targets.log_probs)
         return LossSum(total, len(targets.row))
     teacher, student, tokens = paired(student_log_BTV, targets, temperature)
-    return LossSum(temperature**2 * measure(teacher, student, tokens), len(targets.row))
+    return LossSum(temperature**2 * divergence(teacher, student, tokens), len(targets.row))
 
 
 def occupancy_kd(

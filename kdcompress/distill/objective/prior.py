@@ -12,9 +12,9 @@ from torch import Tensor
 
 from kdcompress.aliases import Progress
 from kdcompress.audio.utterance import Utterance
+from kdcompress.config.pattern import BlankPrior
 from kdcompress.config.recipe import Recipe
-from kdcompress.config.selection import BlankPrior, SelectAll
-from kdcompress.distill.data.batches import Batch, by_duration, decode
+from kdcompress.distill.data.audio_batch import Batch, audio_batches
 from kdcompress.errors import AudioError, RunError
 from kdcompress.files import write_file
 from kdcompress.frontend.masks import valid_frames
@@ -41,11 +41,11 @@ def resolve_prior(
         write: whether this process is the one that writes.
 
     Raises:
-        AudioError: no utterance could be heard.
+        AudioError: no utterance could be read.
         RunError: the file is damaged.
     """
     selection = recipe.objective.selection
-    if source is None or isinstance(selection, SelectAll) or selection.prior is None:
+    if source is None or selection.prior is None:
         return None
     if resume and path.is_file():
         return load_prior(path)
@@ -71,21 +71,16 @@ def estimate_prior(
         source: gives a batch's posteriors, aligned with the student's frames.
 
     Raises:
-        AudioError: none of these utterances could be heard.
+        AudioError: none of these utterances could be read.
     """
     sample = utterances[:: max(1, len(utterances) // config.utterances)][: config.utterances]
     total: Tensor | float = 0.0
-    frames = done = 0
-    for group in by_duration(sample, batch_seconds):
-        batch = decode(group)
-        if batch.ids:
-            posteriors = source(batch)
-            valid = valid_frames(posteriors.lengths, posteriors.log_probs.shape[1])
-            total = total + posteriors.log_probs[valid].double().exp().sum(dim=0)
-            frames += int(valid.sum())
-        done += len(group)
-        if on_progress is not None:
-            on_progress(done, len(sample))
+    frames = 0
+    for batch in audio_batches(sample, batch_seconds, on_progress):
+        posteriors = source(batch)
+        valid = valid_frames(posteriors.lengths, posteriors.log_probs.shape[1])
+        total = total + posteriors.log_probs[valid].double().exp().sum(dim=0)
+        frames += int(valid.sum())
     if not isinstance(total, Tensor) or not frames:
         raise AudioError(f"none of {len(sample)} utterances gave a frame to estimate the prior from")
     return (total / frames).float().clamp(min=torch.finfo(torch.float32).tiny).log()

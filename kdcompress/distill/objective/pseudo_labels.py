@@ -1,9 +1,9 @@
-"""The teacher's own transcripts as labels: the baseline without references, and the road to other units.
+"""The teacher's own transcripts as labels: for students with other units, and as a baseline.
 
 House letters: B batch, T frames, V vocabulary, U labels, R utterances kept.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from kdcompress.aliases import Progress
 from kdcompress.audio.utterance import Utterance
-from kdcompress.distill.data.batches import by_duration, decode
-from kdcompress.distill.posteriors.source import Source
+from kdcompress.distill.data.audio_batch import audio_batches
+from kdcompress.distill.posteriors.source import PosteriorSource
 from kdcompress.frontend.masks import valid_frames
 from kdcompress.teachers.teacher import Posteriors
 from kdcompress.text.tokenizer import Tokenizer
@@ -22,7 +23,7 @@ from kdcompress.text.vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class BestPaths:
-    """What a teacher's best paths say.
+    """A teacher's best paths, decoded.
 
     Attributes:
         labels: per utterance its token ids: repeats merged, blanks and silent tokens dropped.
@@ -40,14 +41,14 @@ class PseudoLabels:
     Attributes:
         row: int64 [R], which utterances.
         labels: int64 [R, U], ids of the student's vocabulary, padded.
-        lengths: int64 [R], labels of each; 0 where the teacher heard nobody.
-        heard: B, how many there were to choose from.
+        lengths: int64 [R], labels of each; 0 where the teacher decodes nothing.
+        offered: B, how many there were to choose from.
     """
 
     row: Tensor
     labels: Tensor
     lengths: Tensor
-    heard: int
+    offered: int
 
 
 def best_paths(posteriors: Posteriors, vocabulary: Vocabulary) -> BestPaths:
@@ -67,8 +68,8 @@ def best_paths(posteriors: Posteriors, vocabulary: Vocabulary) -> BestPaths:
     return BestPaths([row[kept].tolist() for row, kept in zip(path, starts, strict=True)], confidence)
 
 
-class Labeller:
-    """Write down what the teacher says, in the student's units.
+class PseudoLabeller:
+    """Transcribe with the teacher, in the student's units.
 
     The posteriors must be the teacher's own: pooled to another frame rate they have lost labels.
     """
@@ -107,24 +108,18 @@ class Labeller:
 
 def transcribe(
     utterances: Sequence[Utterance],
-    source: Source,
+    source: PosteriorSource,
     min_confidence: float,
     batch_seconds: float,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: Progress | None = None,
 ) -> list[str]:
-    """Return what the teacher hears in utterances, where it is sure enough."""
+    """Return the teacher's transcripts of utterances, where it is sure enough."""
     texts: list[str] = []
-    done = 0
-    for group in by_duration(utterances, batch_seconds):
-        batch = decode(group)
-        if batch.ids:
-            found = best_paths(source(batch), source.vocabulary)
-            texts += [
-                source.vocabulary.text(ids)
-                for ids, confidence in zip(found.labels, found.confidence.tolist(), strict=True)
-                if confidence >= min_confidence
-            ]
-        done += len(group)
-        if on_progress is not None:
-            on_progress(done, len(utterances))
+    for batch in audio_batches(utterances, batch_seconds, on_progress):
+        found = best_paths(source(batch), source.vocabulary)
+        texts += [
+            source.vocabulary.text(ids)
+            for ids, confidence in zip(found.labels, found.confidence.tolist(), strict=True)
+            if confidence >= min_confidence
+        ]
     return texts

@@ -1,20 +1,21 @@
 """Which frames the student is asked to match: the blank patterns.
 
-Every pattern is a few operations on whole batches, on any device, and looks at one utterance at a time:
-neither padding nor the other utterances change what it keeps.
+The patterns are classes of `kdcompress.config.selection`; here is what they are built from. Each is a few
+operations on whole batches, on any device, and looks at one utterance at a time: neither padding nor the
+other utterances change what it keeps.
 
 House letters: B batch, T frames, V vocabulary.
 """
 
 import hashlib
-import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from kdcompress.config.selection import SelectAll, Selection, SelectRandom, SelectThreshold, SelectTrim
+from kdcompress.config.selection import Selection
 from kdcompress.frontend.masks import valid_frames
 
 
@@ -22,6 +23,35 @@ def label_frames(log_probs_BTV: Tensor, lengths_B: Tensor, blank: int) -> Tensor
     """Return bool [B, T]: True where the most probable token of a valid frame is not the blank."""
     labels = log_probs_BTV.argmax(dim=-1) != blank
     return labels & valid_frames(lengths_B, labels.shape[1])
+
+
+@dataclass(frozen=True)
+class Frames:
+    """What a pattern looks at; see `kdcompress.config.pattern.LabelFrames`."""
+
+    labels: Tensor
+    valid: Tensor
+    frame_shift: float
+    epoch: int
+    nonblank_BT: Tensor | None = None
+    keys_B: Tensor | None = None
+
+    @property
+    def nonblank(self) -> Tensor:
+        """Log of the mass of all tokens but the blank at τ = 1, float [B, T]."""
+        if self.nonblank_BT is None:
+            raise ValueError("threshold selection needs the mass of the tokens that are not blank")
+        return self.nonblank_BT
+
+    def around(self, left: int, right: int) -> Tensor:
+        """Return the frames up to `left` before and `right` after a label frame."""
+        return dilate(self.labels, left, right)
+
+    def drawn(self, candidates: Tensor, wanted: Tensor) -> Tensor:
+        """Draw so many candidates of each utterance."""
+        if self.keys_B is None:
+            raise ValueError("random selection needs a key for each utterance; see draw_keys")
+        return draw(candidates, wanted, self.keys_B)
 
 
 def select_frames(
@@ -49,23 +79,12 @@ def select_frames(
         ValueError: a pattern lacks what it needs.
     """
     valid = valid_frames(lengths_B, labels_BT.shape[1])
-    if isinstance(selection, SelectAll) or epoch < selection.start_epoch:
+    if epoch < selection.start_epoch:
         return valid
-    labels_BT = labels_BT & valid
-    match selection:
-        case SelectTrim():
-            return trim(labels_BT)
-        case SelectThreshold():
-            if nonblank_BT is None:
-                raise ValueError("threshold selection needs the mass of the tokens that are not blank")
-            return labels_BT | (valid & (nonblank_BT >= math.log(selection.mass)))
-        case SelectRandom():
-            if keys_B is None:
-                raise ValueError("random selection needs a key for each utterance; see draw_keys")
-            wanted_B = (labels_BT.sum(dim=1).double() * selection.ratio).round()
-            return labels_BT | draw(valid & ~labels_BT, wanted_B, keys_B)
-        case _:
-            return dilate(labels_BT, *selection.reach(frame_shift, epoch)) & valid
+    selected: Tensor = selection.select(
+        Frames(labels_BT & valid, valid, frame_shift, epoch, nonblank_BT, keys_B)
+    )
+    return selected & valid
 
 
 def dilate(labels_BT: Tensor, left: int, right: int) -> Tensor:
@@ -78,13 +97,6 @@ def dilate(labels_BT: Tensor, left: int, right: int) -> Tensor:
     seen = functional.pad(labels_BT.cumsum(dim=1), (1, 0))  # [B, T + 1]: labels before each frame
     frame = torch.arange(frames, device=labels_BT.device)
     return seen[:, (frame + left + 1).clamp(max=frames)] > seen[:, (frame - right).clamp(min=0)]
-
-
-def trim(labels_BT: Tensor) -> Tensor:
-    """Return bool [B, T]: True from the first to the last label of each utterance that has one."""
-    from_first = labels_BT.cumsum(dim=1) > 0
-    to_last = labels_BT.flip(1).cumsum(dim=1).flip(1) > 0
-    return from_first & to_last
 
 
 def draw(candidates_BT: Tensor, wanted_B: Tensor, keys_B: Tensor) -> Tensor:

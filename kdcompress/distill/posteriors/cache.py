@@ -1,4 +1,4 @@
-"""A teacher's answers on disk, and a source of posteriors that reads them: training opens no teacher.
+"""Posteriors of a teacher on disk, and the source that reads them: training opens no teacher.
 
 cache/NAME/  cache.json  shard-00000.safetensors …  data/noise/  skipped.jsonl
 
@@ -7,8 +7,8 @@ House letters: B batch, T frames, V vocabulary.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Iterator, Mapping
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,13 +17,16 @@ from pydantic import ConfigDict, Field, ValidationError
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from kdcompress.aliases import StageProgress
 from kdcompress.config.base import Frozen
 from kdcompress.config.cache import CacheStorage
 from kdcompress.config.data import DataConfig
-from kdcompress.config.objective import SelectAll, Selection
-from kdcompress.distill.data.batches import Batch
-from kdcompress.distill.data.fingerprint import AudioList
-from kdcompress.distill.posteriors.cache_compatibility import covers
+from kdcompress.config.recipe import Recipe
+from kdcompress.config.selection import SelectAll, Selection
+from kdcompress.distill.data.audio_batch import Batch
+from kdcompress.distill.data.fingerprint import AudioList, audio_list
+from kdcompress.distill.data.training_data import TrainingData
+from kdcompress.distill.posteriors.cache_compatibility import serves
 from kdcompress.distill.posteriors.packing import unpack
 from kdcompress.distill.posteriors.shards import Shard, ShardEntry
 from kdcompress.errors import CacheError, VocabularyError
@@ -46,7 +49,7 @@ class CacheRecord(Frozen):
         speeds: factors that the training audio was played at; held-out audio was at 1.
         seed: of the clips of noise.
         data: the recipe's, so that a cache alone is enough to train on.
-        training: what was heard, by id.
+        training: the audio that the teacher was run on, by id.
         held_out: the same of what is kept for validation.
         shards: the files, once all are written.
     """
@@ -68,7 +71,7 @@ class CacheRecord(Frozen):
     held_out: AudioList
     shards: tuple[ShardEntry, ...] | None = None
 
-    def matters(self) -> dict[str, Any]:
+    def identity_fields(self) -> dict[str, Any]:
         """Return what two caches must share to be one."""
         return {
             "schema": self.schema_number,
@@ -85,7 +88,7 @@ class CacheRecord(Frozen):
     @cached_property
     def identity(self) -> str:
         """Twelve hex digits that change with anything that matters."""
-        return hashlib.sha256(json.dumps(self.matters(), sort_keys=True).encode()).hexdigest()[:12]
+        return hashlib.sha256(json.dumps(self.identity_fields(), sort_keys=True).encode()).hexdigest()[:12]
 
     def to_json(self) -> str:
         """Return the content of cache.json."""
@@ -120,7 +123,7 @@ def read_record(folder: Path) -> CacheRecord:
 
 
 class CachedPosteriors:
-    """Posteriors of batches, from a cache; see `Teacher` for vocabulary, frame_shift and fingerprint.
+    """A PosteriorSource that reads a cache.
 
     Attributes:
         top_k: K, when only so many tokens of each frame are the teacher's own; else None.
@@ -140,14 +143,14 @@ class CachedPosteriors:
         }
         self._unreadable = {id_ for shard in shards for id_ in shard.entry.unreadable}
 
-    def check_serves(self, selection: Selection, student_shift: float) -> None:
-        """Refuse a selection whose frames were not all kept; all refusals come before a run is begun.
+    def check(self, selection: Selection, student_shift: float) -> None:
+        """Refuse a selection whose frames were not all kept.
 
         Raises:
             CacheError: the cache keeps too few frames, or not on the grid that the student needs.
         """
         kept = self.record.selection
-        if not covers(kept, selection, self.frame_shift):
+        if not serves(kept, selection, self.frame_shift):
             raise CacheError(
                 f"{self.folder} keeps the frames of {_named(kept)} only, objective.selection asks for "
                 f"{_named(selection)}: choose one within it, or make a cache with --frames all"
@@ -158,26 +161,28 @@ class CachedPosteriors:
                 f"{student_shift * 1000:.0f} ms and selects its own: make a cache with --frames all"
             )
 
-    def check_covers(self, training: AudioList, held_out: AudioList, speeds: Sequence[float]) -> None:
-        """Refuse audio that the teacher did not hear, or heard otherwise.
+    def prefetch(self, data: TrainingData, recipe: Recipe, on_stage: StageProgress) -> None:
+        """Refuse audio that is not that of the cache; nothing is read ahead.
 
         Raises:
             CacheError: the lists of audio, their durations, files or speeds are not those of the cache.
         """
         record = self.record
-        missing = [speed for speed in speeds if speed not in record.speeds]
+        missing = [speed for speed in recipe.data.speed if speed not in record.speeds]
         if missing:
             raise CacheError(
                 f"{self.folder} has the speeds {list(record.speeds)}, data.speed asks for {missing}: choose "
                 "among them, or make the cache anew"
             )
-        for name, asked, heard in (
+        progress = partial(on_stage, "Comparing audio with the cache")
+        training = audio_list(data.training, data.clips, recipe.seed, progress)
+        for name, asked, kept in (
             ("training", training, record.training),
-            ("held-out", held_out, record.held_out),
+            ("held-out", audio_list(data.held_out, 0, recipe.seed), record.held_out),
         ):
-            strange = [id_ for id_, stretch in asked.items() if heard.get(id_) != stretch]
+            strange = [id_ for id_, stretch in asked.items() if kept.get(id_) != stretch]
             if strange:
-                how = "changed since" if strange[0] in heard else "is not in it"
+                how = "changed since" if strange[0] in kept else "is not in it"
                 raise CacheError(
                     f"{self.folder} is of other audio: {len(strange)} of {len(asked)} {name} utterances "
                     f"differ, first {strange[0]} ({how}): use its audio, data settings and seed, or make the "
@@ -230,7 +235,7 @@ def open_cache(folder: Path, device: torch.device) -> CachedPosteriors:
 
 def differences(old: CacheRecord, new: CacheRecord) -> Iterator[str]:
     """Name what two records do not share."""
-    before, after = old.matters(), new.matters()
+    before, after = old.identity_fields(), new.identity_fields()
     yield from (name for name, value in before.items() if value != after[name])
 
 

@@ -1,11 +1,11 @@
-"""What a labelling will write: its shards, and, from a sample, how many bytes and seconds they take."""
+"""Plan the shards of a cache, and estimate from a sample how many bytes and seconds they take."""
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from kdcompress.audio.utterance import Utterance
-from kdcompress.distill.data.batches import Batch, by_duration
+from kdcompress.audio.utterance import SAMPLE_RATE, Utterance
+from kdcompress.distill.data.audio_batch import Batch, audio_batches
 from kdcompress.distill.data.training_data import TrainingData
 from kdcompress.distill.posteriors.cache import CacheRecord
 from kdcompress.distill.posteriors.packing import Arrays, bytes_per_frame
@@ -18,7 +18,7 @@ _SAMPLE_SECONDS = 10.0  # of the user's time
 
 
 @dataclass(frozen=True)
-class Part:
+class PlannedShard:
     """The content of a shard before it is labelled."""
 
     file: str
@@ -28,7 +28,7 @@ class Part:
 
     @property
     def seconds(self) -> float:
-        """Audio as the teacher will hear it [s]."""
+        """Audio at its speed [s]."""
         return sum(u.duration for u in self.utterances) / self.speed
 
     def is_entry(self, entry: ShardEntry | None) -> bool:
@@ -39,28 +39,28 @@ class Part:
         )
 
 
-def plan(material: TrainingData, speeds: Sequence[float], shard_seconds: float) -> list[Part]:
+def plan_shards(material: TrainingData, speeds: Sequence[float], shard_seconds: float) -> list[PlannedShard]:
     """Cut audio into shards of utterances of like length; it depends on the audio alone."""
-    parts: list[Part] = []
+    parts: list[PlannedShard] = []
     for utterances, factors, whole in ((material.held_out, (1.0,), True), (material.training, speeds, False)):
         for speed in dict.fromkeys(factors):
             group: list[Utterance] = []
             for utterance in sorted(utterances, key=lambda u: (u.duration, u.id)):
                 if group and sum(u.duration for u in group) + utterance.duration > shard_seconds * speed:
-                    parts.append(_part(len(parts), speed, whole, group))
+                    parts.append(_planned(len(parts), speed, whole, group))
                     group = []
                 group.append(utterance)
-            parts.append(_part(len(parts), speed, whole, group))
+            parts.append(_planned(len(parts), speed, whole, group))
     return parts
 
 
-def _part(index: int, speed: float, whole: bool, utterances: list[Utterance]) -> Part:
-    return Part(f"shard-{index:05}.safetensors", speed, whole, tuple(utterances))
+def _planned(index: int, speed: float, whole: bool, utterances: list[Utterance]) -> PlannedShard:
+    return PlannedShard(f"shard-{index:05}.safetensors", speed, whole, tuple(utterances))
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a labelling will take.
+    """What labelling will take.
 
     Attributes:
         bytes: of all shards and cache.json.
@@ -72,37 +72,38 @@ class Estimate:
 
 
 def estimate(
-    parts: Sequence[Part],
+    parts: Sequence[PlannedShard],
     record: CacheRecord,
-    label: Callable[[Sequence[Utterance], float, bool], tuple[Batch, list[Arrays]]],
+    label: Callable[[Batch, bool], list[Arrays]],
     batch_seconds: float,
 ) -> Estimate:
-    """Label a few utterances of all lengths, and draw conclusions.
+    """Label a few utterances of all lengths, and extrapolate.
 
     Args:
-        label: decodes and labels utterances at a speed; True keeps them whole.
+        label: labels a batch; True keeps it whole.
     """
     candidates = [(u, part.speed) for part in parts if not part.whole for u in part.utterances]
     step = max(1, len(candidates) // _SAMPLE)
     chosen = candidates[step // 2 :: step]
     offset = labelled = kept = 0.0
-    heard: list[tuple[float, float]] = []  # seconds of audio and of work, by batch
+    measured: list[tuple[float, float]] = []  # seconds of audio and of work, by batch
     count = 0
-    started = time.monotonic()
+    begin = started = time.monotonic()
     for speed in dict.fromkeys(speed for _, speed in chosen):
-        for group in by_duration([u for u, s in chosen if s == speed], batch_seconds):
-            if heard and time.monotonic() - started > _SAMPLE_SECONDS:
-                break
-            begin = time.monotonic()
-            batch, utterances = label(group, speed, False)
-            heard.append((batch.seconds, time.monotonic() - begin))
-            for samples, arrays in zip(batch.lengths.tolist(), utterances, strict=True):
+        sample = [u for u, s in chosen if s == speed]
+        for batch in audio_batches(sample, batch_seconds, speed=speed):
+            for samples, arrays in zip(batch.lengths.tolist(), label(batch, False), strict=True):
                 count += 1
                 labelled += len(arrays["kept"])
                 kept += int(arrays["kept"].sum())
-                offset += len(arrays["kept"]) - samples / 16_000 / record.frame_shift
+                offset += len(arrays["kept"]) - samples / SAMPLE_RATE / record.frame_shift
+            now = time.monotonic()
+            measured.append((batch.seconds, now - begin))
+            begin = now
+            if now - started > _SAMPLE_SECONDS:
+                break
     # The first batch also pays for what is done once.
-    audio, work = (sum(column) for column in zip(*(heard[1:] or heard), strict=True))
+    audio, work = (sum(column) for column in zip(*(measured[1:] or measured or [(0.0, 0.0)]), strict=True))
     share, offset = kept / max(1.0, labelled), offset / max(1, count)
     size, top_k = len(record.vocabulary["tokens"]), record.storage.top_k
     entries, total = [], 0.0

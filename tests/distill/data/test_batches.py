@@ -12,7 +12,9 @@ from kdcompress.audio.decode import read_audio
 from kdcompress.audio.manifest import read_utterances
 from kdcompress.audio.utterance import Utterance
 from kdcompress.config.data import DataConfig
-from kdcompress.distill.data.batches import Batches, by_duration, decode, hold_out, write_cuts
+from kdcompress.distill.data.audio_batch import by_duration, read_batch
+from kdcompress.distill.data.batches import Batches, write_cuts
+from kdcompress.distill.data.training_data import hold_out
 
 
 def batches(audio_folder: Path, tmp_path: Path, **changes: object) -> Batches:
@@ -51,7 +53,7 @@ def test_loader_processes_change_nothing(audio_folder: Path, tmp_path: Path) -> 
 
 def test_speed_changes_the_length_and_zeros_follow_the_end(audio_folder: Path) -> None:
     utterances, _ = read_utterances(audio_folder)
-    batch = decode(utterances[:2], [1.0, 0.8])
+    batch = read_batch(utterances[:2], [1.0, 0.8])
     samples = [len(read_audio(u.audio)) for u in utterances[:2]]
     assert int(batch.lengths[0]) == samples[0]
     assert abs(int(batch.lengths[1]) - samples[1] / 0.8) <= 2
@@ -63,12 +65,12 @@ def test_speed_changes_the_length_and_zeros_follow_the_end(audio_folder: Path) -
 def test_a_file_that_cannot_be_decoded_is_left_out_and_named(audio_folder: Path, tmp_path: Path) -> None:
     good, _ = read_utterances(audio_folder)
     bad = Utterance("bad", tmp_path / "missing.wav", 0.0, 1.0)
-    batch = decode([good[0], bad, good[1]], labels={u.id: [1, 2] for u in good})
+    batch = read_batch([good[0], bad, good[1]], labels={u.id: [1, 2] for u in good})
     assert batch.ids == (good[0].id, good[1].id)
     assert [entry.path for entry in batch.bad] == [bad.audio]
     assert batch.labels is not None
     assert batch.labels.shape == (2, 2)
-    assert decode([bad]).ids == ()
+    assert read_batch([bad]).ids == ()
 
 
 seconds = st.floats(0.2, 20.0)

@@ -11,7 +11,7 @@ from torch import Tensor
 from kdcompress.config.selection import SelectAll, SelectEliminate, SelectSymmetric
 from kdcompress.distill.objective.alignment import (
     AlignedPosteriors,
-    Alignment,
+    FrameAlignment,
     check_ctc_feasible,
     common_lengths,
     pool,
@@ -47,7 +47,7 @@ def spikes(draw: st.DrawFn, most_frames: int = 24) -> tuple[Tensor, Tensor]:
 def aligned(
     log_probs: Tensor, lengths: Tensor, student_ms: int, teacher_ms: int = 20, student: Tensor | None = None
 ) -> AlignedPosteriors:
-    alignment = Alignment.between(teacher_ms / 1000, student_ms / 1000, BLANK)
+    alignment = FrameAlignment.between(teacher_ms / 1000, student_ms / 1000, BLANK)
     frames = -(-lengths * teacher_ms // student_ms) if student is None else student
     return alignment(Posteriors(log_probs, lengths, teacher_ms / 1000), frames, IDS[: len(lengths)])
 
@@ -70,7 +70,7 @@ def test_without_collisions_the_transcript_survives_pooling(material: TrainingDa
         if alone.shared + alone.doubled == 0:
             assert after[row] == before[row]
             assert int(found.lengths[row]) == int(frames[row])
-        if alone.crowded:
+        if alone.infeasible:
             assert after[row] != before[row], "nothing can say it in so few frames"
             assert int(found.lengths[row]) == 0
 
@@ -184,7 +184,7 @@ def test_an_utterance_without_room_gets_no_targets() -> None:
     log_probs = torch.nn.functional.one_hot(path, 4).float().mul(9).log_softmax(-1)
     found = aligned(log_probs, torch.tensor([8, 8]), 40)
     assert found.lengths.tolist() == [0, 4]
-    assert found.collisions == Collisions(tokens=10, shared=4, utterances=2, crowded=1)
+    assert found.collisions == Collisions(tokens=10, shared=4, utterances=2, infeasible=1)
     targets = frame_targets(found.log_probs, found.lengths, BLANK, SelectAll(), found.frame_shift)
     student = torch.zeros(2, 4, 4).log_softmax(-1).requires_grad_()
     (frame_kd(student, targets, 1.0).total + occupancy_kd(student, targets, BLANK).total).backward()
@@ -211,7 +211,7 @@ def test_a_student_with_a_frame_less_has_less_room() -> None:
     found = aligned(log_probs, torch.tensor([6]), 40, student=torch.tensor([2]))
     assert found.lengths.tolist() == [0]
     assert found.collisions is not None
-    assert found.collisions.crowded == 1
+    assert found.collisions.infeasible == 1
 
 
 @pytest.mark.parametrize(("teacher_ms", "student_ms", "per_frame"), [(20, 40, 2), (20, 20, 1), (40, 20, 0.5)])
@@ -251,16 +251,19 @@ def test_rates_that_do_not_divide_are_refused(asked: int, teacher_shift: float) 
     with pytest.raises(ConfigError, match=f"the teacher's frame shift is {shown} ms"):
         student_frame_shift(None, teacher_shift)
     with pytest.raises(ConfigError, match="cannot be matched"):
-        Alignment.between(teacher_shift, asked / 1000, BLANK)
+        FrameAlignment.between(teacher_shift, asked / 1000, BLANK)
 
 
 def test_a_foreign_rate_that_divides_is_allowed() -> None:
     assert student_frame_shift(40, 0.01) == 40
-    assert (Alignment.between(0.01, 0.04, BLANK).pool, Alignment.between(0.06, 0.02, BLANK).repeat) == (4, 3)
+    assert (
+        FrameAlignment.between(0.01, 0.04, BLANK).pool,
+        FrameAlignment.between(0.06, 0.02, BLANK).repeat,
+    ) == (4, 3)
 
 
 def test_too_many_utterances_without_room_are_refused() -> None:
-    line = check_ctc_feasible(Collisions(tokens=200, shared=5, doubled=1, utterances=20, crowded=2), 0.08)
+    line = check_ctc_feasible(Collisions(tokens=200, shared=5, doubled=1, utterances=20, infeasible=2), 0.08)
     assert line.startswith("at 80 ms 3.0% of the teacher's 200 held-out tokens")
     with pytest.raises(ConfigError, match=r"3 of 20 held-out utterances.*smaller student\.frame_shift_ms"):
-        check_ctc_feasible(Collisions(tokens=200, utterances=20, crowded=3), 0.08)
+        check_ctc_feasible(Collisions(tokens=200, utterances=20, infeasible=3), 0.08)

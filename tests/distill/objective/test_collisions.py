@@ -41,8 +41,8 @@ def naive(log_probs: Tensor, length: int, factor: int) -> Collisions:
         repeats += before == token
         shared += before != token and end // factor == start // factor
         doubled += before == token and start // factor - end // factor <= 1
-    crowded = len(tokens) + repeats > (length + factor - 1) // factor
-    return Collisions(len(tokens), shared, doubled, 1, int(crowded))
+    infeasible = len(tokens) + repeats > (length + factor - 1) // factor
+    return Collisions(len(tokens), shared, doubled, 1, int(infeasible))
 
 
 @settings(max_examples=200)
@@ -63,17 +63,19 @@ def of(path: list[int], factor: int) -> Collisions:
 def test_what_collides_and_what_does_not() -> None:
     assert of([0, 2, 1, 1], 2) == Collisions(tokens=2, shared=1, utterances=1)
     assert of([1, 0, 2, 1], 2) == Collisions(tokens=2, utterances=1), "side by side in two student frames"
-    assert of([0, 1, 0, 1], 2) == Collisions(tokens=2, doubled=1, utterances=1, crowded=1), "no blank between"
+    assert of([0, 1, 0, 1], 2) == Collisions(tokens=2, doubled=1, utterances=1, infeasible=1), (
+        "no blank between"
+    )
     assert of([0, 1, 1, 1, 1, 0], 2) == Collisions(tokens=2, utterances=1)
     assert of([0, 0, 0, 0, 0, 0], 2) == Collisions(tokens=1, utterances=1), "one token over three frames"
-    assert of([0, 2, 3, 0], 4) == Collisions(tokens=4, shared=3, utterances=1, crowded=1)
+    assert of([0, 2, 3, 0], 4) == Collisions(tokens=4, shared=3, utterances=1, infeasible=1)
     assert of([0, 2, 3, 0], 4).share == 0.75
 
 
 @given(spikes())
 def test_nothing_is_lost_at_one_rate(material: tuple[Tensor, Tensor]) -> None:
     found = collisions(*material, BLANK, 1)
-    assert (found.shared, found.doubled, found.crowded, found.share) == (0, 0, 0, 0.0)
+    assert (found.shared, found.doubled, found.infeasible, found.share) == (0, 0, 0, 0.0)
 
 
 @given(spikes())

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from kdcompress.config.divergence import DecoupledKD, Divergence, ForwardKL, JensenShannon, ReverseKL
-from kdcompress.config.objective import SelectAll, SelectEliminate, SelectSymmetric
-from kdcompress.distill.objective.divergences import decoupled_parts, make_measure, paired
+from kdcompress.config.selection import SelectAll, SelectEliminate, SelectSymmetric
+from kdcompress.distill.objective.divergences import decoupled_parts, make_divergence, paired
 from kdcompress.distill.objective.frame_targets import FrameTargets, frame_targets
 from kdcompress.distill.objective.losses import frame_kd
 
@@ -89,7 +89,7 @@ def test_it_is_the_sum_of_its_definition(config: Divergence, k: int | None, seed
     teacher, student = random_log_probs(seed, 2, 5, V), random_log_probs(seed + 1, 2, 5, V)
     targets = dense(teacher, [5, 3])
     targets = targets if k is None else sparse(targets, k)
-    loss = frame_kd(student, targets, τ, make_measure(config, BLANK))
+    loss = frame_kd(student, targets, τ, make_divergence(config, BLANK))
     assert loss.count == len(targets.row)
     assert float(loss.total) == pytest.approx(by_hand(config, student, targets, τ), rel=2e-4, abs=2e-4)
 
@@ -98,7 +98,7 @@ def test_it_is_the_sum_of_its_definition(config: Divergence, k: int | None, seed
 @given(seed=st.integers(0, 999), τ=st.sampled_from([0.7, 1.0, 2.0]))
 def test_all_tokens_kept_is_dense(config: Divergence, seed: int, τ: float) -> None:
     teacher, student = random_log_probs(seed, 2, 5, V), random_log_probs(seed + 1, 2, 5, V)
-    targets, measure = dense(teacher, [5, 3]), make_measure(config, BLANK)
+    targets, measure = dense(teacher, [5, 3]), make_divergence(config, BLANK)
     whole = frame_kd(student, targets, τ, measure).total
     assert float(frame_kd(student, sparse(targets, V), τ, measure).total) == pytest.approx(
         float(whole), rel=1e-4, abs=1e-4
@@ -111,7 +111,7 @@ def test_a_tail_hides_but_never_invents(seed: int, k: int) -> None:
     teacher, student = random_log_probs(seed, 1, 5, V), random_log_probs(seed + 1, 1, 5, V)
     targets = dense(teacher, [5])
     for config in ALL[:3]:
-        measure = make_measure(config, BLANK)
+        measure = make_divergence(config, BLANK)
         merged = float(frame_kd(student, sparse(targets, k), 1.0, measure).total)
         assert -1e-4 <= merged <= float(frame_kd(student, targets, 1.0, measure).total) + 1e-4
 
@@ -122,7 +122,7 @@ def test_a_perfect_student_costs_nothing(config: Divergence, k: int | None) -> N
     teacher = random_log_probs(3, 2, 9, V)
     targets = dense(teacher, [9, 5])
     targets = targets if k is None else sparse(targets, k)
-    assert float(frame_kd(teacher, targets, 2.0, make_measure(config, BLANK)).total) == pytest.approx(
+    assert float(frame_kd(teacher, targets, 2.0, make_divergence(config, BLANK)).total) == pytest.approx(
         0, abs=1e-4
     )
 
@@ -145,7 +145,7 @@ def test_decoupled_separates_what_it_weighs() -> None:
     targets = frame_targets(teacher, torch.tensor([1]), BLANK, SelectAll(), 0.04)
     inside = kl([0.5, 0.25, 0.15, 0.1], [0.1, 0.5, 0.25, 0.15])
     for weight in (0.0, 1.0, 8.0):
-        measure = make_measure(DecoupledKD(rest_weight=weight), BLANK)
+        measure = make_divergence(DecoupledKD(rest_weight=weight), BLANK)
         assert float(frame_kd(student, targets, 1.0, measure).total) == pytest.approx(
             weight * inside, abs=1e-5
         )
@@ -156,9 +156,9 @@ def test_decoupled_without_a_rest_is_forward_kl() -> None:
     teacher, student = random_log_probs(0, 1, 30, 2), random_log_probs(1, 1, 30, 2).requires_grad_()
     targets = frame_targets(teacher, torch.tensor([30]), 0, SelectEliminate(), 0.04)
     assert len(targets.row) > 1
-    loss = frame_kd(student, targets, 1.0, make_measure(DecoupledKD(), 0))
+    loss = frame_kd(student, targets, 1.0, make_divergence(DecoupledKD(), 0))
     loss.total.backward()
-    expected = frame_kd(student, targets, 1.0, make_measure(ForwardKL(), 0)).total
+    expected = frame_kd(student, targets, 1.0, make_divergence(ForwardKL(), 0)).total
     assert loss.total.item() == pytest.approx(expected.item(), rel=1e-5)
     assert student.grad is not None
     assert torch.isfinite(student.grad).all()
@@ -169,8 +169,8 @@ def test_reverse_and_forward_are_each_others_mirror() -> None:
     to_other, to_one = (
         frame_targets(teacher, torch.tensor([6]), BLANK, SelectAll(), 0.04) for teacher in (other, one)
     )
-    forward = frame_kd(one, to_other, 1.0, make_measure(ForwardKL(), BLANK)).total
-    reverse = frame_kd(other, to_one, 1.0, make_measure(ReverseKL(), BLANK)).total
+    forward = frame_kd(one, to_other, 1.0, make_divergence(ForwardKL(), BLANK)).total
+    reverse = frame_kd(other, to_one, 1.0, make_divergence(ReverseKL(), BLANK)).total
     assert float(forward) == pytest.approx(float(reverse), rel=1e-5)
 
 
@@ -182,7 +182,7 @@ def test_certainty_and_an_empty_tail_give_finite_gradients(config: Divergence, k
     targets = frame_targets(teacher, torch.tensor([3]), BLANK, SelectAll(), 0.04)
     if k is not None:
         targets = replace(sparse(targets, k), rest=torch.full((3,), -torch.inf))
-    loss = frame_kd(student.log_softmax(-1), targets, 1.0, make_measure(config, BLANK)).total
+    loss = frame_kd(student.log_softmax(-1), targets, 1.0, make_divergence(config, BLANK)).total
     loss.backward()
     assert torch.isfinite(loss)
     assert student.grad is not None
@@ -197,7 +197,7 @@ def test_nothing_selected_is_zero_with_a_graph(config: Divergence, k: int | None
     student = random_log_probs(0, 1, 5, 3).requires_grad_()
     targets = frame_targets(teacher.log_softmax(-1), torch.tensor([5]), BLANK, SelectEliminate(), 0.04)
     targets = targets if k is None else sparse(targets, k)
-    loss = frame_kd(student, targets, 2.0, make_measure(config, BLANK))
+    loss = frame_kd(student, targets, 2.0, make_divergence(config, BLANK))
     loss.total.backward()
     assert (loss.total.item(), loss.count) == (0.0, 0)
     assert student.grad is not None
@@ -207,7 +207,7 @@ def test_nothing_selected_is_zero_with_a_graph(config: Divergence, k: int | None
 @EACH
 def test_the_gradient_is_that_of_the_float64_loop(config: Divergence) -> None:
     teacher, logits = random_log_probs(5, 1, 4, V), 2 * random_log_probs(6, 1, 4, V)
-    targets, measure = sparse(dense(teacher, [4]), 3), make_measure(config, BLANK)
+    targets, measure = sparse(dense(teacher, [4]), 3), make_divergence(config, BLANK)
     student = logits.clone().requires_grad_()
     frame_kd(student.log_softmax(-1), targets, 2.0, measure).total.backward()
     assert student.grad is not None

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from kdcompress.config.objective import SelectAll, SelectEliminate, SelectSymmetric
+from kdcompress.config.selection import SelectAll, SelectEliminate, SelectSymmetric
 from kdcompress.distill.objective.frame_targets import FrameTargets, frame_targets
 from kdcompress.distill.objective.losses import ctc, frame_kd, kl_divergence, occupancy_kd
 

@@ -15,12 +15,14 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch import Tensor
 
-from kdcompress.config.objective import ObjectiveConfig, SelectEliminate
+from kdcompress.config.objective import ObjectiveConfig
 from kdcompress.config.recipe import Recipe
+from kdcompress.config.selection import SelectEliminate
 from kdcompress.distill.loop import distill
 from kdcompress.distill.objective.frame_targets import frame_targets
 from kdcompress.distill.objective.losses import consistency
-from kdcompress.distill.objective.objective import BatchTargets, Objective
+from kdcompress.distill.objective.objective import Objective
+from kdcompress.distill.objective.term import BatchTargets
 from kdcompress.text.tokenizer import LongestMatch
 from kdcompress.text.vocabulary import Vocabulary
 
@@ -100,7 +102,8 @@ def test_a_frame_weighs_the_same_selected_or_not() -> None:
     vocabulary = Vocabulary(("<blk>", "a", "b"), 0)
     frames = frame_targets(random_log_probs(1, 2, 9, 3), torch.tensor([9, 4]), 0, SelectEliminate(), 0.04)
     assert 0 < len(frames.row) < 13
-    targets = [BatchTargets(frames, None, 0, 13)] * 2
+    batch = SimpleNamespace(label_lengths=None)
+    targets = [BatchTargets(batch, 13, frames)] * 2
     for config, expected in (
         ({"occupancy_frames": "all"}, [2 * len(frames.row), 26]),
         ({"occupancy_frames": "rest"}, [26, 26]),
@@ -161,7 +164,7 @@ def test_a_term_is_the_mean_over_views_and_counted_once() -> None:
         terms = dict(
             zip(
                 objective.names,
-                objective.terms(views, lengths.repeat(objective.views), batch, targets),
+                objective.terms(views, lengths.repeat(objective.views), targets),
                 strict=True,
             )
         )

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from kdcompress.audio.manifest import read_utterances
+from kdcompress.config.pattern import BlankPrior
 from kdcompress.config.recipe import Recipe
-from kdcompress.config.selection import BlankPrior
-from kdcompress.distill.data.batches import decode
+from kdcompress.distill.data.audio_batch import read_batch
 from kdcompress.distill.loop import distill
 from kdcompress.distill.objective.prior import estimate_prior, load_prior, save_prior
-from kdcompress.distill.posteriors.source import PosteriorSource
+from kdcompress.distill.posteriors.memory import TeacherPosteriors
 from kdcompress.errors import RunError
 from kdcompress.students.weights import load_student, save_student
 from kdcompress.teachers.open import open_teacher
@@ -43,11 +43,11 @@ class Notes:
 
 def test_the_prior_is_the_mean_posterior_of_valid_frames(recipe: Make, audio_folder: Path) -> None:
     teacher = open_teacher(recipe().teacher)
-    source = PosteriorSource(teacher, torch.device("cpu"))
+    source = TeacherPosteriors(teacher, torch.device("cpu"))
     utterances, _ = read_utterances(audio_folder)
     rows = []
     for utterance in utterances[::4]:  # five of twenty, evenly spaced
-        answer = source(decode([utterance]))
+        answer = source(read_batch([utterance]))
         rows.append(answer.log_probs[0, : int(answer.lengths[0])].double().exp())
     found = estimate_prior(BlankPrior(utterances=5), utterances, source, batch_seconds=3)
     assert torch.allclose(found.double(), torch.cat(rows).mean(0).log(), atol=1e-5)
@@ -57,7 +57,7 @@ def test_the_prior_is_the_mean_posterior_of_valid_frames(recipe: Make, audio_fol
 
 
 def test_a_token_that_is_never_said_has_a_finite_prior(recipe: Make, audio_folder: Path) -> None:
-    source = PosteriorSource(open_teacher(recipe().teacher), torch.device("cpu"))
+    source = TeacherPosteriors(open_teacher(recipe().teacher), torch.device("cpu"))
 
     def mute(batch: Any) -> Any:
         answer = source(batch)
@@ -86,7 +86,7 @@ def test_it_is_kept_to_the_last_digit(tmp_path: Path) -> None:
 def often_blank(audio_folder: Path, teacher_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the random teacher's checkpoint, biased to say blank in about six of ten frames."""
     found = load_student(teacher_folder)
-    batch = decode(read_utterances(audio_folder)[0])
+    batch = read_batch(read_utterances(audio_folder)[0])
     with torch.no_grad():
         log_probs, lengths = found.model.eval()(batch.waveforms, batch.lengths)
         heard = log_probs[torch.arange(log_probs.shape[1]) < lengths[:, None]]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdcompress.distill.objective.losses import ctc
-from kdcompress.distill.objective.pseudo_labels import Labeller, best_paths
+from kdcompress.distill.objective.pseudo_labels import PseudoLabeller, best_paths
 from kdcompress.errors import VocabularyError
 from kdcompress.teachers.teacher import Posteriors
 from kdcompress.text.decode import greedy
@@ -59,18 +59,18 @@ def test_doubtful_transcripts_are_left_out() -> None:
     sure, doubtful, surest = best_paths(posteriors, TEACHER).confidence.tolist()
     assert doubtful < sure < surest
     frames = torch.tensor([4, 4, 4])
-    found = Labeller(TEACHER, LongestMatch(TEACHER), (sure + doubtful) / 2)(posteriors, frames)
-    assert (found.row.tolist(), found.heard) == ([0, 2], 3)
+    found = PseudoLabeller(TEACHER, LongestMatch(TEACHER), (sure + doubtful) / 2)(posteriors, frames)
+    assert (found.row.tolist(), found.offered) == ([0, 2], 3)
     assert [row[:n].tolist() for row, n in zip(found.labels, found.lengths, strict=True)] == [
         [0, 4, 3],
         [0, 4, 0, 4],
     ]
-    assert Labeller(TEACHER, LongestMatch(TEACHER), 0.0)(posteriors, frames).row.tolist() == [0, 1, 2]
+    assert PseudoLabeller(TEACHER, LongestMatch(TEACHER), 0.0)(posteriors, frames).row.tolist() == [0, 1, 2]
 
 
 def test_silence_is_a_transcript_without_labels() -> None:
     """Nothing said where nobody speaks is worth learning: all blank is the only path."""
-    found = Labeller(TEACHER, LongestMatch(TEACHER), 0.5)(spoken("----", sure=0.999), torch.tensor([4]))
+    found = PseudoLabeller(TEACHER, LongestMatch(TEACHER), 0.5)(spoken("----", sure=0.999), torch.tensor([4]))
     assert found.row.tolist() == [0]
     assert found.lengths.tolist() == [0]
     log_probs = torch.randn(1, 4, 5).log_softmax(-1)
@@ -81,7 +81,7 @@ def test_silence_is_a_transcript_without_labels() -> None:
 @pytest.mark.parametrize(("path", "needed"), [("a-b", 2), ("a-a", 3), ("a?a", 3), ("-|-", 1)])
 def test_labels_must_fit_into_the_students_frames(path: str, needed: int) -> None:
     """A repeat needs a blank between: U + repeats frames, or CTC has no path at all."""
-    label = Labeller(TEACHER, LongestMatch(TEACHER), 0.0)
+    label = PseudoLabeller(TEACHER, LongestMatch(TEACHER), 0.0)
     fitting = label(spoken(path), torch.tensor([needed]))
     assert fitting.row.tolist() == [0]
     assert label(spoken(path), torch.tensor([needed - 1])).row.tolist() == []
@@ -90,18 +90,22 @@ def test_labels_must_fit_into_the_students_frames(path: str, needed: int) -> Non
 
 
 def test_other_units_are_written_by_their_own_tokenizer() -> None:
-    found = Labeller(TEACHER, LongestMatch(OTHER), 0.0)(spoken("-ab|-b?a-", "b-------"), torch.tensor([9, 9]))
+    found = PseudoLabeller(TEACHER, LongestMatch(OTHER), 0.0)(
+        spoken("-ab|-b?a-", "b-------"), torch.tensor([9, 9])
+    )
     assert found.labels[0].tolist() == OTHER.encode("ab ba")
     assert [OTHER.text(row[:n].tolist()) for row, n in zip(found.labels, found.lengths, strict=True)] == [
         "ab ba",
         "b",
     ]
     with pytest.raises(VocabularyError, match="no token for 'b'"):
-        Labeller(TEACHER, LongestMatch(Vocabulary(("<blk>", "a"), 0)), 0.0)(spoken("ab"), torch.tensor([9]))
+        PseudoLabeller(TEACHER, LongestMatch(Vocabulary(("<blk>", "a"), 0)), 0.0)(
+            spoken("ab"), torch.tensor([9])
+        )
 
 
 def test_none_kept_is_zero_with_a_graph() -> None:
-    found = Labeller(TEACHER, LongestMatch(TEACHER), 1.0)(spoken("ab", "ba"), torch.tensor([2, 2]))
+    found = PseudoLabeller(TEACHER, LongestMatch(TEACHER), 1.0)(spoken("ab", "ba"), torch.tensor([2, 2]))
     student = torch.randn(2, 2, 5).log_softmax(-1).requires_grad_()
     loss = ctc(student[found.row], torch.tensor([2, 2])[found.row], found.labels, found.lengths, 2)
     loss.total.backward()

@@ -9,10 +9,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch import Tensor
 
+from kdcompress.config.pattern import BlankPrior, Growth, LabelPattern, Width
 from kdcompress.config.selection import (
-    BlankPrior,
-    Growth,
-    LabelPattern,
     SelectAll,
     SelectEliminate,
     Selection,
@@ -21,7 +19,6 @@ from kdcompress.config.selection import (
     SelectSymmetric,
     SelectThreshold,
     SelectTrim,
-    Width,
 )
 from kdcompress.distill.objective.frame_targets import blank_occupancy, frame_targets
 from kdcompress.distill.objective.selection import draw_keys, label_frames, select_frames

@@ -18,7 +18,7 @@ from kdcompress.distill.data.training_data import load_training_data
 from kdcompress.distill.loop import distill
 from kdcompress.distill.posteriors.cache import open_cache, read_record
 from kdcompress.distill.run import Run
-from kdcompress.errors import CacheError, ConfigError, TeacherError
+from kdcompress.errors import CacheError, TeacherError
 from kdcompress.teachers.open import open_teacher, resolve_teacher
 from kdcompress.text.vocabulary import Vocabulary
 
@@ -177,7 +177,7 @@ def test_other_settings_are_refused(
     train(from_cache(eliminate, cache), tmp_path / "eliminate")
     student = from_cache(made, cache)
     with pytest.raises(CacheError, match="selected frames of 40 ms, the student has 80 ms"):
-        open_cache(cache, torch.device("cpu")).check_serves(student.objective.selection, 0.08)
+        open_cache(cache, torch.device("cpu")).check(student.objective.selection, 0.08)
 
     with pytest.raises(CacheError, match="is a cache of other storage"):
         write(made, cache, CacheStorage(frames="selected", top_k=2))
@@ -198,7 +198,7 @@ def test_what_is_no_cache_is_left_alone(recipe: Make, tmp_path: Path) -> None:
         write(recipe(), tmp_path / "run")
     with pytest.raises(CacheError, match=r"it has no cache\.json"):
         distill(from_cache(recipe(), tmp_path / "run"), tmp_path / "out", Notes())
-    with pytest.raises(ConfigError, match="a cache is none"):
+    with pytest.raises(TeacherError, match="name the teacher itself"):
         write(from_cache(recipe(), tmp_path / "x"), tmp_path / "y")
     write(recipe(), tmp_path / "cache")
     record = json.loads((tmp_path / "cache" / "cache.json").read_text())
@@ -228,7 +228,7 @@ def test_held_out_audio_has_ids_of_its_own(recipe: Make, audio_folder: Path, tmp
     shutil.copy(audio_folder / "u18.wav", held / "new.wav")
     made = recipe(data__validation={"audio": str(held)}, training__steps=1)
     material = load_training_data(
-        made, Vocabulary(("<blk>", "a"), 0), Run.create(tmp_path / "gathered", made)
+        made, Vocabulary(("<blk>", "a"), 0), Run.create(tmp_path / "gathered", made), with_texts=False
     )
     assert [u.id for u in material.held_out] == ["new", "held out/u00"]
     notes = [train(made, tmp_path / "remembered")]

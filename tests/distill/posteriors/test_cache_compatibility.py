@@ -4,8 +4,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kdcompress.config.pattern import WIDEST_EPOCH, Growth, Width
 from kdcompress.config.selection import (
-    Growth,
     SelectAll,
     SelectEliminate,
     Selection,
@@ -13,10 +13,9 @@ from kdcompress.config.selection import (
     SelectSymmetric,
     SelectThreshold,
     SelectTrim,
-    Width,
 )
 from kdcompress.distill.objective.selection import select_frames
-from kdcompress.distill.posteriors.cache_compatibility import WIDEST, covers
+from kdcompress.distill.posteriors.cache_compatibility import serves
 
 SHIFT, FRAMES = 0.02, 40
 
@@ -49,20 +48,21 @@ def selected(selection: Selection, labels: torch.Tensor, *epochs: int) -> torch.
 def test_what_covers_has_every_frame(kept: Selection, wanted: Selection, marks: set[int]) -> None:
     labels = torch.zeros(1, FRAMES, dtype=torch.bool)
     labels[0, list(marks)] = True
-    if covers(kept, wanted, SHIFT):
-        assert not (selected(wanted, labels, 0, 1, 3, WIDEST) & ~selected(kept, labels, WIDEST)).any()
+    if serves(kept, wanted, SHIFT):
+        widest = selected(kept, labels, WIDEST_EPOCH)
+        assert not (selected(wanted, labels, 0, 1, 3, WIDEST_EPOCH) & ~widest).any()
 
 
 @given(kept=kept_ones, wanted=wanted_ones)
 def test_what_does_not_cover_lacks_a_frame_somewhere(kept: Selection, wanted: Selection) -> None:
     labels = torch.zeros(1, FRAMES, dtype=torch.bool)
     labels[0, FRAMES // 2] = True
-    lacks = bool((selected(wanted, labels, 0, WIDEST) & ~selected(kept, labels, WIDEST)).any())
-    assert covers(kept, wanted, SHIFT) == (not lacks)
+    lacks = bool((selected(wanted, labels, 0, WIDEST_EPOCH) & ~selected(kept, labels, WIDEST_EPOCH)).any())
+    assert serves(kept, wanted, SHIFT) == (not lacks)
 
 
 def test_what_the_table_does_not_know_needs_all_frames() -> None:
     for unknown in (SelectTrim(), SelectThreshold(mass=0.1)):
-        assert covers(SelectAll(), unknown, SHIFT)
-        assert not covers(SelectSymmetric(frames=9), unknown, SHIFT)
-        assert not covers(unknown, unknown, SHIFT)
+        assert serves(SelectAll(), unknown, SHIFT)
+        assert not serves(SelectSymmetric(frames=9), unknown, SHIFT)
+        assert not serves(unknown, unknown, SHIFT)

@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 
 from kdcompress.config.recipe import Recipe
 from kdcompress.config.student import ConformerConfig
-from kdcompress.distill.ema import AveragedStudent
 from kdcompress.distill.loop import distill
+from kdcompress.distill.optim import AveragedStudent
 from kdcompress.students.conformer import ConformerStudent
 from kdcompress.students.weights import load_student
 

@@ -1,0 +1,249 @@
+"""Everything before the first step: open, check and read what a run needs, and take up an old one."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+
+from kdcompress.config.recipe import Recipe
+from kdcompress.distill.augment import SpecAugment
+from kdcompress.distill.checkpoint import LoopState, load_checkpoint
+from kdcompress.distill.data.audio_batch import Batch
+from kdcompress.distill.data.batches import Batches, write_cuts
+from kdcompress.distill.data.training_data import TrainingData, load_training_data
+from kdcompress.distill.distributed import processes, training_device
+from kdcompress.distill.objective.alignment import FrameAlignment, check_ctc_feasible, student_frame_shift
+from kdcompress.distill.objective.objective import Objective
+from kdcompress.distill.objective.prior import resolve_prior
+from kdcompress.distill.observer import Observer
+from kdcompress.distill.optim import AveragedStudent, make_optimizer
+from kdcompress.distill.posteriors.memory import TeacherPosteriors
+from kdcompress.distill.posteriors.source import PosteriorSource, open_source
+from kdcompress.distill.run import Run, check_vacant
+from kdcompress.distill.tokenizer_setup import keep_tokenizer, resolve_tokenizer
+from kdcompress.distill.validate import Validation
+from kdcompress.errors import ConfigError
+from kdcompress.students.initialize import start_from
+from kdcompress.students.student import Student, build_student, check_outputs, with_frame_shift
+from kdcompress.teachers.teacher import Posteriors, Teacher
+from kdcompress.text.vocabulary import Vocabulary
+
+
+@dataclass
+class Training:
+    """All that the loop works with.
+
+    Attributes:
+        model: the student as it is called in training: on its device, and over several processes in DDP.
+        files: number of audio files that were found, usable or not.
+        record: what each checkpoint says beside weights and step.
+    """
+
+    recipe: Recipe
+    run: Run
+    accelerator: Accelerator
+    source: PosteriorSource | None
+    student: Student
+    vocabulary: Vocabulary
+    batches: Batches
+    objective: Objective
+    validation: Validation
+    model: Any
+    optimizer: Any
+    averaged: AveragedStudent
+    augment: SpecAugment
+    state: LoopState
+    files: int
+    record: dict[str, Any]
+
+    def stream(self) -> Iterator[Batch]:
+        """Yield batches for ever, keeping `state` at the position after the batch just taken."""
+        state = self.state
+        while True:
+            empty = True
+            for batch in self.batches.epoch(state.epoch, state.position):
+                empty = False
+                state.position += 1
+                yield batch
+            if empty and state.position == 0:
+                raise ConfigError(
+                    "no batch could be made: data.batch_seconds is shorter than every utterance"
+                )
+            state.epoch, state.position = state.epoch + 1, 0
+
+
+def set_up(
+    recipe: Recipe | None,
+    out: Path,
+    observer: Observer,
+    *,
+    resume: bool,
+    teacher: Teacher | None,
+    source: PosteriorSource | None,
+    student: Student | None,
+) -> Training:
+    """Prepare a run; see `distill` for the arguments."""
+    # ---- recipe: a run that goes on has its own
+    if resume:
+        run, recipe = Run.resume(out, recipe)
+    elif recipe is None:
+        raise ConfigError("no recipe: name one, or give --teacher and --audio")
+    elif processes().is_main_process:  # the others would find what it has made meanwhile
+        check_vacant(out)
+    if recipe.data.audio is None:
+        raise ConfigError("the recipe names no audio: add --audio DIR or --audio MANIFEST.jsonl")
+    config, shape = recipe.training, recipe.student if student is None else student.config
+    accelerator = _accelerator(config.precision)
+    device = training_device()
+    main = accelerator.is_main_process
+
+    # ---- teacher, units, frame shift: most mistakes are made here, so nothing is written before
+    if source is None:
+        source = _open(recipe, teacher, device)
+    progress = partial(observer.stage, "Learning units from the teacher")
+    tokenizer = resolve_tokenizer(recipe, source, out if resume else None, progress)
+    vocabulary = tokenizer.vocabulary
+    compares = source is not None and recipe.objective.compares_frames
+    alignment = None
+    if source is not None and (compares or shape.frame_shift_ms is None):
+        asked = shape.frame_shift_ms if student is None else 1000 * student.frame_shift
+        shift = student_frame_shift(asked, source.frame_shift)
+        if student is None:
+            shape = with_frame_shift(shape, shift)
+        if compares:
+            source.check(recipe.objective.selection, shift / 1000)
+            alignment = FrameAlignment.between(source.frame_shift, shift / 1000, vocabulary.blank)
+    units, top_k = (None, None) if source is None else (source.vocabulary, source.top_k)
+    objective = Objective(recipe.objective, tokenizer, units, top_k, alignment, recipe.seed)
+    set_seed(recipe.seed)
+    if student is None:
+        student = build_student(shape, vocabulary)
+    check_outputs(student, vocabulary)
+
+    # ---- run directory and audio
+    if not resume:
+        run = Run.create(out, recipe) if main else Run(out)
+    run.writes = main
+    if main:
+        keep_tokenizer(tokenizer, out)
+    accelerator.wait_for_everyone()
+    with accelerator.main_process_first():  # it writes clips of noise, the others find them
+        progress = partial(observer.stage, "Reading audio")
+        with_texts = recipe.objective.kd_weight < 1
+        data = load_training_data(recipe, tokenizer, run, progress, with_texts=with_texts)
+    resuming = resume and (out / "last").is_file()
+    if config.start_from is not None and not resuming:
+        progress = partial(observer.stage, "Narrowing the layers to start from")
+        start_from(config.start_from, student, vocabulary, data.training, progress)
+    batches = _batches(recipe, run, data, accelerator)
+    hours = sum(u.duration for u in data.training) / 3600
+    observer.say(
+        f"{len(data.training)} utterances ({hours:.2f} h) to train on, "
+        f"{len(data.held_out)} held out, {len(run.bad)} files skipped; "
+        f"student {student.parameter_count() / 1e6:.2f} M parameters at "
+        f"{1000 * student.frame_shift:g} ms"
+    )
+
+    # ---- the teacher's posteriors
+    if source is not None:
+        source.prefetch(data, recipe, observer.stage)
+    validation = Validation(
+        data.held_out, vocabulary, source, data.references, recipe.data.batch_seconds, alignment
+    )
+    if alignment is not None and alignment.pool > 1:
+        observer.say(check_ctc_feasible(validation.collisions(), student.frame_shift))
+    if source is not None and alignment is not None:
+        objective.log_prior = resolve_prior(
+            recipe,
+            data.training,
+            partial(_aligned, source, alignment, student),
+            out / "data" / "prior.json",
+            partial(observer.stage, "Estimating the prior"),
+            resume=resume,
+            write=main,
+        )
+
+    # ---- optimiser, average, checkpoint
+    optimizer = make_optimizer(student, config)
+    averaged = AveragedStudent(student, config.ema_decay, device)
+    state = LoopState()
+    # Everything random before this line may differ between a fresh and a resumed run; nothing after it may.
+    set_seed(recipe.seed)
+    if resuming:
+        state = load_checkpoint(out, averaged.model, optimizer, student)
+        observer.say(f"resuming from step {state.step}")
+    if resume and main:
+        run.forget_after(state.step)
+    model, optimizer = accelerator.prepare(student, optimizer)
+    return Training(
+        recipe,
+        run,
+        accelerator,
+        source,
+        student,
+        vocabulary,
+        batches,
+        objective,
+        validation,
+        model,
+        optimizer,
+        averaged,
+        SpecAugment(config.spec_augment),
+        state,
+        files=len(data.training) + len(run.bad),
+        record={
+            "teacher": None if source is None else source.fingerprint,
+            "frame_shift": student.frame_shift,
+            "objective": recipe.objective.model_dump(mode="json"),
+        },
+    )
+
+
+def _accelerator(precision: str) -> Accelerator:
+    if precision == "auto":
+        precision = "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"
+    processes()  # the first call decides which processes belong together
+    return Accelerator(mixed_precision="bf16" if precision == "bf16" else "no")
+
+
+def _open(recipe: Recipe, teacher: Teacher | None, device: torch.device) -> PosteriorSource | None:
+    if teacher is not None:
+        return TeacherPosteriors(teacher, device)
+    if recipe.objective.kd_weight == 0:
+        return None
+    if recipe.teacher is None:
+        raise ConfigError(
+            "no teacher to imitate: add --teacher, or train on transcripts by objective.kd_weight=0"
+        )
+    return open_source(recipe.teacher, device)
+
+
+def _batches(recipe: Recipe, run: Run, data: TrainingData, accelerator: Accelerator) -> Batches:
+    cuts = run.folder / "data" / "train.jsonl"
+    if accelerator.is_main_process:
+        cuts.parent.mkdir(exist_ok=True)
+        write_cuts(data.training, cuts)
+        write_cuts(data.held_out, cuts.with_name("held_out.jsonl"))
+    accelerator.wait_for_everyone()
+    return Batches(
+        cuts,
+        len(data.training),
+        recipe.data,
+        recipe.seed,
+        data.labels,
+        accelerator.process_index,
+        accelerator.num_processes,
+    )
+
+
+def _aligned(
+    source: PosteriorSource, alignment: FrameAlignment, student: Student, batch: Batch
+) -> Posteriors:
+    """Return a batch's posteriors at the student's frame shift, as long as both have frames."""
+    frames = student.output_lengths(batch.lengths.to(source.device))
+    return alignment(source(batch), frames, batch.ids)
