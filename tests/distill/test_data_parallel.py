@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import soundfile
 
 from kdcompress.config.recipe import Recipe, dump_recipe
 
@@ -21,7 +22,8 @@ pytestmark = [
 ]
 
 
-def trained(recipe: Recipe, out: Path, processes: int) -> list[dict[str, float]]:
+def run(recipe: Recipe, out: Path, processes: int) -> list[tuple[int, str, str]]:
+    """Return exit code, output and errors of each process; none may take longer than it could need."""
     path = out.with_suffix(".yaml")
     path.write_text(dump_recipe(recipe), encoding="utf-8")
     command = [sys.executable, "-m", "kdcompress", "distill", str(path), "--out", str(out)]
@@ -46,8 +48,13 @@ def trained(recipe: Recipe, out: Path, processes: int) -> list[dict[str, float]]
     finally:
         for process in running:
             process.kill()
-    assert [process.returncode for process in running] == [0] * processes, told
-    assert [f"{STEPS} steps" in said for said, _ in told] == [True] + [False] * (processes - 1)
+    return [(process.returncode, *texts) for process, texts in zip(running, told, strict=True)]
+
+
+def trained(recipe: Recipe, out: Path, processes: int) -> list[dict[str, float]]:
+    ended = run(recipe, out, processes)
+    assert [code for code, *_ in ended] == [0] * processes, ended
+    assert [f"{STEPS} steps" in said for _, said, _ in ended] == [True] + [False] * (processes - 1)
     lines = (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     return [step for step in map(json.loads, lines) if "loss" in step]
 
@@ -70,3 +77,59 @@ def test_two_processes_are_one_with_twice_the_batch(recipe: Callable[..., Recipe
     for alone, shared in zip(one, two, strict=True):
         for key in ("loss", "gradient_norm"):
             assert shared[key] == pytest.approx(alone[key], rel=2e-4)
+
+
+def damaged(audio: Path, folder: Path, names: set[str]) -> Path:
+    """Copy audio as FLAC; those named have a sound header and nothing behind it that can be decoded."""
+    folder.mkdir()
+    for path in sorted(audio.iterdir()):
+        file = folder / f"{path.stem}.flac"
+        soundfile.write(file, *soundfile.read(path))
+        if path.stem in names:
+            content = file.read_bytes()
+            file.write_bytes(content[: len(content) // 2])
+    return folder
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_process_with_nothing_to_read_stops_nobody(
+    recipe: Callable[..., Recipe], audio_folder: Path, tmp_path: Path, accumulate: int
+) -> None:
+    """One utterance a batch: where it cannot be decoded its process has no batch, the other one has."""
+    bad = {"u03", "u08", "u15"}
+    made = recipe(
+        data__audio=str(damaged(audio_folder, tmp_path / "audio", bad)),
+        data__batch_seconds=0.5,
+        data__speed=[1.0],
+        data__max_bad_share=0.5,
+        training__steps=STEPS,
+        training__accumulate=accumulate,
+        training__teacher_memory_mb=0,
+        training__validate_every=STEPS,
+    )
+    steps = trained(made, tmp_path / "run", 2)
+    assert len(steps) == STEPS
+    assert all(step["loss"] > 0 for step in steps)
+    skipped = (tmp_path / "run" / "skipped.jsonl").read_text(encoding="utf-8").splitlines()
+    assert {Path(json.loads(line)["path"]).stem for line in skipped} <= bad
+    assert len(skipped) > 1
+    assert not list((tmp_path / "run").glob("skipped-*"))
+
+
+def test_bad_files_of_all_processes_count(
+    recipe: Callable[..., Recipe], audio_folder: Path, tmp_path: Path
+) -> None:
+    """Neither process meets more bad files than are allowed; both together do, and both end."""
+    bad = {f"u{index:02}" for index in range(0, 20, 2)}
+    made = recipe(
+        data__audio=str(damaged(audio_folder, tmp_path / "audio", bad)),
+        data__batch_seconds=0.5,
+        data__speed=[1.0],
+        data__max_bad_share=0.35,  # seven of twenty
+        training__steps=40,
+        training__teacher_memory_mb=0,
+        training__validate_every=40,
+    )
+    ended = run(made, tmp_path / "run", 2)
+    assert [code for code, *_ in ended] == [1, 1], ended
+    assert all("more than data.max_bad_share 35%" in " ".join(errors.split()) for *_, errors in ended), ended
