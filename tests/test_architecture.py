@@ -1,4 +1,4 @@
-"""The house rules that a machine can hold: who imports whom, where torch may be, how large modules and folders are."""
+"""The house rules that a machine can hold: imports, torch, the size of modules and folders, shared types."""
 
 import ast
 import re

@@ -101,7 +101,7 @@ def compare(
 
     Args:
         shard: (i, n): the cells i, i + n, i + 2n, …, so that n processes share a comparison.
-        on_cell: told of each cell before it is trained.
+        on_cell: called with each cell before it is trained, its number and how many there are.
 
     Returns:
         Whether all of the shard is done; False after a signal.
@@ -122,7 +122,7 @@ def compare(
             on_cell(cell, number, len(mine))
         asked = cell.recipe.teacher if cell.recipe.objective.kd_weight > 0 else None
         if asked is not None and source_of != (cell.seed, asked):
-            # Rows of one seed and teacher train on the same audio: it is run on it once for all of them.
+            # Rows of one seed and teacher train on the same audio: the teacher runs on it once for all.
             source, source_of = open_source(asked, training_device()), (cell.seed, asked)
         begun = (cell.folder / "recipe.yaml").is_file()
         own = None if asked is None else source

@@ -161,7 +161,7 @@ def inspect_teacher(
 
     Args:
         max_seconds: of audio in the sample, unless its first utterance is longer [s].
-        on_progress: told of utterances done, of all.
+        on_progress: called with the utterances done and their total.
 
     Raises:
         AudioError: there is no usable audio.

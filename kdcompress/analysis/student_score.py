@@ -121,9 +121,9 @@ def score_student(
     truth = [normalize(r.text, "basic") for r in references]
     disagreement = teacher_words = offset = spread = None
     if teacher is not None and teacher_shift is not None:
-        said = [normalize(teacher[id_].text, "basic") for id_ in ids]
-        disagreement = tuple(sum(edits) for edits in word_errors(said, texts))
-        teacher_words = tuple(len(text.split()) for text in said)
+        theirs = [normalize(teacher[id_].text, "basic") for id_ in ids]
+        disagreement = tuple(sum(edits) for edits in word_errors(theirs, texts))
+        teacher_words = tuple(len(text.split()) for text in theirs)
         offsets = [
             offset
             for id_ in ids

@@ -40,7 +40,7 @@ def cache(
     """Write down a teacher's posteriors of training and held-out audio, at each of data.speed.
 
     Training from the cache gives the losses of training beside the teacher, and never loads it. Size and time
-    are told before the work begins. After a kill, the same command goes on with what is missing.
+    are printed before the work begins. After a kill, the same command goes on with what is missing.
 
     \b
     Examples:

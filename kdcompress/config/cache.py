@@ -1,4 +1,4 @@
-"""What a cache of a teacher's answers keeps of each frame."""
+"""What a cache of a teacher's posteriors keeps of each frame."""
 
 from typing import Literal
 

@@ -33,9 +33,9 @@ class DataConfig(Frozen):
         min_seconds: shorter utterances are skipped and counted [s].
         max_seconds: longer utterances are skipped and counted [s].
         max_bad_share: of unusable files (unreadable, empty); more end the run.
-        speed: factors drawn per batch and epoch; the teacher hears what the student hears.
+        speed: factors drawn per batch and epoch, the same for teacher and student.
         noise_share: clips of noise and silence, made here, to train on for each utterance; with transcripts
-            theirs is empty, else the teacher hears them like all else.
+            theirs is empty, else the teacher is run on them as on all else.
         buckets: duration buckets of the sampler.
         workers: loader processes.
         memory_mb: of decoded audio to keep from the first epoch on [MB]; with loader processes none is kept.

@@ -1,13 +1,47 @@
-"""What the student is asked to match, and on which frames."""
+"""What the student is to match, and on which frames."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from kdcompress.config.base import Frozen
-from kdcompress.config.divergence import Divergence, ForwardKL
 from kdcompress.config.selection import Selection, SelectSymmetric
+
+
+class ForwardKL(Frozen):
+    """KL(teacher ‖ student): the student covers all that the teacher holds possible."""
+
+    kind: Literal["forward-kl"] = "forward-kl"
+
+
+class ReverseKL(Frozen):
+    """KL(student ‖ teacher): the student commits itself to what the teacher holds probable."""
+
+    kind: Literal["reverse-kl"] = "reverse-kl"
+
+
+class JensenShannon(Frozen):
+    """The mean of both divergences from the middle of the two; at most log 2."""
+
+    kind: Literal["jensen-shannon"] = "jensen-shannon"
+
+
+class DecoupledKD(Frozen):
+    """KL of the masses of {blank, the teacher's token, rest}, plus β times the KL inside the rest.
+
+    Forward KL is the same with the teacher's mass of the rest for β: where the teacher is certain, the rest
+    counts for nothing there.
+
+    Attributes:
+        rest_weight: β.
+    """
+
+    kind: Literal["decoupled"] = "decoupled"
+    rest_weight: float = Field(1.0, ge=0)
+
+
+Divergence = Annotated[ForwardKL | ReverseKL | JensenShannon | DecoupledKD, Field(discriminator="kind")]
 
 
 class PseudoLabelConfig(Frozen):
@@ -39,7 +73,7 @@ class ObjectiveConfig(Frozen):
         occupancy_frames: which frames that is taken over. `all`: the valid ones, divided by their number.
             `rest`: those that the selection leaves out, and L_KD is divided by all valid frames as well, so
             that a frame weighs the same on either side. Both together are then the KL on all frames, but
-            for which tokens the teacher thinks of where it says blank.
+            for how the teacher divides the mass outside the blank where that is the best token.
         pseudo_label: w_p and filter of CTC on the teacher's transcripts.
         consistency_weight: w_c; above 0 the student is run on each batch under two draws of SpecAugment, all
             other terms are means over the two, and each is pulled to the other (CR-CTC, Yao et al. 2024,

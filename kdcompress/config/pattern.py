@@ -91,7 +91,7 @@ class Growth(Frozen):
 
 
 class BlankPrior(Frozen):
-    """Decide what is a label by argmax of log q - weight·log prior, where a teacher says blank too readily.
+    """Decide what is a label by argmax of log q - weight·log prior, where a teacher favours the blank.
 
     The prior is the teacher's mean posterior. It moves the selection only: targets stay as they are.
 

@@ -1,4 +1,4 @@
-"""On which frames the student is asked to match its teacher: the blank patterns, as data."""
+"""On which frames the student is to match its teacher: the blank patterns."""
 
 import math
 from collections.abc import Mapping

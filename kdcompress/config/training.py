@@ -33,8 +33,8 @@ class TrainingConfig(Frozen):
         steps: optimiser steps.
         start_from: run or checkpoint whose weights the student begins with: of the same vocabulary and shape,
             but it may have more layers (some are taken), and wider feed-forward modules (the units that
-            say most are kept, refitted) or narrower ones (new units are silent at first), so it may be the
-            teacher.
+            explain most are kept, refitted) or narrower ones (new units add nothing at first), so it may be
+            the teacher.
         peak_lr: learning rate at the end of the warm-up; it decays to zero as a half cosine.
         warmup_share: of the steps.
         weight_decay: on matrices; biases, norms and positions have none.
@@ -44,12 +44,12 @@ class TrainingConfig(Frozen):
         validate_every: steps between validations; each writes a checkpoint.
         keep: checkpoints kept beside the best and the last.
         log_every: steps between lines of metrics.jsonl.
-        teacher_memory_mb: keep the teacher's posteriors in memory when they fit in so many MB, so that the
-            teacher hears each utterance once instead of once per epoch; 0 always asks the teacher.
+        teacher_memory_mb: keep the teacher's posteriors in memory when they fit in so many MB, so that it
+            runs on each utterance once instead of once per epoch; 0 runs it on every batch.
         spec_augment: masks on the student's features.
         ema_decay: validate, keep and export a running average of the weights, in which the last step counts
             1 − ema_decay (Polyak and Juditsky 1992); None: the weights themselves.
-        delay_ms: the student hears its audio up to so much later than the teacher, at random: other runtimes
+        delay_ms: the student's audio begins up to so much later than the teacher's, at random: other runtimes
             cut their frames elsewhere, and less than a frame shift must not matter.
     """
 

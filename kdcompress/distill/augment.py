@@ -1,4 +1,4 @@
-"""What is done to the student's audio and features; the teacher hears them clean."""
+"""Augment the student's audio and features; the teacher gets them clean."""
 
 from dataclasses import dataclass
 

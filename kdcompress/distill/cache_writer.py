@@ -1,7 +1,7 @@
 """Run a teacher once over a recipe's audio and keep its posteriors, so that training needs no teacher."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from kdcompress.distill.distributed import training_device
 from kdcompress.distill.observer import StageObserver
 from kdcompress.distill.posteriors.cache import RECORD, CacheRecord, differences, read_record
 from kdcompress.distill.posteriors.cache_compatibility import serves
+from kdcompress.distill.posteriors.packing import Arrays
 from kdcompress.distill.posteriors.plan import SHARD_SECONDS, PlannedShard, estimate, plan_shards
 from kdcompress.distill.posteriors.shards import ShardEntry, finished_shard, write_shard
 from kdcompress.distill.posteriors.teacher_labeller import TeacherLabeller
@@ -90,7 +91,18 @@ def write_cache(
             foreseen = _announce(todo, parts, record, labeller, recipe.data.batch_seconds, out, observer)
             write_file(out / RECORD, record.to_json())
         reused = len(finished)
-        _label(todo, finished, labeller, recipe, run, record.identity, data, observer)
+        files = len(data.training) + len(data.held_out) + len(run.bad)
+        total, before = round(sum(part.seconds for part in todo)), 0.0
+        for part in todo:
+
+            def label_progress(seconds: float, before: float = before) -> None:
+                observer.stage("Labelling (seconds of audio)", round(before + seconds), total)
+
+            entry, arrays, bad = _label(part, labeller, recipe.data.batch_seconds, label_progress)
+            run.skip(bad, files, recipe.data.max_bad_share)
+            write_shard(out, entry, arrays, record.identity)
+            finished[part.file] = entry
+            before += part.seconds
         for path in set(out.glob("shard-*")) - {out / part.file for part in parts}:
             path.unlink()
         entries = tuple(finished[part.file] for part in parts)
@@ -100,8 +112,8 @@ def write_cache(
             f"cannot write to {out} ({error.strerror or error}): finished shards are kept; make room, or "
             "access, and run the same command again"
         ) from error
-    total = sum((out / name).stat().st_size for name in (RECORD, *finished))
-    return CacheSummary(out, len(parts), total, foreseen, reused)
+    size = sum((out / name).stat().st_size for name in (RECORD, *finished))
+    return CacheSummary(out, len(parts), size, foreseen, reused)
 
 
 def _check_vacant(out: Path) -> None:
@@ -142,7 +154,7 @@ def _finished(out: Path, record: CacheRecord, parts: Sequence[PlannedShard]) -> 
         try:
             there = read_record(out)
         except CacheError:
-            there = record  # a damaged record is written anew: the shards say themselves whose they are
+            there = record  # a damaged record is written anew: each shard names its cache
         if there.identity != record.identity:
             raise CacheError(
                 f"{out} is a cache of other {', '.join(differences(there, record))}: choose another "
@@ -161,7 +173,7 @@ def _announce(
     out: Path,
     observer: StageObserver,
 ) -> int:
-    """Say what is coming, and return the bytes of the whole cache.
+    """Announce the work, and return the bytes of the whole cache.
 
     Raises:
         CacheError: the disk has no room for it.
@@ -184,45 +196,35 @@ def _announce(
 
 
 def _label(
-    todo: Sequence[PlannedShard],
-    finished: dict[str, ShardEntry],
+    part: PlannedShard,
     labeller: TeacherLabeller,
-    recipe: Recipe,
-    run: Run,
-    identity: str,
-    data: TrainingData,
-    observer: StageObserver,
-) -> None:
-    total_seconds = sum(part.seconds for part in todo)
-    total_files = len(data.training) + len(data.held_out) + len(run.bad)
-    done = 0.0
-    for part in todo:
-        ids: list[str] = []
-        arrays = [labeller.nothing(part.whole)]
-        bad: list[BadFile] = []
+    batch_seconds: float,
+    on_seconds: Callable[[float], None],
+) -> tuple[ShardEntry, list[Arrays], list[BadFile]]:
+    """Return a shard's entry, what is stored in it, and the files that could not be decoded.
 
-        def progress(read: int, _: int, part: PlannedShard = part, before: float = done) -> None:
-            seconds = before + sum(u.duration for u in part.utterances[:read]) / part.speed
-            observer.stage("Labelling (seconds of audio)", round(seconds), round(total_seconds))
+    Args:
+        on_seconds: called with the seconds of audio done.
+    """
+    ids: list[str] = []
+    arrays = [labeller.nothing(part.whole)]
+    bad: list[BadFile] = []
 
-        seconds = recipe.data.batch_seconds
-        for batch in audio_batches(part.utterances, seconds, progress, speed=part.speed, on_bad=bad.extend):
-            ids += batch.ids
-            arrays += labeller(batch, part.whole)
-        run.skip(bad, total_files, recipe.data.max_bad_share)
-        reasons = {entry.path: entry.reason for entry in bad}
-        done += part.seconds
-        entry = ShardEntry(
-            file=part.file,
-            speed=part.speed,
-            whole=part.whole,
-            ids=tuple(ids),
-            frames=tuple(len(a["kept"]) for a in arrays[1:]),
-            kept=tuple(int(a["kept"].sum()) for a in arrays[1:]),
-            unreadable={u.id: reasons[u.audio] for u in part.utterances if u.id not in ids},
-        )
-        write_shard(run.folder, entry, arrays, identity)
-        finished[part.file] = entry
+    def progress(done: int, _: int) -> None:
+        on_seconds(sum(u.duration for u in part.utterances[:done]) / part.speed)
+
+    batches = audio_batches(part.utterances, batch_seconds, progress, speed=part.speed, on_bad=bad.extend)
+    for batch in batches:
+        ids += batch.ids
+        arrays += labeller(batch, part.whole)
+    reasons, there = {entry.path: entry.reason for entry in bad}, set(ids)
+    entry = part.entry(
+        ids,
+        [len(row["kept"]) for row in arrays[1:]],
+        [int(row["kept"].sum()) for row in arrays[1:]],
+        {u.id: reasons[u.audio] for u in part.utterances if u.id not in there},
+    )
+    return entry, arrays, bad
 
 
 def _duration(seconds: float) -> str:

@@ -8,7 +8,6 @@ best, last                text files with the name of a checkpoint directory
 
 import json
 import shutil
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -65,11 +64,10 @@ def save_checkpoint(
     """
     name = f"step-{state.step:06d}"
     folder = run / "checkpoints" / name
-    moved = {} if trained is None or trained is student else _trained_tensors(trained)
     with writing_folder(folder) as unfinished:
         save_student(unfinished, student, vocabulary, {"step": state.step, **record})
         # Not safetensors' save_file: it hides from the caller what the system refused.
-        tensors = _optimizer_tensors(optimizer) | _random_states() | moved
+        tensors = _training_tensors(optimizer, None if trained is student else trained)
         (unfinished / _OPTIMIZER).write_bytes(save(tensors))
         (unfinished / _STATE).write_text(json.dumps(asdict(state)), encoding="utf-8")
     for pointer in ("last", "best") if best else ("last",):
@@ -98,7 +96,9 @@ def load_checkpoint(
             found = {key: value for key, value in tensors.items() if key.startswith(_TRAINED)}
             trained.load_state_dict({key[len(_TRAINED) :]: value for key, value in found.items()})
         _restore_optimizer(optimizer, tensors)
-        _restore_random_states(tensors)
+        torch.set_rng_state(tensors["random/cpu"])
+        if "random/cuda" in tensors and torch.cuda.is_available():
+            torch.cuda.set_rng_state(tensors["random/cuda"])
         return LoopState(**state)
     except (OSError, SafetensorError, json.JSONDecodeError, KeyError, TypeError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
@@ -107,18 +107,19 @@ def load_checkpoint(
         ) from error
 
 
-def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    return {
-        f"optimizer/{index}/{name}": value.detach().cpu().contiguous()
+def _training_tensors(optimizer: torch.optim.Optimizer, trained: Student | None) -> dict[str, Tensor]:
+    """Return what --resume needs beside the student, by names that tell what each is."""
+    tensors = {
+        f"optimizer/{index}/{name}": value
         for index, entries in optimizer.state_dict()["state"].items()
         for name, value in entries.items()
     }
-
-
-def _trained_tensors(student: Student) -> dict[str, Tensor]:
-    return {
-        _TRAINED + name: value.detach().cpu().contiguous() for name, value in student.state_dict().items()
-    }
+    tensors["random/cpu"] = torch.get_rng_state()
+    if torch.cuda.is_available():
+        tensors["random/cuda"] = torch.cuda.get_rng_state()
+    if trained is not None:
+        tensors |= {_TRAINED + name: value for name, value in trained.state_dict().items()}
+    return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
 
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
@@ -130,25 +131,9 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tens
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
 
 
-def _random_states() -> dict[str, Tensor]:
-    states = {"random/cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        states["random/cuda"] = torch.cuda.get_rng_state()
-    return states
-
-
-def _restore_random_states(tensors: dict[str, Tensor]) -> None:
-    torch.set_rng_state(tensors["random/cpu"])
-    if "random/cuda" in tensors and torch.cuda.is_available():
-        torch.cuda.set_rng_state(tensors["random/cuda"])
-
-
 def _prune(run: Path, keep: int) -> None:
-    named = {
-        (run / pointer).read_text(encoding="utf-8").strip()
-        for pointer in ("best", "last")
-        if (run / pointer).is_file()
-    }
-    others: Sequence[Path] = sorted(f for f in (run / "checkpoints").glob("step-*") if f.name not in named)
+    pointers = (run / name for name in ("best", "last"))
+    named = {pointer.read_text(encoding="utf-8").strip() for pointer in pointers if pointer.is_file()}
+    others = sorted(f for f in (run / "checkpoints").glob("step-*") if f.name not in named)
     for folder in others[: max(0, len(others) - keep)]:
         shutil.rmtree(folder)

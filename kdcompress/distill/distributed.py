@@ -17,7 +17,7 @@ T = TypeVar("T")
 def processes() -> PartialState:
     """Join the processes that torchrun or accelerate launched, if any; the first call decides.
 
-    Without a GPU Accelerate takes them for unrelated ones unless it is told that they run on CPUs.
+    Without a GPU Accelerate takes them for unrelated ones unless `cpu` is set.
     """
     launched = int(os.environ.get("LOCAL_RANK", -1)) >= 0
     return PartialState(cpu=launched and not torch.cuda.is_available())
@@ -71,5 +71,5 @@ def stop_on_signal() -> Iterator[list[int]]:
 
 
 def stopped_anywhere(seen: Sequence[int], accelerator: Accelerator) -> bool:
-    """Tell whether any process of the run was told to stop: one that went on would wait for it for ever."""
+    """Tell whether any process of the run got a signal: one that went on would wait for it for ever."""
     return summed([len(seen)], accelerator) != [0]

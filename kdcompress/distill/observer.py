@@ -8,7 +8,7 @@ from kdcompress.distill.validate import ValidationFigures
 
 
 class StageObserver(Protocol):
-    """Follows work in stages: a progress bar, say."""
+    """Follows work in stages: a progress bar, for example."""
 
     def stage(self, name: str, done: float, total: float) -> None:
         """Take note of progress: `done` of `total` files, utterances or seconds of audio."""

@@ -41,7 +41,7 @@ class Training:
     Attributes:
         model: the student as it is called in training: on its device, and over several processes in DDP.
         files: number of audio files that were found, usable or not.
-        record: what each checkpoint says beside weights and step.
+        record: for each checkpoint, beside weights and step.
     """
 
     recipe: Recipe

@@ -76,30 +76,24 @@ def resolve_vocabulary(recipe: Recipe, teacher: Vocabulary | None) -> Vocabulary
     """Return the teacher's vocabulary, or where no frames are compared the one that the recipe asks for.
 
     Raises:
-        VocabularyError: the recipe insists on others than the teacher's, or they cannot write what it says.
+        VocabularyError: the recipe's are not all among the teacher's, or cannot write its transcripts.
     """
-    asked = None if recipe.vocabulary is None and teacher is not None else _characters(recipe)
+    if recipe.vocabulary is None and teacher is not None:
+        return teacher
+    characters = recipe.vocabulary if isinstance(recipe.vocabulary, Characters) else Characters()
+    asked = Vocabulary(("<blk>", "|", *characters.alphabet), blank=0, word_boundary="|")
     if teacher is None:
-        if asked is None:
-            raise ConfigError("neither a teacher nor a vocabulary: give one of them")
         return asked
-    if asked is not None and not recipe.objective.compares_frames:
+    if not recipe.objective.compares_frames:
         if unwritten := sorted(set(teacher.characters) - set(asked.tokens)):
             raise VocabularyError(
-                f"the teacher says {unwritten[:5]}, which the recipe's vocabulary ({len(asked)} tokens) "
+                f"the teacher has {unwritten[:5]}, which the recipe's vocabulary ({len(asked)} tokens) "
                 "lacks: add them to vocabulary.alphabet"
             )
         return asked
-    if asked is not None and set(asked.tokens) - set(teacher.tokens):
-        missing = sorted(set(asked.tokens) - set(teacher.tokens))
+    if missing := sorted(set(asked.tokens) - set(teacher.tokens)):
         raise VocabularyError(
-            f"the recipe's vocabulary has {missing[:5]}, which the teacher's "
-            f"({len(teacher)} tokens) lacks; a student distilled frame by frame has its teacher's "
-            "units: leave `vocabulary` out"
+            f"the recipe's vocabulary has {missing[:5]}, which the teacher's ({len(teacher)} tokens) lacks; "
+            "a student distilled frame by frame has its teacher's units: leave `vocabulary` out"
         )
     return teacher
-
-
-def _characters(recipe: Recipe) -> Vocabulary:
-    asked = recipe.vocabulary if isinstance(recipe.vocabulary, Characters) else Characters()
-    return Vocabulary(("<blk>", "|", *asked.alphabet), blank=0, word_boundary="|")

@@ -88,7 +88,6 @@ class Validation:
         """
         self.vocabulary = vocabulary
         self.teacher_vocabulary = vocabulary if source is None else source.vocabulary
-        self.references = references
         self.alignment = alignment
         self.batches: list[tuple[Batch, Posteriors | None]] = []
         for batch in audio_batches(utterances, batch_seconds):
@@ -99,6 +98,10 @@ class Validation:
             if posteriors is not None
             for text in _texts(posteriors.log_probs, posteriors.lengths, self.teacher_vocabulary)
         ]
+        self.references = None
+        if references is not None:
+            ids = (id_ for batch, _ in self.batches for id_ in batch.ids)
+            self.references = [normalize(references[id_], "basic") for id_ in ids]
 
     def __call__(self, student: Student, device: torch.device) -> ValidationFigures:
         """Run the student in eval mode over the held-out audio and compare."""
@@ -120,13 +123,20 @@ class Validation:
                 teacher_frames += len(wanted)
                 teacher_blanks += int((wanted.argmax(-1) == self.vocabulary.blank).sum())
         student.train(was_training)
+        wer, agreement, units = None, None, 0
+        if self.references is not None:
+            normalized = [normalize(text, "basic") for text in texts]
+            wer, units = error_rate(self.references, normalized, unspaced(self.references))
+        if self.teacher_texts:
+            by_character = self.vocabulary.word_boundary is None or unspaced(self.teacher_texts)
+            agreement, units = error_rate(self.teacher_texts, texts, by_character)
         return ValidationFigures(
-            kl=kl / max(1, teacher_frames) if teacher_frames else None,
-            agreement=self._agreement(texts) if self.teacher_texts else None,
+            kl=kl / teacher_frames if teacher_frames else None,
+            agreement=agreement,
             blank_rate=blanks / max(1, frames),
             teacher_blank_rate=teacher_blanks / teacher_frames if teacher_frames else None,
-            wer=self._wer(texts),
-            units=self._units(),
+            wer=wer,
+            units=units,
         )
 
     def collisions(self) -> Collisions:
@@ -145,32 +155,6 @@ class Validation:
             log_probs, lengths = student(batch.waveforms.to(device), batch.lengths.to(device))
             yield batch, posteriors, log_probs, lengths
 
-    def _agreement(self, texts: Sequence[str]) -> float:
-        rate = jiwer.cer if self._no_words(self.teacher_texts) else jiwer.wer
-        return _rate(rate, self.teacher_texts, texts)
-
-    def _units(self) -> int:
-        if self.teacher_texts:
-            count = len if self._no_words(self.teacher_texts) else _words
-            return sum(map(count, self.teacher_texts))
-        references = [normalize(text, "basic") for text in (self.references or {}).values()]
-        return sum(map(len if unspaced(references) else _words, references))
-
-    def _no_words(self, texts: Sequence[str]) -> bool:
-        return self.vocabulary.word_boundary is None or unspaced(texts)
-
-    def _wer(self, texts: Sequence[str]) -> float | None:
-        if self.references is None:
-            return None
-        ids = [id_ for batch, _ in self.batches for id_ in batch.ids]
-        pairs = [
-            (normalize(self.references[id_], "basic"), normalize(text, "basic"))
-            for id_, text in zip(ids, texts, strict=True)
-        ]
-        references = [reference for reference, _ in pairs]
-        rate = jiwer.cer if unspaced(references) else jiwer.wer
-        return _rate(rate, references, [text for _, text in pairs])
-
 
 def _texts(log_probs: Tensor, lengths: Tensor, vocabulary: Vocabulary) -> list[str]:
     rows = log_probs.cpu().numpy()
@@ -180,13 +164,14 @@ def _texts(log_probs: Tensor, lengths: Tensor, vocabulary: Vocabulary) -> list[s
     ]
 
 
-def _words(text: str) -> int:
-    return len(text.split())
+def error_rate(references: Sequence[str], texts: Sequence[str], by_character: bool) -> tuple[float, int]:
+    """Return an error rate [%] and the words, or characters, in the references.
 
-
-def _rate(rate: object, references: Sequence[str], texts: Sequence[str]) -> float:
-    """Return an error rate [%]; where all references are empty, 0 for no words and 100 for any."""
+    Where all of these are empty, it is 0 for no words and 100 for any.
+    """
+    units = sum(len(text if by_character else text.split()) for text in references)
     pairs = [(r, t) for r, t in zip(references, texts, strict=True) if r]
     if not pairs:
-        return 100.0 if any(texts) else 0.0
-    return 100 * float(rate([r for r, _ in pairs], [t for _, t in pairs]))  # type: ignore[operator]
+        return 100.0 if any(texts) else 0.0, units
+    expected, found = ([pair[side] for pair in pairs] for side in (0, 1))
+    return 100 * float((jiwer.cer if by_character else jiwer.wer)(expected, found)), units

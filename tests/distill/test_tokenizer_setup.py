@@ -173,7 +173,7 @@ def test_frames_of_other_units_cannot_be_matched(left_on: dict[str, Any]) -> Non
 
 def test_given_characters_must_write_what_the_teacher_says(recipe: Make, tmp_path: Path) -> None:
     made = pieces(recipe, vocabulary={"alphabet": "abx"})
-    with pytest.raises(VocabularyError, match=r"the teacher says \['c'\]"):
+    with pytest.raises(VocabularyError, match=r"the teacher has \['c'\]"):
         distill(made, tmp_path / "run", Notes().observer())
     assert not (tmp_path / "run").exists()
     distill(pieces(recipe, vocabulary={"alphabet": "zcbax"}), tmp_path / "run", Notes().observer())

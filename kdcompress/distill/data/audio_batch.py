@@ -20,7 +20,7 @@ from kdcompress.errors import AudioError
 
 @dataclass(frozen=True)
 class Batch:
-    """Decoded audio. There is no text in it; labels are there when the CTC term asked for references.
+    """Decoded audio. There is no text in it; labels are there when training reads transcripts.
 
     Attributes:
         ids: one per row.
@@ -148,7 +148,7 @@ def audio_batches(
     """Yield utterances in batches of like duration, each once, without those that cannot be decoded.
 
     Args:
-        on_progress: told of utterances done, read or not, once the caller is done with their batch.
+        on_progress: called with the utterances done, read or not, once the caller is done with their batch.
         speed: factor that all are played at.
         on_bad: given the files that could not be decoded, batch by batch.
     """

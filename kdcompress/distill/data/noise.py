@@ -1,5 +1,5 @@
-"""Clips in which nobody speaks, to train on: features are normalised per utterance, so that faint noise comes
-to a model as loud as speech, and one that never met it prints letters there.
+"""Clips without speech, to train on: features are normalised per utterance, so that faint noise comes to a
+model as loud as speech, and one that was never trained on it prints letters there.
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ DIGITAL_SILENCE_SHARE, HUM_SHARE = 0.1, 0.3
 def write_noise(folder: Path, count: int, seed: int) -> list[Utterance]:
     """Write `count` clips of noise and silence as FLAC, and return them; those already there are kept.
 
-    Clip k depends on the seed and on k alone, so that a resumed run hears the same.
+    Clip k depends on the seed and on k alone, so that a resumed run has the same.
     """
     folder.mkdir(parents=True, exist_ok=True)
     clips = []

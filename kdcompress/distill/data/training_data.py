@@ -19,7 +19,7 @@ from kdcompress.text.vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a run trains on and is judged by.
+    """What a run trains on and is validated on.
 
     Attributes:
         training: utterances to train on.
@@ -124,14 +124,14 @@ def hold_out(
 def _own_ids(
     held_out: list[Utterance], references: dict[str, str] | None, taken: set[str]
 ) -> tuple[list[Utterance], dict[str, str] | None]:
-    """Rename held-out utterances that share an id with a training one: answers are remembered by id."""
+    """Rename held-out utterances that share an id with a training one: posteriors are remembered by id."""
     names = {u.id: f"held out/{u.id}" if u.id in taken else u.id for u in held_out}
     renamed = None if references is None else {names.get(id_, id_): text for id_, text in references.items()}
     return [replace(u, id=names[u.id]) for u in held_out], renamed
 
 
 def _usable(found: list[Utterance], bad: list[BadFile], data: DataConfig, run: Run) -> list[Utterance]:
-    # A length that the user ruled out is a wish, not a fault of the file: listed, but not held against it.
+    # A length that the recipe rules out is no fault of the file: listed, but not counted as bad.
     kept = [u for u in found if data.min_seconds <= u.duration <= data.max_seconds]
     empty = [BadFile(u.audio, "no audio in it") for u in found if u.duration <= 0]
     run.skip([*bad, *empty], len(found) + len(bad), data.max_bad_share)

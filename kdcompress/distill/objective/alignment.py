@@ -69,7 +69,7 @@ class FrameAlignment:
     **Pooling** (a coarser student). The distribution of a student frame is the mean of the teacher's over
     those of its frames that have a label (whose best token is not the blank), or over all of them where none
     has. A mean over all frames would bury the spike: 1.0 in one of four frames makes .25, the blank wins, and
-    the student learns to say nothing. So the greedy transcript survives wherever nothing collides: a student
+    the student learns blanks alone. So the greedy transcript survives wherever nothing collides: a student
     frame with frames of one token has that token's distribution, since it leads in each term of the mean, and
     a frame without label has the blank's, for the same reason. Where two tokens collide, both are in the
     mean. Nothing is truncated or rescaled: a mean of distributions is one.

@@ -1,4 +1,4 @@
-"""What a teacher says that coarser frames have no room for.
+"""Tokens of a teacher that coarser frames have no room for.
 
 House letters: B batch, T teacher frames, V vocabulary.
 """
@@ -48,7 +48,7 @@ class Collisions:
 
 @dataclass(frozen=True)
 class GreedyTokens:
-    """Where the tokens of a batch's greedy transcripts begin, and what was said last before each frame.
+    """Where the tokens of a batch's greedy transcripts begin, and which label comes before each frame.
 
     Attributes:
         labels: bool [B, T], frames whose best token is not the blank; padding is none.
@@ -64,7 +64,7 @@ class GreedyTokens:
 
     @property
     def frames_needed(self) -> Tensor:
-        """The fewest frames that CTC can say each transcript in, int64 [B]: U + repeats."""
+        """The fewest frames in which CTC can give each transcript, int64 [B]: U + repeats."""
         return self.begins.sum(dim=1) + self.repeats.sum(dim=1)
 
     def collisions(self, factor: int, frames_B: Tensor) -> Collisions:

@@ -13,7 +13,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from kdcompress.config.divergence import (
+from kdcompress.config.objective import (
     DecoupledKD,
     Divergence,
     ForwardKL,

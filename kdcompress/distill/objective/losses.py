@@ -3,8 +3,9 @@
 House letters: B batch, T frames, V vocabulary, U labels, N selected frames, M valid frames.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -12,8 +13,9 @@ from torch.nn import functional
 
 from kdcompress.distill.objective.divergences import DivergenceFunction, forward_kl, kl_divergence, paired
 from kdcompress.distill.objective.frame_targets import FrameTargets, blank_occupancy
-from kdcompress.distill.objective.selected_kl import forward_kl_at
 from kdcompress.frontend.masks import valid_frames
+
+_LOWEST = -1e30  # in place of −∞, which times 0 is not a number
 
 
 @dataclass(frozen=True)
@@ -90,3 +92,43 @@ def ctc(
         zero_infinity=True,
     )
     return LossSum(total, int(label_lengths_B.sum()))
+
+
+def forward_kl_at(
+    student_log_BTV: Tensor, row_N: Tensor, frame_N: Tensor, teacher_log_NV: Tensor, at_once: int = 2048
+) -> Tensor:
+    """Return Σ q·(log q − log p) over the frames (row, frame), each of which occurs once [nats].
+
+    One pass through the student's output, a few thousand frames at a time: value and gradient (−q there, 0
+    elsewhere, with respect to log p) are those of gathering both sides, without the copies and their graph,
+    which with V = 1024 are several times the student's output.
+    """
+    total: Tensor = _ForwardKL.apply(student_log_BTV, row_N, frame_N, teacher_log_NV, at_once)
+    return total
+
+
+class _ForwardKL(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, student_BTV: Tensor, row_N: Tensor, frame_N: Tensor, teacher_NV: Tensor, at_once: int
+    ) -> Tensor:
+        ctx.save_for_backward(student_BTV, row_N, frame_N, teacher_NV)
+        ctx.at_once = at_once
+        total = student_BTV.new_zeros(())
+        for row, frame, teacher in _pieces(at_once, row_N, frame_N, teacher_NV):
+            # 0 · log 0 is 0 here: a token that the teacher rules out costs nothing.
+            total += (teacher.exp() * (teacher.clamp(min=_LOWEST) - student_BTV[row, frame])).sum()
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        student_BTV, *selected = ctx.saved_tensors
+        gradient = torch.zeros_like(student_BTV)
+        for row, frame, teacher in _pieces(ctx.at_once, *selected):
+            gradient[row, frame] = teacher.exp().to(gradient).mul_(-gradients[0])
+        return gradient, None, None, None, None
+
+
+def _pieces(at_once: int, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    # So many frames at a time: what is in work then stays in the cache.
+    return zip(*(tensor.split(at_once) for tensor in tensors), strict=True)

@@ -1,4 +1,4 @@
-"""Which frames the student is asked to match: the blank patterns.
+"""Which frames the student is to match.
 
 The patterns are classes of `kdcompress.config.selection`; here is what they are built from. Each is a few
 operations on whole batches, on any device, and looks at one utterance at a time: neither padding nor the

@@ -59,7 +59,7 @@ class TermSetting:
 
 
 class TermOptions(Frozen):
-    """What a recipe may say of a further term, as `objective.terms.NAME`; subclass it for more."""
+    """What a recipe may set of a further term, as `objective.terms.NAME`; subclass it for more."""
 
     weight: float = Field(0.0, ge=0)
 
@@ -70,7 +70,7 @@ class LossTerm(ABC):
     Attributes:
         name: in metrics.jsonl and, for a further term, in `objective.terms` of a recipe.
         views: how many draws of SpecAugment it needs of each batch.
-        options: what the recipe says of it.
+        options: what the recipe sets.
         weight: 0 leaves it out.
     """
 

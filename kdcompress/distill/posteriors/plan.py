@@ -31,6 +31,20 @@ class PlannedShard:
         """Audio at its speed [s]."""
         return sum(u.duration for u in self.utterances) / self.speed
 
+    def entry(
+        self, ids: Sequence[str], frames: Sequence[int], kept: Sequence[int], unreadable: dict[str, str]
+    ) -> ShardEntry:
+        """Return the entry of this shard, labelled."""
+        return ShardEntry(
+            file=self.file,
+            speed=self.speed,
+            whole=self.whole,
+            ids=tuple(ids),
+            frames=tuple(frames),
+            kept=tuple(kept),
+            unreadable=unreadable,
+        )
+
     def is_entry(self, entry: ShardEntry | None) -> bool:
         """Tell whether a shard on disk holds this part."""
         return entry is not None and (
@@ -112,14 +126,8 @@ def estimate(
             max(0, round(u.duration / part.speed / record.frame_shift + offset)) for u in part.utterances
         ]
         row = bytes_per_frame(size, None, 1.0) if part.whole else bytes_per_frame(size, top_k, share)
-        entry = ShardEntry(
-            file=part.file,
-            speed=part.speed,
-            whole=part.whole,
-            ids=tuple(u.id for u in part.utterances),
-            frames=tuple(lengths),
-            kept=tuple(round(length * (1.0 if part.whole else share)) for length in lengths),
-        )
+        kept_frames = [round(length * (1.0 if part.whole else share)) for length in lengths]
+        entry = part.entry([u.id for u in part.utterances], lengths, kept_frames, {})
         entries.append(entry)
         total += sum(lengths) * row + _HEADER + len(entry.model_dump_json())
     complete = record.model_copy(update={"shards": tuple(entries)})

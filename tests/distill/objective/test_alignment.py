@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from kdcompress.config.selection import SelectAll, SelectEliminate, SelectSymmetric
+from kdcompress.config.student import ConformerConfig
 from kdcompress.distill.objective.alignment import (
     AlignedPosteriors,
     FrameAlignment,
@@ -22,6 +23,7 @@ from kdcompress.distill.objective.frame_targets import frame_targets
 from kdcompress.distill.objective.losses import frame_kd, occupancy_kd
 from kdcompress.distill.objective.selection import label_frames
 from kdcompress.errors import ConfigError, TeacherError
+from kdcompress.students.student import with_frame_shift
 from kdcompress.teachers.teacher import Posteriors
 from kdcompress.text.decode import collapse
 
@@ -249,7 +251,7 @@ def test_rates_that_do_not_divide_are_refused(asked: int, teacher_shift: float) 
         student_frame_shift(asked, teacher_shift)
     assert "\n" not in str(caught.value)
     with pytest.raises(ConfigError, match=f"the teacher's frame shift is {shown} ms"):
-        student_frame_shift(None, teacher_shift)
+        with_frame_shift(ConformerConfig(), student_frame_shift(None, teacher_shift))
     with pytest.raises(ConfigError, match="cannot be matched"):
         FrameAlignment.between(teacher_shift, asked / 1000, BLANK)
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from kdcompress.config.divergence import DecoupledKD, Divergence, ForwardKL, JensenShannon, ReverseKL
+from kdcompress.config.objective import DecoupledKD, Divergence, ForwardKL, JensenShannon, ReverseKL
 from kdcompress.config.selection import SelectAll, SelectEliminate, SelectSymmetric
 from kdcompress.distill.objective.divergences import decoupled_parts, make_divergence, paired
 from kdcompress.distill.objective.frame_targets import FrameTargets, frame_targets

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kdcompress.config.selection import SelectAll, SelectEliminate, SelectSymmetric
 from kdcompress.distill.objective.frame_targets import FrameTargets, frame_targets
-from kdcompress.distill.objective.losses import ctc, frame_kd, kl_divergence, occupancy_kd
+from kdcompress.distill.objective.losses import ctc, forward_kl_at, frame_kd, kl_divergence, occupancy_kd
 
 BLANK = 0
 
@@ -159,3 +159,19 @@ def test_ctc_without_room_for_its_labels_is_zero_not_infinite() -> None:
         random_log_probs(0, 1, 2, 3), torch.tensor([2]), torch.tensor([[1, 1]]), torch.tensor([2]), BLANK
     )
     assert float(loss.total) == 0.0
+
+
+@given(seed=st.integers(0, 100), share=st.floats(0, 1), piece=st.sampled_from([1, 3, 2048]))
+def test_value_and_gradient_are_those_of_the_selected_kl_frames(seed: int, share: float, piece: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    student = torch.randn(3, 7, 5, generator=generator, dtype=torch.float64).log_softmax(-1).requires_grad_()
+    teacher = torch.randn(3, 7, 5, generator=generator, dtype=torch.float64).log_softmax(-1)
+    teacher[0, 0] = torch.tensor([0.0] + [-torch.inf] * 4)  # certain: 0 · log 0 is 0
+    row, frame = (torch.rand(3, 7, generator=generator) < share).nonzero(as_tuple=True)
+    loss = forward_kl_at(student, row, frame, teacher[row, frame], piece)
+    (3 * loss).backward()
+    mine, student.grad = student.grad, None
+    expected = kl_divergence(teacher[row, frame], student[row, frame])
+    (3 * expected).backward()
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(mine, student.grad)

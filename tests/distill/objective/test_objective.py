@@ -20,9 +20,11 @@ from kdcompress.config.recipe import Recipe
 from kdcompress.config.selection import SelectEliminate
 from kdcompress.distill.loop import distill
 from kdcompress.distill.objective.frame_targets import frame_targets
-from kdcompress.distill.objective.losses import consistency
+from kdcompress.distill.objective.losses import LossSum, consistency
 from kdcompress.distill.objective.objective import Objective
-from kdcompress.distill.objective.term import BatchTargets
+from kdcompress.distill.objective.term import BatchTargets, LossTerm, TermOptions
+from kdcompress.errors import ConfigError
+from kdcompress.frontend.masks import valid_frames
 from kdcompress.text.tokenizer import LongestMatch
 from kdcompress.text.vocabulary import Vocabulary
 
@@ -177,3 +179,53 @@ def test_a_term_is_the_mean_over_views_and_counted_once() -> None:
         counts.append(len(terms))
     assert counts == [2, 1, 1]
     assert totals[0] == pytest.approx((totals[1] + totals[2]) / 2, rel=1e-6)
+
+
+class PeakOptions(TermOptions):
+    power: float = 1.0
+
+
+class PeakTerm(LossTerm):
+    """A term as another engineer would add one: how sure the student is of its best token."""
+
+    name, options_class = "peak", PeakOptions
+
+    def count(self, targets: BatchTargets) -> int:
+        return targets.student_frames
+
+    def loss(self, log_probs_BTV: Tensor, lengths_B: Tensor, targets: BatchTargets) -> LossSum:
+        power: float = self.options.power  # type: ignore[attr-defined]
+        best = log_probs_BTV.max(dim=-1).values * valid_frames(lengths_B, log_probs_BTV.shape[1])
+        return LossSum(best.pow(power).sum(), self.count(targets))
+
+
+def test_a_further_term_is_a_class_and_a_line() -> None:
+    tokenizer = LongestMatch(Vocabulary(("<blk>", "a", "b"), 0))
+    terms = {"peak": {"weight": 0.3, "power": 2}}
+    config = ObjectiveConfig(kd_weight=0, consistency_weight=1, terms=terms)
+    objective = Objective(config, tokenizer, further=[PeakTerm])
+    assert (objective.names, objective.weights) == (("ctc", "consistency", "peak"), (1.0, 1.0, 0.3))
+    batch = SimpleNamespace(ids=("x",), labels=torch.tensor([[1]]), label_lengths=torch.tensor([1]))
+    targets = objective.targets(batch, None, torch.tensor([4]))
+    assert objective.counts([targets, targets]) == [2, 8, 8]
+    views = random_log_probs(0, 1, 2, 5, 3)
+    *_, peak = objective.terms(views, torch.tensor([4, 4]), targets)
+    assert float(peak.total) == pytest.approx(float(views[0, :, :4].max(-1).values.square().sum()) / 2)
+    for wrong, words in (
+        ({"peek": {"weight": 1}}, "objective.terms has peek; the further terms are: peak"),
+        ({"peak": {"weight": -1}}, r"objective\.terms\.peak\.weight: .* found -1"),
+        ({"peak": {"wait": 1}}, r"objective\.terms\.peak\.wait"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            Objective(config.model_copy(update={"terms": wrong}), tokenizer, further=[PeakTerm])
+
+
+def test_without_targets_every_term_is_zero_with_a_graph() -> None:
+    """A process that could read nothing still takes part in the gradient."""
+    objective = Objective(ObjectiveConfig(), LongestMatch(Vocabulary(("<blk>", "a", "b"), 0)))
+    logits = torch.randn(1, 1, 5, 3, requires_grad=True)
+    terms = objective.terms(logits.log_softmax(-1), torch.tensor([5]), None)
+    assert [(term.total.item(), term.count) for term in terms] == [(0.0, 0)] * 2
+    sum(term.total for term in terms).backward()
+    assert logits.grad is not None
+    assert not logits.grad.any()

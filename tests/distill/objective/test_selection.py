@@ -1,6 +1,7 @@
 """Frame selection against a loop over utterances and frames, and its identities."""
 
 import math
+from typing import Literal
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch import Tensor
 
-from kdcompress.config.pattern import BlankPrior, Growth, LabelPattern, Width
+from kdcompress.config.pattern import BlankPrior, Growth, LabelFrames, LabelPattern, Mask, Width
 from kdcompress.config.selection import (
     SelectAll,
     SelectEliminate,
@@ -22,6 +23,7 @@ from kdcompress.config.selection import (
 )
 from kdcompress.distill.objective.frame_targets import blank_occupancy, frame_targets
 from kdcompress.distill.objective.selection import draw_keys, label_frames, select_frames
+from kdcompress.distill.posteriors.cache_compatibility import serves
 
 BLANK, SHIFT = 2, 0.04
 IDS = ("a", "b", "c", "d")
@@ -319,6 +321,25 @@ def test_what_a_pattern_lacks_is_said() -> None:
 def test_senseless_patterns_are_refused(wrong: object) -> None:
     with pytest.raises(ValidationError):
         wrong()  # type: ignore[operator]
+
+
+class SelectRuns(LabelPattern):
+    """A pattern as another engineer would add one: labels whose neighbour is a label, too."""
+
+    kind: Literal["runs"] = "runs"
+
+    def select(self, frames: LabelFrames) -> Mask:
+        labels = frames.labels
+        return labels & (labels.roll(1, 1) | labels.roll(-1, 1))
+
+
+def test_a_further_pattern_is_a_class() -> None:
+    labels = torch.tensor([[False, True, False, True, True, False, True]])
+    found = select_frames(SelectRuns(start_epoch=1), labels, torch.tensor([6]), SHIFT, epoch=1)  # type: ignore[arg-type]
+    assert found.tolist() == [[False, False, False, True, True, False, False]]
+    before = select_frames(SelectRuns(start_epoch=1), labels, torch.tensor([6]), SHIFT)  # type: ignore[arg-type]
+    assert before.tolist() == [[True] * 6 + [False]]
+    assert not serves(SelectSymmetric(frames=99), SelectRuns(), SHIFT)  # type: ignore[arg-type]
 
 
 @given(posteriors(), st.sampled_from([0.005, 0.05, 0.2]))
