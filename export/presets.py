@@ -94,15 +94,15 @@ def measure(arguments: argparse.Namespace) -> None:
 
 
 def _exported(arguments: argparse.Namespace, tell: Any) -> "Bundle":
-    from kdcompress.config.deploy import QUANTIZE_PRESETS
+    from kdcompress.config.deploy import PRESETS
     from kdcompress.graph.write import export_run
-    from kdcompress.quantize.search import Budget
+    from kdcompress.quantize.auto.budget import Budget
     from kdcompress.quantize.variants import Options
 
     return export_run(
         arguments.run,
         arguments.bundle,
-        quantize=arguments.preset or QUANTIZE_PRESETS,
+        quantize=arguments.preset or PRESETS,
         options=Options(
             budget=Budget(arguments.max_kl, arguments.max_disagreement, arguments.prefer),
             blank_bias=arguments.blank_bias,

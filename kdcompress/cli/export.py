@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from kdcompress.cli.threads import choose_threads
-from kdcompress.cli.variants import NAMES, blank_bias_of, presets_of, render_variants
+from kdcompress.cli.variants import NAMES, PRESET_HELP, blank_bias_of, bytes_of, presets_of, render_variants
 from kdcompress.config.deploy import Calibration, Preference
 
 
@@ -33,7 +33,7 @@ def export(
         typer.Option(
             metavar=f"[{'|'.join(NAMES)}]",
             help="One more graph beside the fp32 one, by name or by the hardware it is for; repeatable. "
-            "int8-dynamic unless given; none: no more.",
+            f"int8-dynamic unless given; none: no more.{PRESET_HELP}",
         ),
     ] = None,
     audio: Annotated[
@@ -41,7 +41,7 @@ def export(
         typer.Option(
             metavar="DIR|MANIFEST",
             help="Measure the quantized graphs on this audio (two minutes of it; transcripts are not read). "
-            "int8-static, auto and --blank-bias need it.",
+            "int8-static, auto and --blank-bias need it; int4, int3, int2 and ternary are fitted to it.",
         ),
     ] = None,
     calibration: Annotated[
@@ -54,7 +54,20 @@ def export(
         float,
         typer.Option("--max-disagreement", min=0, help="Budget of auto: share of fp32's words changed."),
     ] = 0.01,
-    prefer: Annotated[Preference, typer.Option(help="What auto saves within its budget.")] = "speed",
+    prefer: Annotated[
+        Preference,
+        typer.Option(
+            help="What auto saves within its budget: speed keeps 8 bits or float; size takes the fewest bits."
+        ),
+    ] = "speed",
+    max_bytes: Annotated[
+        str | None,
+        typer.Option(
+            "--max-bytes",
+            metavar="SIZE",
+            help="Let auto find the closest graph whose file is no larger (500kB, 1.2MB), whatever its KL.",
+        ),
+    ] = None,
     blank_bias: Annotated[
         str,
         typer.Option(
@@ -94,16 +107,20 @@ def export(
       kdcompress export runs/mine --out bundles/mine
       kdcompress export runs/mine --out bundles/mine --audio recordings/ --overwrite
       kdcompress export runs/mine --out bundles/mine --quantize auto --blank-bias auto --audio recordings/
+      kdcompress export runs/mine --out bundles/mine --quantize int4 --audio recordings/
+      kdcompress export runs/mine --out bundles/mine --quantize auto --max-bytes 500kB --audio recordings/
       kdcompress export runs/mine --out bundles/web --profile waveform --quantize none
       kdcompress export bundles/mine --verify --audio recordings/
     """
     from kdcompress.cli.render import progress_bars
-    from kdcompress.quantize.search import Budget
+    from kdcompress.quantize.auto.budget import Budget
     from kdcompress.quantize.variants import Options
     from kdcompress.runtime.identify import Kind, identify
 
     presets, pythons = presets_of(quantize), _pythons(python)
-    options = Options(calibration, Budget(max_kl, max_disagreement, prefer), blank_bias_of(blank_bias))
+    options = Options(
+        calibration, Budget(max_kl, max_disagreement, prefer, bytes_of(max_bytes)), blank_bias_of(blank_bias)
+    )
     _check_profile(profile)
     kind = identify(run)
     if verify and out is None and kind is Kind.BUNDLE:

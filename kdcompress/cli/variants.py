@@ -1,22 +1,26 @@
 """What `kdcompress export` understands by a preset, and how it shows what became of each."""
 
 import math
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from kdcompress.config.deploy import HARDWARE, QUANTIZE_PRESETS, QuantizePreset
+from kdcompress.config.deploy import HARDWARE, PRESETS
 
 if TYPE_CHECKING:
     from kdcompress.quantize.variants import BlankBias
     from kdcompress.runtime.bundle import Bundle
 
 NONE = "none"
-NAMES = (*QUANTIZE_PRESETS, *HARDWARE, NONE)
+NAMES = (*PRESETS, *HARDWARE, NONE)
+# \b: a line each, as they are.
+PRESET_HELP = "\n\n\b\n" + "\n".join(f"{name:12} {preset.summary}" for name, preset in PRESETS.items())
+_UNITS = {"": 1, "b": 1, "kb": 1000, "mb": 1000**2, "gb": 1000**3, "kib": 1 << 10, "mib": 1 << 20}
 
 
-def presets_of(names: list[str] | None) -> tuple[QuantizePreset, ...]:
+def presets_of(names: list[str] | None) -> tuple[str, ...]:
     """Return the presets that names of presets and of hardware mean, in the order of the presets."""
     if not names:
         return ("int8-dynamic",)
@@ -24,7 +28,19 @@ def presets_of(names: list[str] | None) -> tuple[QuantizePreset, ...]:
         if name not in NAMES:
             raise typer.BadParameter(f"{name!r} is not one of {', '.join(NAMES)}", param_hint="--quantize")
     wanted = {preset for hardware, preset in HARDWARE.items() if hardware in names} | set(names)
-    return tuple(preset for preset in QUANTIZE_PRESETS if preset in wanted)
+    return tuple(preset for preset in PRESETS if preset in wanted)
+
+
+def bytes_of(text: str | None) -> int | None:
+    """Return what `--max-bytes` says."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", text)
+    if found is None or found[2].lower() not in _UNITS or not float(found[1]):
+        raise typer.BadParameter(
+            f"{text!r} is no size; give bytes, or a number with kB or MB: 500kB", param_hint="--max-bytes"
+        )
+    return max(1, int(float(found[1]) * _UNITS[found[2].lower()]))
 
 
 def blank_bias_of(text: str) -> "BlankBias":
@@ -86,6 +102,10 @@ def notes(bundle: "Bundle") -> list[str]:
             lines.append(
                 f"{name} has operators of {', '.join(foreign)}: only runtimes built on onnxruntime load it"
             )
+        if figures.get("fitted") is False:
+            lines.append(
+                f"{name} was rounded without audio: --audio DIR fits it to speech, which is far better"
+            )
     found = bundle.provenance.get("auto")
     return lines + (_search(found) if found else [])
 
@@ -112,7 +132,10 @@ def _bias(name: str, figures: Mapping[str, Any]) -> str:
 def _search(found: Mapping[str, Any]) -> list[str]:
     budget = found["budget"]
     limits = f"KL {budget['max_kl']:g} and {budget['max_disagreement']:.2%} of the words changed"
-    lines = [f"auto tried, within {limits} (preferring {budget['prefer']}):"]
+    limits += f" (preferring {budget['prefer']})"
+    if budget.get("max_bytes"):
+        limits = f"{budget['max_bytes'] / 1e6:.3g} MB"
+    lines = [f"auto tried, within {limits}:"]
     for entry in sorted(found["tried"], key=lambda entry: entry["bytes"]):
         time = entry.get("time")
         taken = f", {time['median']:.2f}x the time ({time['low']:.2f}-{time['high']:.2f})" if time else ""
@@ -122,5 +145,9 @@ def _search(found: Mapping[str, Any]) -> list[str]:
             f"{entry['disagreement']:.2%}{taken}"
         )
     if found["chosen"] is None:
-        lines.append("auto found nothing within the budget: the student stays fp32")
+        least = min((entry["bytes"] for entry in found["tried"]), default=0)
+        lines.append(
+            "auto found nothing within the budget: the student stays fp32; the smallest that it tried has "
+            f"{least / 1e6:.2f} MB"
+        )
     return lines

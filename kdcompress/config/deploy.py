@@ -1,26 +1,118 @@
-"""How a student leaves the house: export and quantization."""
+"""How a student leaves the house: the presets of quantization, as data."""
 
+from dataclasses import dataclass
 from typing import Literal
 
-QuantizePreset = Literal[
-    "int8-dynamic", "int8-reduced", "int8-static", "int8-weights", "int4-weights", "fp16", "auto"
-]
-Hardware = Literal["cpu-vnni", "cpu-avx2", "arm64", "gpu"]
 Calibration = Literal["minmax", "percentile", "entropy"]
 Preference = Literal["size", "speed"]
+Method = Literal["dynamic", "packed", "static", "weights", "half", "search"]
 
-QUANTIZE_PRESETS: tuple[QuantizePreset, ...] = (
-    "int8-dynamic",
-    "int8-reduced",
-    "int8-static",
-    "int8-weights",
-    "int4-weights",
-    "fp16",
-    "auto",
-)
-# What is fastest there and still small: dynamic int8 wherever bytes are multiplied in hardware, 7-bit weights
-# where pairs of 8-bit products saturate, half precision where dynamic int8 has no kernels.
-HARDWARE: dict[Hardware, QuantizePreset] = {
+
+@dataclass(frozen=True)
+class Preset:
+    """One way to quantize; a new one is an entry of `PRESETS`.
+
+    Attributes:
+        name: what `--quantize` takes, and the variant's name in the bundle.
+        suffix: of the file: `model.int8.onnx`, which is what onnx-asr looks for with quantization `int8`.
+        method: integer products with activations rounded at run time (`dynamic`), of weights that are
+            unpacked when the file is loaded (`packed`), or with ranges found beforehand (`static`); integer
+            `weights` that a float product unpacks at each run; `half` precision; or the `search` for the best
+            of them for this graph.
+        summary: bits of storage, kind of arithmetic, which runtimes; one short line for `--help`.
+        operators: types whose constant weights are made smaller. Convolutions are not among the integer ones:
+            int8 ones are slower than float ones on CPUs, and some builds do not load them.
+        reduce_range: 7-bit weights, for CPUs whose int8 products saturate (AVX2 without VNNI).
+        output_share: leave the output layer in float when it holds at most this share of the weights that
+            could be quantized: it is the one whose rounding nothing after it averages out.
+        width: of a weight, where `method` is `packed`: a name of `kdcompress.quantize.rounding.WIDTHS`.
+        bits: of a weight, where `method` is `weights`.
+        blocks: how many weights of a column may share a scale there; the one that wastes the least is taken,
+            since a column is filled up to whole blocks.
+    """
+
+    name: str
+    suffix: str
+    method: Method
+    summary: str
+    operators: tuple[str, ...] = ("MatMul",)
+    reduce_range: bool = False
+    output_share: float = 0.05
+    width: str = "8"
+    bits: int = 8
+    blocks: tuple[int, ...] = ()
+
+
+PRESETS: dict[str, Preset] = {
+    preset.name: preset
+    for preset in (
+        Preset("int8-dynamic", "int8", "dynamic", "8 bits, integer products, every runtime"),
+        Preset(
+            "int8-reduced",
+            "int8-reduced",
+            "dynamic",
+            "7 bits, the same, for AVX2 without VNNI",
+            reduce_range=True,
+        ),
+        *(
+            Preset(
+                name,
+                name,
+                "packed",
+                f"{bits} bits, integer products, every runtime",
+                width=width,
+            )
+            for name, width, bits in (
+                ("int4", "4", "4"),
+                ("int3", "3", "3"),
+                ("int2", "2", "2"),
+                ("ternary", "ternary", "1.6"),
+            )
+        ),
+        Preset(
+            "int8-static",
+            "int8-static",
+            "static",
+            "8 bits, integer products of fixed ranges",
+        ),
+        Preset(
+            "int8-weights",
+            "int8-weights",
+            "weights",
+            "8 bits, float products, onnxruntime; slow",
+            output_share=0.0,
+            blocks=(32, 64, 128),
+        ),
+        Preset(
+            "int4-weights",
+            "int4-weights",
+            "weights",
+            "4 bits, float products, onnxruntime; slow",
+            output_share=0.0,
+            bits=4,
+            blocks=(16, 32),
+        ),
+        Preset(
+            "fp16",
+            "fp16",
+            "half",
+            "16 bits, half-precision products, for GPUs",
+            operators=("MatMul", "Conv", "Gemm"),
+            output_share=0.0,
+        ),
+        Preset(
+            "auto",
+            "auto",
+            "search",
+            "bits for each layer, within a budget",
+            output_share=0.0,
+        ),
+    )
+}
+
+HARDWARE: dict[str, str] = {
+    # What is fastest there and still small: dynamic int8 wherever bytes are multiplied in hardware, 7-bit
+    # weights where pairs of 8-bit products saturate, half precision where dynamic int8 has no kernels.
     "cpu-vnni": "int8-dynamic",
     "cpu-avx2": "int8-reduced",
     "arm64": "int8-dynamic",

@@ -24,8 +24,10 @@ def plot_search(search: dict[str, Any], path: Path) -> None:
         axes.annotate(
             label, (entry["bytes"] / 1e6, kl), fontsize=6, xytext=(6, 2), textcoords="offset points"
         )
-    budget = search["budget"]["max_kl"]
-    if budget > 0:
+    budget, limit = search["budget"]["max_kl"], search["budget"].get("max_bytes")
+    if limit:
+        axes.axvline(limit / 1e6, color="tab:red", linewidth=1, linestyle="--")
+    elif budget > 0:
         axes.axhline(budget, color="tab:red", linewidth=1, linestyle="--")
     axes.set_yscale("log")
     left, right = axes.get_xlim()
@@ -33,9 +35,8 @@ def plot_search(search: dict[str, Any], path: Path) -> None:
     axes.grid(alpha=0.3)
     axes.set_xlabel(f"MB (fp32: {search['fp32_bytes'] / 1e6:.2f})")
     axes.set_ylabel("KL to fp32 [nats per frame]; dashed: budget")
-    axes.set_title(
-        f"Mixtures of precisions; ringed: chosen; red: over {budget:g} nats or "
-        f"{search['budget']['max_disagreement']:.1%} of words changed",
-        fontsize=9,
-    )
+    over = f"{budget:g} nats or {search['budget']['max_disagreement']:.1%} of words changed"
+    if limit:
+        over = f"{limit / 1e6:.3g} MB"
+    axes.set_title(f"Mixtures of precisions; ringed: chosen; red: over {over}", fontsize=9)
     figure.savefig(path, dpi=150)

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 
 from kdcompress.aliases import StageProgress
-from kdcompress.config.deploy import QuantizePreset
+from kdcompress.config.deploy import PRESETS
 from kdcompress.config.profile import ProfileConfig, read_profile
 from kdcompress.errors import ConfigError, ExportError
 from kdcompress.files import writing_folder
@@ -21,7 +21,6 @@ from kdcompress.graph.runtime_files import huggingface_files, metadata, onnx_asr
 from kdcompress.graph.search_plot import plot_search
 from kdcompress.graph.trace import trace
 from kdcompress.graph.waveform import with_frontend
-from kdcompress.quantize.plan import PRESETS
 from kdcompress.quantize.variants import Audio, Options, write_variants
 from kdcompress.resources import profile_path
 from kdcompress.runtime.bundle import FILE_NAME, FP32, Bundle
@@ -38,7 +37,7 @@ def export_run(
     run: Path,
     out: Path,
     profile: str = "portable",
-    quantize: Sequence[QuantizePreset] = ("int8-dynamic",),
+    quantize: Sequence[str] = ("int8-dynamic",),
     *,
     options: Options | None = None,
     audio: Path | None = None,
@@ -110,6 +109,7 @@ def export_run(
         listening = Audio(
             [fp32.layout.feeds(array[None], np.array([len(array)])) for array in features.arrays],
             features.source,
+            speech=audio is not None,
         )
         made = write_variants(
             folder / "model.onnx",

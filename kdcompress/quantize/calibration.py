@@ -1,4 +1,4 @@
-"""What goes through a graph's linear layers while it listens: ranges for static int8, and channel maxima.
+"""What goes through a graph's linear layers on some audio: ranges for static int8, and channel maxima.
 
 House letters: K channels of an activation.
 """
@@ -85,13 +85,13 @@ class Activation:
 def observe(
     model: onnx.ModelProto, names: Sequence[str], feeds: Sequence[Feed], *, histograms: bool = False
 ) -> dict[str, Activation]:
-    """Listen to audio and look at some activations, one utterance at a time.
+    """Run a graph on audio and look at some activations, one utterance at a time.
 
     Args:
         model: any graph; not changed.
         names: of activations [..., K].
-        feeds: what to listen to.
-        histograms: listen a second time to count values, which `percentile` and `entropy` need.
+        feeds: the audio.
+        histograms: run a second time to count values, which `percentile` and `entropy` need.
     """
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
@@ -99,7 +99,7 @@ def observe(
         watched.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
     found: dict[str, Activation] = {}
     with opened(watched) as session:
-        for name, values in _values(session, names, feeds):
+        for name, values in activations(session, names, feeds):
             if not np.isfinite(values).all():
                 raise ExportError(f"the activation {name} holds NaN or infinity: nothing to calibrate on")
             channels = np.abs(values.reshape(-1, values.shape[-1])).max(axis=0).astype(np.float64)
@@ -111,7 +111,7 @@ def observe(
                 np.zeros(_BINS),
             )
         if histograms:
-            for name, values in _values(session, names, feeds):
+            for name, values in activations(session, names, feeds):
                 known = found[name]
                 high = known.high if known.high > known.low else known.low + 1.0
                 known.histogram[:] += np.histogram(values, bins=_BINS, range=(known.low, high))[0]
@@ -127,9 +127,10 @@ def opened(model: onnx.ModelProto, threads: int | None = None) -> Iterator[Graph
         yield GraphSession(path, threads=threads)
 
 
-def _values(
+def activations(
     session: GraphSession, names: Sequence[str], feeds: Sequence[Feed]
 ) -> Iterator[tuple[str, npt.NDArray[np.float32]]]:
+    """Run a graph on one utterance after another; yields the named activations of each."""
     for feed in feeds:
         yield from (
             (name, values)

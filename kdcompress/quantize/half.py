@@ -5,7 +5,7 @@ import logging
 import onnx
 from onnx import helper
 
-from kdcompress.quantize.plan import in_frontend
+from kdcompress.quantize.layers import in_frontend
 from kdcompress.quantize.rewrite import drop_unread
 
 # Half precision ends at 65504 and has 11 bits. Log-probabilities stay float, and so do angles: there is no

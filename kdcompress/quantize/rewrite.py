@@ -4,16 +4,14 @@ House letters: K inputs and N outputs of a linear layer.
 """
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from kdcompress.aliases import FloatArray
-
-IntArray: TypeAlias = npt.NDArray[np.int8]
+from kdcompress.quantize.rounding import IntegerWeights, Width, round_int8
 
 
 class Rewriter:
@@ -52,6 +50,10 @@ class Rewriter:
             self._prepared[key] = make()
         return self._prepared[key]
 
+    def shared(self, name: str, value: npt.NDArray[Any]) -> str:
+        """Return the constant of this name that is already there, or put it into the graph."""
+        return self.once("shared", name, lambda: (self.add(name, value),))[0]
+
     def replace(self, nodes: Collection[str], make: Callable[[onnx.NodeProto], list[onnx.NodeProto]]) -> None:
         """Put what `make` returns in the place of each of the nodes, and drop constants nobody reads."""
         wanted = set(nodes)
@@ -71,40 +73,30 @@ def drop_unread(graph: onnx.GraphProto) -> None:
         graph.initializer.remove(tensor)
 
 
-def integer_weights(
-    weights: FloatArray, *, per_channel: bool, reduce_range: bool = False
-) -> tuple[IntArray, FloatArray]:
-    """Round weights [K, N] to int8 around zero; returns them and their scale, [N] or [].
-
-    Args:
-        per_channel: one scale per column.
-        reduce_range: within ±64, so that two products of bytes fit 16 bits on CPUs without VNNI.
-    """
-    limit = 64.0 if reduce_range else 127.0
-    largest = np.abs(weights).max(axis=0) if per_channel else np.abs(weights).max()
-    scale = np.where(largest > 0, largest / limit, 1.0).astype(np.float32)
-    return np.rint(weights / scale).clip(-limit, limit).astype(np.int8), scale
-
-
-def make_dynamic(
-    graph: onnx.GraphProto, nodes: Collection[str], *, per_channel: bool, reduce_range: bool = False
-) -> None:
+def make_dynamic(graph: onnx.GraphProto, weights: Mapping[str, IntegerWeights]) -> dict[str, Width]:
     """Turn MatMuls with constant weights into integer products; activations are rounded at run time.
 
     The pattern is the one that onnxruntime fuses into a single operator: uint8 activations with the range of
     the whole tensor, symmetric int8 weights, one multiplication with both scales.
+
+    Args:
+        graph: changed in place.
+        weights: by the names of the MatMuls.
+
+    Returns: the widths of the initializers with integers, by name.
     """
     rewriter = Rewriter(graph)
+    widths: dict[str, Width] = {}
 
-    def weight_names(name: str) -> tuple[str, ...]:
-        values, scale = integer_weights(
-            rewriter.constant(name), per_channel=per_channel, reduce_range=reduce_range
-        )
-        return rewriter.add(f"{name}_quantized", values), rewriter.add(f"{name}_scale", scale)
+    def weight_names(name: str, integer: IntegerWeights) -> tuple[str, ...]:
+        values = rewriter.add(f"{name}_quantized", integer.values)
+        widths[values] = integer.width
+        return values, rewriter.add(f"{name}_scale", integer.scale)
 
     def integer_product(node: onnx.NodeProto) -> list[onnx.NodeProto]:
         made: list[onnx.NodeProto] = []
         source, matrix = node.input
+        integer = weights[node.name]
 
         def activation() -> tuple[str, ...]:
             names = tuple(rewriter.fresh(f"{source}_{part}") for part in ("quantized", "scale", "zero_point"))
@@ -114,7 +106,9 @@ def make_dynamic(
             return names
 
         quantized, scale, zero = rewriter.once("activation", source, activation)
-        values, value_scale = rewriter.once("weights", matrix, lambda: weight_names(matrix))
+        values, value_scale = rewriter.once(
+            f"weights of {integer.width.name} bits", matrix, lambda: weight_names(matrix, integer)
+        )
         name = node.name
         both, integers, floats = (
             rewriter.fresh(f"{name}_{part}") for part in ("scales", "integers", "floats")
@@ -127,7 +121,8 @@ def make_dynamic(
             helper.make_node("Mul", [floats, both], [node.output[0]], name=f"{name}_scaled"),
         ]
 
-    rewriter.replace(nodes, integer_product)
+    rewriter.replace(weights, integer_product)
+    return widths
 
 
 def make_static(
@@ -160,12 +155,12 @@ def make_static(
             return (names[1],)
 
         def weights() -> tuple[str, ...]:
-            values, scale = integer_weights(rewriter.constant(matrix), per_channel=True)
+            integer = round_int8(rewriter.constant(matrix))
             constants = [
-                rewriter.add(f"{matrix}_quantized", values),
-                rewriter.add(f"{matrix}_scale", scale),
+                rewriter.add(f"{matrix}_quantized", integer.values),
+                rewriter.add(f"{matrix}_scale", integer.scale),
                 # Zeros may be left out, but then onnxruntime keeps the product in float.
-                rewriter.add(f"{matrix}_zero_point", np.zeros(scale.shape, np.int8)),
+                rewriter.add(f"{matrix}_zero_point", np.zeros(integer.scale.shape, np.int8)),
             ]
             name = rewriter.fresh(f"{matrix}_dequantized")
             made.append(helper.make_node("DequantizeLinear", constants, [name], name=name, axis=1))

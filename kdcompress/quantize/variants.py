@@ -8,14 +8,16 @@ from typing import Any, Literal, TypeAlias
 import onnx
 
 from kdcompress.aliases import FloatArray, StageProgress
-from kdcompress.config.deploy import Calibration, QuantizePreset
+from kdcompress.config.deploy import PRESETS, Calibration
 from kdcompress.errors import ConfigError
 from kdcompress.files import writing_file
-from kdcompress.quantize.apply import OpCensus, census, quantize, write_checked
+from kdcompress.quantize.apply import quantize, write_checked
+from kdcompress.quantize.auto.budget import Budget
+from kdcompress.quantize.auto.frontier import describe
+from kdcompress.quantize.auto.search import search
 from kdcompress.quantize.blank_bias import blank_rate, fit_blank_bias, fold_blank_bias
-from kdcompress.quantize.frontier import describe
-from kdcompress.quantize.plan import PRESETS, Plan
-from kdcompress.quantize.search import Budget, search
+from kdcompress.quantize.census import OpCensus, census
+from kdcompress.quantize.layers import LayerChoice
 from kdcompress.runtime.bundle import FP32, Variant, file_sha256
 from kdcompress.runtime.compare import Feed, difference, posteriors, text_difference
 from kdcompress.runtime.session import GraphSession
@@ -24,7 +26,7 @@ from kdcompress.text.vocabulary import Vocabulary
 BlankBias: TypeAlias = float | Literal["none", "auto", "teacher"]
 """What is added to the blank's logit [nats]; `auto` repairs quantized graphs, `teacher` the float one too."""
 
-_LISTENERS = frozenset({"int8-static", "auto"})
+_NEED_AUDIO = frozenset({"int8-static", "auto"})
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Options:
         budget: of `auto`.
         blank_bias: see `BlankBias`.
         teacher_shift: by how much the teacher's blank rate was above the student's, where both are known.
-        threads: for the graphs that listen; None takes every core.
+        threads: of each graph; None takes every core.
     """
 
     calibration: Calibration = "percentile"
@@ -45,16 +47,16 @@ class Options:
     teacher_shift: float | None = None
     threads: int | None = None
 
-    def check(self, presets: Sequence[QuantizePreset], *, audio: bool) -> None:
-        """See that what was wished for can be had.
+    def check(self, presets: Sequence[str], *, audio: bool) -> None:
+        """Check that what is asked for can be had.
 
         Raises:
-            ConfigError: something listens and there is no audio, or the teacher's blank rate is not known.
+            ConfigError: something needs audio and there is none, or the teacher's blank rate is not known.
         """
-        listeners: list[str] = [name for name in presets if name in _LISTENERS]
-        listeners += [f"--blank-bias {self.blank_bias}"] if self.blank_bias in ("auto", "teacher") else []
-        if listeners and not audio:
-            raise ConfigError(f"{listeners[0]} listens to audio, transcripts are not read: give --audio")
+        needy: list[str] = [name for name in presets if name in _NEED_AUDIO]
+        needy += [f"--blank-bias {self.blank_bias}"] if self.blank_bias in ("auto", "teacher") else []
+        if needy and not audio:
+            raise ConfigError(f"{needy[0]} is fitted on audio, transcripts are not read: give --audio")
         if self.blank_bias == "teacher" and self.teacher_shift is None:
             raise ConfigError(
                 "--blank-bias teacher needs a run whose validation compared student and teacher; this one's "
@@ -68,10 +70,12 @@ class Audio:
 
     Attributes:
         source: in words.
+        speech: recordings, which weights may be fitted to; rendered sound tells a broken graph only.
     """
 
     feeds: Sequence[Feed]
     source: str
+    speech: bool = True
 
 
 @dataclass
@@ -89,7 +93,7 @@ class Variants:
 
 def write_variants(
     fp32: Path,
-    presets: Sequence[QuantizePreset],
+    presets: Sequence[str],
     audio: Audio,
     vocabulary: Vocabulary,
     options: Options,
@@ -104,8 +108,8 @@ def write_variants(
         audio: what graphs are calibrated, searched and measured on.
         vocabulary: the output units.
         options: how.
-        on_step: told of each preset.
-        on_search: told of each measurement of `auto`.
+        on_step: called before each preset.
+        on_search: called before each measurement of `auto`.
 
     Raises:
         ConfigError: a preset needs what is not there.
@@ -113,7 +117,7 @@ def write_variants(
         NumericsError: a quantized graph gives NaN or infinity.
     """
     made = Variants({}, {FP32: {}})
-    # Nothing to compare: nobody need listen.
+    # Nothing to compare with otherwise.
     reference = _answers(fp32, audio, options) if presets or options.blank_bias != "none" else []
     if isinstance(options.blank_bias, float) or options.blank_bias == "teacher":
         value, about = _bias_of_float(reference, vocabulary, options)
@@ -130,7 +134,8 @@ def write_variants(
         if name == "auto":
             counted, made.search = _search(fp32, path, audio, vocabulary, options, on_search)
         else:
-            counted = quantize(fp32, name, path, feeds=audio.feeds, calibration=options.calibration)
+            feeds = audio.feeds if audio.speech else ()
+            counted = quantize(fp32, name, path, feeds=feeds, calibration=options.calibration)
         if counted is None:
             continue
         answers = _answers(path, audio, options)
@@ -153,6 +158,7 @@ def write_variants(
             **difference(reference, answers, vocabulary.blank).to_json(),
             **text_difference(reference, answers, vocabulary).to_json(),
             "domains": list(counted.foreign),
+            **({"fitted": audio.speech} if PRESETS[name].method == "packed" else {}),
             **about,
         }
         made.variants[name] = _variant(name, path, counted)
@@ -162,7 +168,7 @@ def write_variants(
 def _search(
     fp32: Path, out: Path, audio: Audio, vocabulary: Vocabulary, options: Options, on_search: StageProgress
 ) -> tuple[OpCensus | None, dict[str, Any]]:
-    found, bench = search(
+    found, evaluator = search(
         onnx.load(str(fp32)),
         audio.feeds,
         vocabulary,
@@ -170,15 +176,15 @@ def _search(
         threads=options.threads,
         on_progress=lambda what, done, total: on_search(f"auto: {what}", done, total),
     )
-    told = describe(
-        found, bench, on_pass=lambda done, total: on_search("auto: timing the frontier", done, total)
+    described = describe(
+        found, evaluator, on_pass=lambda done, total: on_search("auto: timing the frontier", done, total)
     )
     if found.chosen is None:
-        return None, told
-    wish = found.chosen.assignment
-    small = (*wish.int8, *wish.int4)
-    nodes = Plan(small, tuple(name for name in bench.sizes if name not in small))
-    return write_checked(bench.build(wish), nodes, out, "auto"), told
+        return None, described
+    assignment = found.chosen.assignment
+    kept = tuple(name for name in evaluator.sizes if name not in assignment.widths)
+    nodes = LayerChoice(tuple(assignment.widths), kept)
+    return write_checked(evaluator.build(assignment), nodes, out, "auto"), described
 
 
 def _bias_of_float(

@@ -69,7 +69,7 @@ def test_a_bundle_that_is_there_is_kept_unless_told_otherwise(
 
 
 def test_wrong_usage_is_exit_code_2(run: Run, tiny_checkpoint: Path, tmp_path: Path) -> None:
-    for option, value in (("--quantize", "int3"), ("--profile", "web")):
+    for option, value in (("--quantize", "int5"), ("--max-bytes", "small"), ("--profile", "web")):
         code, _, err = run(tiny_checkpoint, "--out", tmp_path / "mine", option, value)
         assert code == 2
         assert value in err
@@ -190,7 +190,7 @@ def test_what_listens_wants_audio(run: Run, tiny_checkpoint: Path, tmp_path: Pat
 
 def test_the_budget_of_the_command_is_that_of_the_library() -> None:
     from kdcompress.cli.export import export
-    from kdcompress.quantize.search import Budget
+    from kdcompress.quantize.auto.budget import Budget
     from kdcompress.quantize.variants import Options
 
     defaults = {name: parameter.default for name, parameter in inspect.signature(export).parameters.items()}

@@ -6,10 +6,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from kdcompress.config.deploy import PRESETS
 from kdcompress.errors import ConfigError, ExportError
 from kdcompress.quantize import apply
-from kdcompress.quantize.apply import census, quantize
-from kdcompress.quantize.plan import PRESETS, Plan, plan
+from kdcompress.quantize.apply import quantize
+from kdcompress.quantize.census import census
+from kdcompress.quantize.layers import LayerChoice, choose_layers
 from kdcompress.runtime.session import Session
 
 
@@ -89,8 +91,10 @@ def test_the_same_graph_gives_the_same_file(fp32: Path, tmp_path: Path) -> None:
 def test_fewer_integer_nodes_than_planned_are_an_error(
     fp32: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = plan(onnx.load(str(fp32)).graph, PRESETS["int8-dynamic"])
-    monkeypatch.setattr(apply, "plan", lambda *_: Plan((*right.quantized, "a layer that is not there"), ()))
+    right = choose_layers(onnx.load(str(fp32)).graph, PRESETS["int8-dynamic"])
+    monkeypatch.setattr(
+        apply, "choose_layers", lambda *_: LayerChoice((*right.quantized, "a layer that is not there"), ())
+    )
     with pytest.raises(ExportError, match="claims what it is not"):
         quantize(fp32, "int8-dynamic", tmp_path / "small.onnx")
     assert not list(tmp_path.iterdir())
@@ -129,4 +133,4 @@ def test_a_graph_without_weights_is_refused(tmp_path: Path) -> None:
 
 def test_an_unknown_preset_is_refused(fp32: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="there are int8-dynamic"):
-        quantize(fp32, "int3", tmp_path / "small.onnx")  # type: ignore[arg-type]  # wrong on purpose
+        quantize(fp32, "int5", tmp_path / "small.onnx")  # type: ignore[arg-type]  # wrong on purpose

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdcompress.aliases import FloatArray
+from kdcompress.config.deploy import PRESETS
 from kdcompress.quantize.blocks import make_blocks, pack
-from kdcompress.quantize.plan import PRESETS, block_size
+from kdcompress.quantize.layers import block_size
 
 
 def unpacked(weights: FloatArray, bits: int, block: int) -> FloatArray:

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import onnx
 import pytest
 
+from kdcompress.config.deploy import PRESETS
 from kdcompress.quantize.blank_bias import blank_rate
-from kdcompress.quantize.plan import PRESETS
 from kdcompress.quantize.variants import Audio, Options, Variants, write_variants
 from kdcompress.runtime.bundle import open_bundle
 from kdcompress.runtime.compare import posteriors

@@ -4,7 +4,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from kdcompress.quantize.apply import census, quantize
+from kdcompress.quantize.apply import quantize
+from kdcompress.quantize.census import census
 from kdcompress.runtime.session import Session
 
 

@@ -10,10 +10,17 @@ from onnx import helper
 
 from kdcompress.aliases import FloatArray
 from kdcompress.quantize.calibration import observe, opened
-from kdcompress.quantize.rewrite import Rewriter, affine, integer_weights, make_dynamic, make_static
+from kdcompress.quantize.layers import weight_matrices
+from kdcompress.quantize.rewrite import Rewriter, affine, make_dynamic, make_static
+from kdcompress.quantize.rounding import round_int8
 
 Answer = Callable[[onnx.ModelProto, dict[str, FloatArray]], FloatArray]
 LAYERS = ("first layer", "second layer", "output layer")
+
+
+def integers(model: onnx.ModelProto, layers: tuple[str, ...], **how: bool) -> None:
+    matrices = weight_matrices(model.graph, layers)
+    make_dynamic(model.graph, {name: round_int8(matrix, **how) for name, matrix in matrices.items()})
 
 
 def ops(model: onnx.ModelProto) -> list[str]:
@@ -41,7 +48,7 @@ def test_dynamic_is_what_onnxruntimes_own_tool_makes(
         reduce_range=reduce_range,
         weight_type=QuantType.QInt8,
     )
-    make_dynamic(gated.graph, LAYERS, per_channel=per_channel, reduce_range=reduce_range)
+    integers(gated, LAYERS, per_channel=per_channel, reduce_range=reduce_range)
     onnx.checker.check_model(gated)
     theirs = onnx.load(str(tmp_path / "theirs.onnx"))
     assert sorted(ops(gated)) == sorted(ops(theirs))
@@ -50,14 +57,14 @@ def test_dynamic_is_what_onnxruntimes_own_tool_makes(
 
 
 def test_an_activation_is_rounded_once_for_all_its_readers(gated: onnx.ModelProto) -> None:
-    make_dynamic(gated.graph, LAYERS, per_channel=True)
+    integers(gated, LAYERS)
     assert ops(gated).count("DynamicQuantizeLinear") == 2
     assert ops(gated).count("MatMulInteger") == 3
     assert {"first", "second", "last"}.isdisjoint(tensor.name for tensor in gated.graph.initializer)
 
 
 def test_only_the_named_layers_change(gated: onnx.ModelProto) -> None:
-    make_dynamic(gated.graph, ("second layer",), per_channel=True)
+    integers(gated, ("second layer",))
     assert [node.name for node in gated.graph.node if node.op_type == "MatMul"] == [LAYERS[0], LAYERS[2]]
     assert [node.name for node in gated.graph.node if node.op_type == "MatMulInteger"] == [LAYERS[1]]
 
@@ -88,7 +95,8 @@ def test_static_multiplies_bytes_once_it_is_loaded(
 def test_weights_come_back_within_half_a_step(seed: int, per_channel: bool, reduce_range: bool) -> None:
     weights = np.random.default_rng(seed).normal(0, 1, (9, 5)).astype(np.float32)
     weights[:, 2] = 0
-    values, scale = integer_weights(weights, per_channel=per_channel, reduce_range=reduce_range)
+    found = round_int8(weights, per_channel=per_channel, reduce_range=reduce_range)
+    values, scale = found.values, found.scale
     assert scale.shape == ((5,) if per_channel else ())
     assert np.abs(values.astype(int)).max() == (64 if reduce_range else 127)
     assert (np.abs(values * scale - weights) <= 0.5001 * scale).all()
@@ -110,6 +118,6 @@ def test_names_that_are_taken_are_not_given_again(
     rewriter = Rewriter(gated.graph)
     assert rewriter.fresh("normed_scale") == "normed_scale.1"
     assert rewriter.fresh("normed_scale") == "normed_scale.2"
-    make_dynamic(gated.graph, LAYERS, per_channel=True)
+    integers(gated, LAYERS)
     with opened(gated, threads=1) as session:
         session.session.run(None, sounds[0])

@@ -1,17 +1,23 @@
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kdcompress.errors import ConfigError
 from kdcompress.frontend.logmel_numpy import log_mel
-from kdcompress.quantize.frontier import describe, frontier
-from kdcompress.quantize.search import Budget, Search, search
-from kdcompress.quantize.sensitivity import Assignment, QuantizationEvaluator
+from kdcompress.quantize.auto.budget import Budget, Search
+from kdcompress.quantize.auto.evaluate import Assignment, QuantizationEvaluator
+from kdcompress.quantize.auto.frontier import describe, frontier
+from kdcompress.quantize.auto.search import search
+from kdcompress.quantize.auto.widths import LADDER, path
+from kdcompress.quantize.rounding import EIGHT, WIDTHS
 from kdcompress.runtime.bundle import open_bundle
 from kdcompress.runtime.compare import Feed, TextDifference
 from kdcompress.text.vocabulary import Vocabulary
@@ -47,22 +53,22 @@ def sick(model: onnx.ModelProto) -> onnx.ModelProto:
 def test_auto_repairs_what_int8_dynamic_breaks(
     sick: onnx.ModelProto, speech: list[Feed], vocabulary: Vocabulary
 ) -> None:
-    told: list[tuple[str, int, int]] = []
-    found, bench = search(
-        sick, speech, vocabulary, TIGHT, threads=1, on_progress=lambda *step: told.append(step)
+    described: list[tuple[str, int, int]] = []
+    found, evaluator = search(
+        sick, speech, vocabulary, TIGHT, threads=1, on_progress=lambda *step: described.append(step)
     )
-    plain = found.outcomes[0]
-    assert plain.assignment.int8 == tuple(bench.sizes)
+    plain = found.trials[0]
+    assert list(plain.assignment.widths) == list(evaluator.sizes)
     assert not TIGHT.allows(plain)
     assert found.chosen is not None
     assert TIGHT.allows(found.chosen)
     assert found.chosen.kl < plain.kl / 10
-    assert len(found.chosen.assignment.int8) > len(bench.sizes) / 2
+    assert len(found.chosen.assignment.widths) > len(evaluator.sizes) / 2
     assert found.chosen.bytes < 0.7 * sick.ByteSize()
-    # Each measurement is told, in order and to the end.
-    assert [done for _, done, _ in told] == list(range(len(told)))
-    assert told[-1][0] == "done"
-    assert told[-1][1] == told[-1][2]
+    # Each measurement is described, in order and to the end.
+    assert [done for _, done, _ in described] == list(range(len(described)))
+    assert described[-1][0] == "done"
+    assert described[-1][1] == described[-1][2]
 
     again, _ = search(sick, speech, vocabulary, TIGHT, threads=1)
     assert again.chosen == found.chosen
@@ -72,65 +78,116 @@ def test_auto_repairs_what_int8_dynamic_breaks(
 def test_keeping_layers_repairs_what_smoothing_cannot(
     model: onnx.ModelProto, speech: list[Feed], vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from kdcompress.quantize import search as searching
+    from kdcompress.quantize.auto import search as searching
 
-    monkeypatch.setattr(searching, "_smoothed", lambda bench, found, base, *_: base)
+    monkeypatch.setattr(searching, "_smoothed", lambda evaluator, found, base, *_: base)
     strict = Budget(
-        max_kl=QuantizationEvaluator(model, speech, vocabulary, 1).judge("", Assignment()).kl + 2e-6
+        max_kl=QuantizationEvaluator(model, speech, vocabulary, 1).evaluate("", Assignment()).kl + 2e-6
     )
     plant_outlier(model, 3000.0)
-    found, bench = search(model, speech, vocabulary, strict, threads=1)
+    found, evaluator = search(model, speech, vocabulary, strict, threads=1)
     assert found.chosen is not None
-    kept = set(bench.sizes) - set(found.chosen.assignment.int8)
+    kept = set(evaluator.sizes) - set(found.chosen.assignment.widths)
     # What was kept costs more per weight than anything that was not.
-    per_weight = {node: found.costs[node] / bench.sizes[node] for node in bench.sizes}
+    per_weight = {node: found.costs[node] / evaluator.sizes[node] for node in evaluator.sizes}
     assert kept
     assert min(per_weight[node] for node in kept) >= max(
-        per_weight[node] for node in found.chosen.assignment.int8
+        per_weight[node] for node in found.chosen.assignment.widths
     )
     # One more would have been too many.
-    fewer = [o for o in found.outcomes if len(o.assignment.int8) == len(found.chosen.assignment.int8) + 1]
+    fewer = [o for o in found.trials if len(o.assignment.widths) == len(found.chosen.assignment.widths) + 1]
     assert fewer
     assert not strict.allows(fewer[0])
+
+
+def test_bytes_buy_bits_where_they_help_most(
+    model: onnx.ModelProto, speech: list[Feed], vocabulary: Vocabulary
+) -> None:
+    smallest, largest = (
+        quantized(model, speech, vocabulary, Budget(max_bytes=limit)) for limit in (1, 10 * model.ByteSize())
+    )
+    assert smallest.chosen is None
+    assert largest.chosen is not None
+    assert largest.chosen.kl <= largest.trials[0].kl
+    whole = {trial.name: trial for trial in largest.trials}
+    limit = (whole["int4"].bytes + whole["int2"].bytes) // 2
+    found = quantized(model, speech, vocabulary, Budget(max_bytes=limit))
+    assert found.chosen is not None
+    assert found.chosen.bytes <= limit
+    # A mixture: better than what is the same everywhere and fits, and the whole room is used.
+    assert found.chosen.kl < whole["int2"].kl
+    assert len(set(found.chosen.assignment.widths.values())) > 1
+    assert found.chosen.bytes > 0.95 * limit
+    assert quantized(model, speech, vocabulary, Budget(max_bytes=limit)).to_json() == found.to_json()
+
+
+def quantized(model: onnx.ModelProto, speech: list[Feed], vocabulary: Vocabulary, budget: Budget) -> Search:
+    return search(model, speech, vocabulary, budget, threads=1)[0]
+
+
+@given(st.data())
+def test_the_path_goes_down_all_ladders_by_the_cheapest_steps(data: st.DataObject) -> None:
+    names = ["one", "two", "three"][: data.draw(st.integers(1, 3))]
+    costs = {
+        name: data.draw(st.lists(st.floats(0, 1), min_size=len(LADDER), max_size=len(LADDER)))
+        for name in names
+    }
+    sizes = {name: data.draw(st.integers(1, 1000)) for name in names}
+    ways = path(costs, sizes)
+    assert set(ways[0].values()) == {0}
+    assert set(ways[-1].values()) == {len(LADDER) - 1}
+    for before, after in pairwise(ways):
+        assert sum(before[name] != after[name] for name in names) == 1
+        assert all(before[name] <= after[name] for name in names)
+    # What a step costs for each bit never falls: it would have been taken before.
+    rising = {name: np.maximum.accumulate(line) for name, line in costs.items()}
+    prices = [
+        sum(rising[name][after[name]] - rising[name][before[name]] for name in names)
+        / sum(sizes[name] * (LADDER[before[name]].bits - LADDER[after[name]].bits) for name in names)
+        for before, after in pairwise(ways)
+    ]
+    assert all(later >= earlier - 1e-12 for earlier, later in pairwise(prices))
 
 
 def test_nothing_within_the_budget_is_said(
     model: onnx.ModelProto, speech: list[Feed], vocabulary: Vocabulary
 ) -> None:
-    found, bench = search(model, speech, vocabulary, Budget(max_kl=0.0), threads=1)
+    found, evaluator = search(model, speech, vocabulary, Budget(max_kl=0.0), threads=1)
     assert found.chosen is None
-    assert found.outcomes
-    told = describe(found, bench, passes=1)
-    assert told["chosen"] is None
+    assert found.trials
+    described = describe(found, evaluator, passes=1)
+    assert described["chosen"] is None
 
 
-def test_size_takes_four_bits_where_the_budget_lets_it(
+def test_size_takes_the_fewest_bits_where_the_budget_lets_it(
     model: onnx.ModelProto, speech: list[Feed], vocabulary: Vocabulary
 ) -> None:
     generous = Budget(max_kl=1.0, max_disagreement=1.0, prefer="size")
-    found, bench = search(model, speech, vocabulary, generous, threads=1)
+    found, evaluator = search(model, speech, vocabulary, generous, threads=1)
     assert found.chosen is not None
-    assert set(found.chosen.assignment.int4) == set(bench.sizes)
-    assert found.chosen.bytes == min(outcome.bytes for outcome in found.outcomes)
+    assert set(found.chosen.assignment.widths) == set(evaluator.sizes)
+    assert set(found.chosen.assignment.widths.values()) == {WIDTHS["ternary"]}
+    assert found.chosen.bytes == min(trial.bytes for trial in found.trials)
     fast, _ = search(model, speech, vocabulary, Budget(1.0, 1.0), threads=1)
     assert fast.chosen is not None
-    assert set(fast.chosen.assignment.int8) == set(bench.sizes)
+    assert set(fast.chosen.assignment.widths) == set(evaluator.sizes)
+    assert set(fast.chosen.assignment.widths.values()) == {EIGHT}
 
 
 def test_the_frontier_is_what_no_other_beats(
     model: onnx.ModelProto, speech: list[Feed], vocabulary: Vocabulary
 ) -> None:
-    bench = QuantizationEvaluator(model, speech, vocabulary, 1)
-    nodes = tuple(bench.sizes)
-    outcomes = [
-        bench.judge("all", Assignment(nodes)),
-        bench.judge("worse", Assignment(nodes, reduce_range=True)),
-        bench.judge("float", Assignment()),
+    evaluator = QuantizationEvaluator(model, speech, vocabulary, 1)
+    nodes = dict.fromkeys(evaluator.sizes, EIGHT)
+    trials = [
+        evaluator.evaluate("all", Assignment(nodes)),
+        evaluator.evaluate("worse", Assignment(nodes, reduce_range=True)),
+        evaluator.evaluate("float", Assignment()),
     ]
-    assert [outcome.name for outcome in frontier(outcomes)] == ["all", "float"]
-    found = Search(TIGHT, outcomes[0], outcomes)
-    told = describe(found, bench, passes=3)
-    times = {entry["name"]: entry.get("time") for entry in told["tried"]}
+    assert [trial.name for trial in frontier(trials)] == ["all", "float"]
+    found = Search(TIGHT, trials[0], trials)
+    described = describe(found, evaluator, passes=3)
+    times = {entry["name"]: entry.get("time") for entry in described["tried"]}
     assert times["worse"] is None
     assert times["all"]["low"] <= times["all"]["median"] <= times["all"]["high"]
 
@@ -138,16 +195,16 @@ def test_the_frontier_is_what_no_other_beats(
 def test_the_budget_counts_frames_and_words(
     model: onnx.ModelProto, speech: list[Feed], vocabulary: Vocabulary
 ) -> None:
-    outcome = QuantizationEvaluator(model, speech, vocabulary, 1).judge("float", Assignment())
-    changed = replace(outcome, text=TextDifference(100, 0, 1, 1))
+    trial = QuantizationEvaluator(model, speech, vocabulary, 1).evaluate("float", Assignment())
+    changed = replace(trial, text=TextDifference(100, 0, 1, 1))
     assert Budget(1.0, 0.02).allows(changed)
     assert not Budget(1.0, 0.019).allows(changed)
     # One word of fifty is more than 1 %, but there is nothing between it and none.
-    assert Budget(1.0, 0.01).allows(replace(outcome, text=TextDifference(50, 1, 0, 0)))
-    assert not Budget(1.0, 0.01).allows(replace(outcome, text=TextDifference(50, 1, 1, 0)))
-    assert not Budget(1.0, 0.0).allows(replace(outcome, text=TextDifference(50, 1, 0, 0)))
-    assert not Budget(outcome.kl / 2, 1.0).allows(outcome)
-    assert Budget(outcome.kl, 0.0).allows(outcome)
+    assert Budget(1.0, 0.01).allows(replace(trial, text=TextDifference(50, 1, 0, 0)))
+    assert not Budget(1.0, 0.01).allows(replace(trial, text=TextDifference(50, 1, 1, 0)))
+    assert not Budget(1.0, 0.0).allows(replace(trial, text=TextDifference(50, 1, 0, 0)))
+    assert not Budget(trial.kl / 2, 1.0).allows(trial)
+    assert Budget(trial.kl, 0.0).allows(trial)
 
 
 def test_silence_is_refused(model: onnx.ModelProto, vocabulary: Vocabulary) -> None:
@@ -155,3 +212,5 @@ def test_silence_is_refused(model: onnx.ModelProto, vocabulary: Vocabulary) -> N
         search(model, [], vocabulary)
     with pytest.raises(ConfigError, match="max_kl"):
         Budget(max_kl=-1.0)
+    with pytest.raises(ConfigError, match="max_bytes"):
+        Budget(max_bytes=0)

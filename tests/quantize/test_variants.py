@@ -11,10 +11,10 @@ import pytest
 from kdcompress.errors import ConfigError
 from kdcompress.frontend.logmel_numpy import log_mel
 from kdcompress.quantize import variants
-from kdcompress.quantize.apply import OpCensus
 from kdcompress.quantize.apply import quantize as really_quantize
+from kdcompress.quantize.auto.budget import Budget
 from kdcompress.quantize.blank_bias import blank_rate, fold_blank_bias
-from kdcompress.quantize.search import Budget
+from kdcompress.quantize.census import OpCensus
 from kdcompress.quantize.variants import Audio, Options, Variants, write_variants
 from kdcompress.runtime.bundle import open_bundle
 from kdcompress.runtime.compare import posteriors
@@ -38,7 +38,7 @@ def write(tiny_bundle: Path, tmp_path: Path, audio: Audio) -> Write:
 
     def run(*presets: str, **options: Any) -> Variants:
         how = Options(threads=1, **options)
-        silent = lambda *_: None  # noqa: E731  # nobody listens
+        silent = lambda *_: None  # noqa: E731  # nothing is shown
         return write_variants(tmp_path / "model.onnx", presets, audio, vocabulary, how, silent, silent)
 
     return run
@@ -128,12 +128,12 @@ def test_auto_writes_what_it_chose(write: Write) -> None:
     assert made.variants["auto"].bytes == pytest.approx(chosen["bytes"], abs=8)
 
 
-def test_wishes_that_need_what_is_not_there_are_refused() -> None:
+def test_what_needs_audio_is_refused_without() -> None:
     for preset in ("int8-static", "auto"):
-        with pytest.raises(ConfigError, match=f"{preset} listens to audio"):
+        with pytest.raises(ConfigError, match=f"{preset} is fitted on audio"):
             Options().check([preset], audio=False)  # type: ignore[list-item]
         Options().check([preset], audio=True)  # type: ignore[list-item]
-    with pytest.raises(ConfigError, match="--blank-bias auto listens"):
+    with pytest.raises(ConfigError, match="--blank-bias auto is fitted"):
         Options(blank_bias="auto").check(["int8-dynamic"], audio=False)
     with pytest.raises(ConfigError, match="teacher_blank_rate"):
         Options(blank_bias="teacher").check([], audio=True)

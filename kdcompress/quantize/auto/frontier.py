@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import onnx
 
+from kdcompress.quantize.auto.budget import Search
+from kdcompress.quantize.auto.evaluate import QuantizationEvaluator, Trial
 from kdcompress.quantize.calibration import opened
-from kdcompress.quantize.search import Search
-from kdcompress.quantize.sensitivity import Outcome, QuantizationEvaluator
 from kdcompress.runtime.compare import Feed
 from kdcompress.runtime.session import GraphSession
 
@@ -19,27 +19,27 @@ _FRAMES_PER_SECOND = 100
 _PASSES = 5
 
 
-def frontier(outcomes: Sequence[Outcome]) -> list[Outcome]:
+def frontier(trials: Sequence[Trial]) -> list[Trial]:
     """Return those that no other beats in bytes, in integer products and in KL at once."""
 
-    def figures(outcome: Outcome) -> tuple[float, float, float]:
-        return outcome.bytes, outcome.slow_weights, outcome.kl
+    def figures(trial: Trial) -> tuple[float, float, float]:
+        return trial.bytes, trial.slow_weights, trial.kl
 
     return [
         one
-        for one in outcomes
+        for one in trials
         if not any(
             other is not one
             and figures(other) != figures(one)
             and all(theirs <= ours for theirs, ours in zip(figures(other), figures(one), strict=True))
-            for other in outcomes
+            for other in trials
         )
     ]
 
 
 def describe(
     found: Search,
-    bench: QuantizationEvaluator,
+    evaluator: QuantizationEvaluator,
     *,
     passes: int = _PASSES,
     on_pass: Callable[[int, int], None] | None = None,
@@ -51,29 +51,29 @@ def describe(
     Nothing is chosen by it.
     """
     data = found.to_json()
-    best = frontier(found.outcomes)
+    best = frontier(found.trials)
     if found.chosen is not None and found.chosen not in best:
         best.append(found.chosen)
-    ratios = _ratios([bench.build(outcome.assignment) for outcome in best], bench, passes, on_pass)
-    times = {outcome.name: ratio for outcome, ratio in zip(best, ratios, strict=True)}
+    ratios = _ratios([evaluator.build(trial.assignment) for trial in best], evaluator, passes, on_pass)
+    times = {trial.name: ratio for trial, ratio in zip(best, ratios, strict=True)}
     for entry in data["tried"]:
         entry["on_frontier"] = entry["name"] in times
         if entry["on_frontier"]:
             low, median, high = np.quantile(times[entry["name"]], [0, 0.5, 1]).tolist()
             entry["time"] = {"low": round(low, 4), "median": round(median, 4), "high": round(high, 4)}
-    return {**data, "fp32_bytes": bench.model.ByteSize()}
+    return {**data, "fp32_bytes": evaluator.model.ByteSize()}
 
 
 def _ratios(
     models: Sequence[onnx.ModelProto],
-    bench: QuantizationEvaluator,
+    evaluator: QuantizationEvaluator,
     passes: int,
     on_pass: Callable[[int, int], None] | None,
 ) -> list[list[float]]:
-    feeds = _some(bench.feeds)
+    feeds = _some(evaluator.feeds)
     seconds: list[list[float]] = []
     with ExitStack() as stack:
-        sessions = [stack.enter_context(opened(model, threads=1)) for model in (bench.model, *models)]
+        sessions = [stack.enter_context(opened(model, threads=1)) for model in (evaluator.model, *models)]
         for session in sessions:
             _seconds(session, feeds[:1])  # warm
         for turn in range(passes):

@@ -8,12 +8,12 @@ import numpy.typing as npt
 import onnx
 
 from kdcompress.aliases import FloatArray
-from kdcompress.quantize.blocks import make_blocks
+from kdcompress.quantize.apply import put_integers
 from kdcompress.quantize.calibration import opened
-from kdcompress.quantize.plan import PRESETS, block_size, weighted
-from kdcompress.quantize.rewrite import drop_unread, make_dynamic
+from kdcompress.quantize.layers import weight_matrices, weighted
+from kdcompress.quantize.rewrite import drop_unread
+from kdcompress.quantize.rounding import EIGHT, IntegerWeights, Width, round_int8
 from kdcompress.quantize.smoothing import smooth
-from kdcompress.quantize.store import store_halves
 from kdcompress.runtime.compare import (
     Difference,
     Feed,
@@ -24,32 +24,26 @@ from kdcompress.runtime.compare import (
 )
 from kdcompress.text.vocabulary import Vocabulary
 
-_FOUR_BITS = PRESETS["int4-weights"]
-
 
 @dataclass(frozen=True)
 class Assignment:
     """A precision for every linear layer of a graph.
 
     Attributes:
-        int8: names of the nodes with integer products.
-        int4: of those with 4-bit weights that a float product unpacks.
+        widths: of the weights of the nodes with integer products; all others stay in float.
         smoothed: activations whose outlier channels the weights after them take over.
-        per_channel: of the int8 weights: one scale per output.
-        reduce_range: of the int8 weights: 7 bits.
-        half: store what stays float in half precision; it is computed with in float all the same.
+        per_channel: of the 8-bit weights: one scale per output.
+        reduce_range: of the 8-bit weights: 7 bits.
     """
 
-    int8: tuple[str, ...] = ()
-    int4: tuple[str, ...] = ()
+    widths: Mapping[str, Width] = field(default_factory=dict)
     smoothed: tuple[str, ...] = ()
     per_channel: bool = True
     reduce_range: bool = False
-    half: bool = True
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Trial:
     """What an assignment gives.
 
     Attributes:
@@ -73,12 +67,13 @@ class Outcome:
 
 @dataclass
 class QuantizationEvaluator:
-    """A graph, the audio that it is judged on, and what it answers in full precision.
+    """A graph, the audio that it is measured on, and what it answers in full precision.
 
     Attributes:
         model: the float graph.
         feeds: audio.
         channels: largest magnitude per channel of activations; filled by who wants to smooth.
+        fitted: weights of less than 8 bits, by node and width; filled by who wants them.
         sizes: linear layers and how many weights they have.
         reference: log-probabilities [T', V] of the float graph.
     """
@@ -88,6 +83,7 @@ class QuantizationEvaluator:
     vocabulary: Vocabulary
     threads: int | None = None
     channels: dict[str, npt.NDArray[np.float64]] = field(default_factory=dict)
+    fitted: dict[tuple[str, Width], IntegerWeights] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(init=False)
     reference: list[FloatArray] = field(init=False)
 
@@ -95,49 +91,57 @@ class QuantizationEvaluator:
         self.sizes = weighted(self.model.graph)
         self.reference = self._answers(self.model)
 
-    def build(self, wish: Assignment) -> onnx.ModelProto:
-        """Return a graph of the wished precisions."""
+    def smoothed(self, sources: Sequence[str]) -> onnx.ModelProto:
+        """Return the float graph with these activations smoothed."""
         model = onnx.ModelProto()
         model.CopyFrom(self.model)
-        smooth(model.graph, {name: self.channels[name] for name in wish.smoothed})
-        make_dynamic(model.graph, wish.int8, per_channel=wish.per_channel, reduce_range=wish.reduce_range)
-        if wish.int4:
-            make_blocks(model, wish.int4, _FOUR_BITS.bits, lambda rows: block_size(rows, _FOUR_BITS))
+        smooth(model.graph, {name: self.channels[name] for name in sources})
         drop_unread(model.graph)
-        if wish.half:
-            store_halves(model.graph)
+        return model
+
+    def build(self, assignment: Assignment, *, compact: bool = True) -> onnx.ModelProto:
+        """Return a graph of the assigned precisions; see `put_integers` for `compact`."""
+        model = self.smoothed(assignment.smoothed)
+        eight = [node for node, width in assignment.widths.items() if width == EIGHT]
+        weights = {
+            node: round_int8(matrix, per_channel=assignment.per_channel, reduce_range=assignment.reduce_range)
+            for node, matrix in weight_matrices(model.graph, eight).items()
+        }
+        for node, width in assignment.widths.items():
+            if width != EIGHT:
+                weights[node] = self.fitted[node, width]
+        put_integers(model, weights, compact=compact)
         del model.graph.value_info[:]
         return model
 
-    def judge(self, name: str, wish: Assignment) -> Outcome:
-        """Build a graph, let it listen, and compare."""
-        model = self.build(wish)
+    def evaluate(self, name: str, assignment: Assignment) -> Trial:
+        """Build a graph, run it on the audio, and compare."""
+        model = self.build(assignment)
         answers = self._answers(model)
-        return Outcome(
+        return Trial(
             name,
-            wish,
+            assignment,
             model.ByteSize(),
-            sum(size for node, size in self.sizes.items() if node not in wish.int8),
+            sum(size for node, size in self.sizes.items() if node not in assignment.widths),
             difference(self.reference, answers, self.vocabulary.blank),
             text_difference(self.reference, answers, self.vocabulary),
         )
 
     def alone(
-        self, nodes: Sequence[str], how: Assignment, on_node: Callable[[str], None], bits: int = 8
+        self, nodes: Sequence[str], how: Assignment, on_node: Callable[[str], None], width: Width = EIGHT
     ) -> dict[str, float]:
         """Return the KL that each node costs when it alone is rounded, the others untouched.
 
         Args:
             nodes: names.
             how: which smoothing, and for 8 bits which scales.
-            on_node: told before each.
-            bits: 8 for integer products, 4 for weights in blocks.
+            on_node: called before each.
+            width: of the weights.
         """
         costs: dict[str, float] = {}
         for node in nodes:
             on_node(node)
-            int8, int4 = ((node,), ()) if bits == 8 else ((), (node,))
-            answers = self._answers(self.build(replace(how, int8=int8, int4=int4, half=False)))
+            answers = self._answers(self.build(replace(how, widths={node: width}), compact=False))
             costs[node] = difference(self.reference, answers, self.vocabulary.blank).kl
         return costs
 

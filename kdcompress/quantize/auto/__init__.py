@@ -1,0 +1,1 @@
+"""`auto`: the best mixture of precisions within a budget."""
