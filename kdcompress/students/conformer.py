@@ -4,7 +4,6 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
-from typing_extensions import Self
 
 from kdcompress.aliases import Progress
 from kdcompress.config.student import ConformerConfig
@@ -14,7 +13,6 @@ from kdcompress.students.encoder import Conformer
 from kdcompress.students.features import FeatureStudent
 from kdcompress.students.pruning import narrow, widen
 from kdcompress.students.student import Augment, Student
-from kdcompress.text.vocabulary import Vocabulary
 
 
 class ConformerStudent(FeatureStudent):
@@ -28,11 +26,6 @@ class ConformerStudent(FeatureStudent):
         self.exits = len(config.exits)
         self.encoder = Conformer(config, BANDS, self.factor)
         self.head = nn.Linear(config.width, vocabulary_size)
-
-    @classmethod
-    def build(cls, config: ConformerConfig, vocabulary: Vocabulary) -> Self:
-        """Make one of random weights."""
-        return cls(config, len(vocabulary))
 
     def encode(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Map features [B, T, F] and lengths [B] to log-probabilities [B, ⌈T / factor⌉, V] and lengths."""

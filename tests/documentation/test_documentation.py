@@ -26,6 +26,8 @@ from typing import Any
 import pytest
 
 from kdcompress.cli.start import main
+from kdcompress.config.student import STUDENTS
+from kdcompress.config.teacher import TEACHERS
 from kdcompress.graph import write
 from kdcompress.graph.trace import trace
 
@@ -62,7 +64,10 @@ STAND_INS = {
 }
 WRITTEN = {
     "runs/own",
+    "runs/made",
+    "runs/taught",
     "bundles/own",
+    "bundles/made",
 }  # by the programs of docs/extending.md, so that nothing may be there before
 
 QUICK = (  # the student is of the shape of the stand-ins, so that training.start_from fits
@@ -73,6 +78,9 @@ ADDED = {
     "distill": tuple(part for item in QUICK for part in ("--set", item)),
     "bench": ("--repeats", "1"),
 }
+# Long enough to forget the token that prints nothing here, and something in other runtimes.
+OWN_STUDENT = ("--set", "training.steps=100", "--set", "training.validate_every=100",
+               "--set", "data.batch_seconds=20", "--set", "training.peak_lr=1e-2")  # fmt: skip
 SUBSTITUTED = {
     "--hotword kilohertz": "--hotword cab",  # the stand-in's letters are a, b and c
     '["training.steps=200"]': '["training.steps=2"]',
@@ -143,7 +151,22 @@ class Workplace:
             self.python(text)
         else:
             Path(step.kind).write_text(text, encoding="utf-8")
-            self.provide(re.findall(r"[\w./-]+", text))
+            if step.kind == "pyproject.toml":
+                self.install(text)
+            elif not step.kind.endswith(".py"):
+                self.provide(re.findall(r"[\w./-]+", text))
+
+    def install(self, project: str) -> None:
+        """Make the entry points of a project known, as `pip install -e .` does."""
+        information = Path("installed-1.dist-info").absolute()
+        information.mkdir()
+        (information / "METADATA").write_text("Metadata-Version: 2.1\nName: installed\nVersion: 1\n")
+        tables = re.findall(r'^\[project\.entry-points\."([\w.]+)"\]\n(.*?)(?=^\[|\Z)', project, re.M | re.S)
+        points = "".join(f"[{group}]\n{lines}" for group, lines in tables).replace('"', "")
+        (information / "entry_points.txt").write_text(points)
+        self.monkeypatch.syspath_prepend(str(information.parent))
+        for kinds in (STUDENTS, TEACHERS):
+            self.monkeypatch.delitem(kinds.__dict__, "_known", raising=False)
 
     def provide(self, words: list[str]) -> None:
         """Put a stand-in wherever a word names something that is not there."""
@@ -172,7 +195,8 @@ class Workplace:
         printed = io.StringIO()
         if program == "kdcompress":
             if "--resume" not in words:
-                arguments += ADDED.get(arguments[0], ())
+                own = any(word.startswith("student.kind=") for word in words)
+                arguments += OWN_STUDENT if own else ADDED.get(arguments[0], ())
             self.monkeypatch.setattr(sys, "argv", ["kdcompress", *arguments])
             code: object = 0
             with redirect_stdout(printed):
