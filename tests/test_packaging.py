@@ -86,9 +86,9 @@ def required(metadata: Message, *extras: str) -> set[str]:
 def test_what_is_imported_is_asked_for(metadata: Message) -> None:
     base = required(metadata)
     assert imported("config", "audio", "text", "runtime", "quantize", "bench", "cli") <= base | required(
-        metadata, "lm", "runtimes"
+        metadata, "av", "lm", "runtimes"
     )
-    assert imported(".") <= base | required(metadata, "train", "lm", "runtimes")
+    assert imported(".") <= base | required(metadata, "av", "train", "lm", "runtimes")
 
 
 def test_what_is_asked_for_is_imported(metadata: Message) -> None:

@@ -1,7 +1,8 @@
 """Folders and JSONL manifests become utterances.
 
 A manifest has one JSON object per line: `audio_filepath` (relative to the manifest's folder) and, optionally,
-`duration` [s], `offset` [s], `text` and `id`; other keys are ignored. `read_utterances` never looks at text.
+`duration` [s], `offset` [s], `channel_selector` (from 0), `text` and `id`; other keys are ignored.
+`read_utterances` never looks at text.
 """
 
 import json
@@ -14,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from kdcompress.aliases import Progress
-from kdcompress.audio.decode import AUDIO_SUFFIXES, check_stretch, probe
+from kdcompress.audio.decode import Probe, check_stretch, probe
+from kdcompress.audio.sniff import AUDIO_SUFFIXES, AV_SUFFIXES
 from kdcompress.audio.utterance import Reference, Utterance
 from kdcompress.errors import AudioError, ManifestError
 
 # Headers are read by threads: most of the time is waiting for the disk.
 _THREADS = 8
+_SUFFIXES = frozenset((*AUDIO_SUFFIXES, *AV_SUFFIXES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,7 @@ class _Line:
     start: float
     duration: float | None
     text: str | None = None
+    channel: int | None = None
 
     def __post_init__(self) -> None:
         # Names may hold bytes that are no UTF-8, or halves of characters; ids are hashed and written.
@@ -62,7 +66,7 @@ def read_utterances(
         ManifestError: a line of the manifest is not what the format says, or an id occurs twice.
     """
     if source.is_dir():
-        lines = _scan(source)
+        lines = _folder_lines(source)
     elif source.is_file():
         lines = list(_lines(source, with_text=False))
     else:
@@ -108,7 +112,12 @@ def read_texts(manifest: Path) -> dict[str, str]:
     return {line.id: line.text or "" for line in _lines(manifest, with_text=True)}
 
 
-def _scan(folder: Path) -> list[_Line]:
+def find_audio(folder: Path) -> list[Path]:
+    """List the audio files in a folder and below it by their names, sorted; hidden ones are left out.
+
+    Raises:
+        AudioError: there are none.
+    """
     files: list[Path] = []
     seen: set[str] = set()
     for root, folders, names in os.walk(folder, followlinks=True):
@@ -123,21 +132,27 @@ def _scan(folder: Path) -> list[_Line]:
         files += (
             Path(root, name)
             for name in names
-            if not name.startswith(".") and Path(name).suffix.lower() in AUDIO_SUFFIXES
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in _SUFFIXES
         )
     if not files:
-        raise AudioError(f"no audio in {folder}: looked for *{', *'.join(AUDIO_SUFFIXES)} in it and below")
+        known = ", *".join((*AUDIO_SUFFIXES, *AV_SUFFIXES))
+        raise AudioError(f"no audio in {folder}: looked for *{known} in it and below")
     files.sort()
-    lines: list[_Line] = []
+    return files
+
+
+def _folder_lines(folder: Path) -> list[_Line]:
+    files = find_audio(folder)
+    ids: dict[Path, str] = {}
     taken: set[str] = set()
-    for number, audio in enumerate(files, 1):
+    # Videos last: a recording beside one keeps the id that it had before videos were read.
+    for audio in sorted(files, key=lambda file: file.suffix.lower() not in AUDIO_SUFFIXES):
         relative = audio.relative_to(folder)
         id_ = relative.with_suffix("").as_posix()
         # x.flac beside x.wav: the second keeps its suffix.
-        id_ = relative.as_posix() if id_ in taken else id_
-        taken.add(id_)
-        lines.append(_Line(number, id_, audio, 0.0, None))
-    return lines
+        ids[audio] = relative.as_posix() if id_ in taken else id_
+        taken.add(ids[audio])
+    return [_Line(number, ids[audio], audio, 0.0, None) for number, audio in enumerate(files, 1)]
 
 
 def _lines(manifest: Path, *, with_text: bool) -> Iterator[_Line]:
@@ -179,6 +194,7 @@ def _parse(text: str, manifest: Path, number: int, *, with_text: bool) -> _Line:
         raise ManifestError(f"{where}: expected audio_filepath, a path; the line has {_keys(record)}")
     start = _seconds(record, "offset", where)
     duration = _seconds(record, "duration", where)
+    channel = _channel(record, where)
     transcript = record.get("text") if with_text else None
     if with_text and not isinstance(transcript, str):
         raise ManifestError(f"{where}: expected text, the transcript; the line has {_keys(record)}")
@@ -186,11 +202,21 @@ def _parse(text: str, manifest: Path, number: int, *, with_text: bool) -> _Line:
     if id_ is None:
         # The path, not the file's name alone: speakers' folders often hold files of the same names.
         id_ = Path(name).with_suffix("").as_posix() + (f"@{start:.3f}" if start is not None else "")
-    return _Line(number, str(id_), manifest.parent / name, start or 0.0, duration, transcript)
+        id_ += "" if channel is None else f"#{channel}"
+    return _Line(number, str(id_), manifest.parent / name, start or 0.0, duration, transcript, channel)
 
 
 def _keys(record: dict[str, Any]) -> str:
     return ", ".join(sorted(record)) or "no keys"
+
+
+def _channel(record: dict[str, Any], where: str) -> int | None:
+    value = record.get("channel_selector")  # NeMo's name, like the others
+    if value is None or value == "average":
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ManifestError(f"{where}: expected channel_selector, a number from 0, found {value!r}")
+    return value
 
 
 def _seconds(record: dict[str, Any], key: str, where: str) -> float | None:
@@ -209,27 +235,29 @@ def _seconds(record: dict[str, Any], key: str, where: str) -> float | None:
 def _resolve(lines: Sequence[_Line], on_progress: Progress | None) -> Iterator[Utterance | str]:
     """Give each line its utterance, or the reason why there is none."""
     files = list(dict.fromkeys(line.audio for line in lines))
-    found: dict[Path, float | str] = {}
+    found: dict[Path, Probe | str] = {}
     with ThreadPoolExecutor(_THREADS) as threads:
-        for done, (path, result) in enumerate(zip(files, threads.map(_length, files), strict=True), 1):
+        for done, (path, result) in enumerate(zip(files, threads.map(_probed, files), strict=True), 1):
             found[path] = result
             if on_progress is not None:
                 on_progress(done, len(files))
     for line in lines:
-        length = found[line.audio]
-        if isinstance(length, str):
-            yield length
-            continue
-        try:
-            duration = check_stretch(line.audio, length, line.start, line.duration)
-        except AudioError as error:
-            yield str(error)
+        known = found[line.audio]
+        if isinstance(known, str):
+            yield known
+        elif line.channel is not None and line.channel >= known.channels:
+            yield f"{line.audio} has no channel {line.channel}: it has {known.channels}, counted from 0"
         else:
-            yield Utterance(line.id, line.audio, line.start, duration)
+            try:
+                duration = check_stretch(line.audio, known.duration, line.start, line.duration)
+            except AudioError as error:
+                yield str(error)
+            else:
+                yield Utterance(line.id, line.audio, line.start, duration, line.channel)
 
 
-def _length(path: Path) -> float | str:
+def _probed(path: Path) -> Probe | str:
     try:
-        return probe(path).duration
+        return probe(path)
     except AudioError as error:
         return str(error)

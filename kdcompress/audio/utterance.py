@@ -15,12 +15,14 @@ class Utterance:
         audio: the file.
         start: where the stretch begins [s].
         duration: its length [s].
+        channel: the one that is meant, from 0; None is the mix of all.
     """
 
     id: str
     audio: Path
     start: float
     duration: float
+    channel: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 
 from kdcompress.aliases import StageProgress
-from kdcompress.audio.decode import read_audio
+from kdcompress.audio.decode import read_utterance
 from kdcompress.audio.utterance import Reference, Utterance
 from kdcompress.bench.affinity import pinned
 from kdcompress.bench.block_timing import IsolatedCandidate
@@ -85,10 +85,7 @@ def run_bench(
     begin = time.perf_counter()
     utterances = [r.utterance if isinstance(r, Reference) else r for r in references]
     texts = [r.text if isinstance(r, Reference) else None for r in references]
-    clips = [
-        Clip(u.id, text, read_audio(u.audio, u.start, u.duration), u.audio)
-        for u, text in zip(utterances, texts, strict=True)
-    ]
+    clips = [Clip(u.id, text, read_utterance(u), u.audio) for u, text in zip(utterances, texts, strict=True)]
     reading = time.perf_counter() - begin
     audio_seconds = sum(clip.seconds for clip in clips)
 

@@ -96,9 +96,12 @@ def _file(path: Path) -> Kind:
 
 
 def _is_audio(name: str) -> bool:
-    from kdcompress.audio.decode import AUDIO_SUFFIXES  # not above: what opens bundles need not load it
+    from kdcompress.audio.sniff import (  # not above: what opens bundles need not load it
+        AUDIO_SUFFIXES,
+        AV_SUFFIXES,
+    )
 
-    return os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES
+    return os.path.splitext(name)[1].lower() in {*AUDIO_SUFFIXES, *AV_SUFFIXES}
 
 
 def _begins_like_a_manifest(path: Path) -> bool:

@@ -1,12 +1,12 @@
 """What quantized graphs are measured on: features of the user's audio, or of rendered sound."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from kdcompress.aliases import FloatArray
-from kdcompress.audio.decode import read_audio
+from kdcompress.audio.decode import read_utterance
 from kdcompress.audio.manifest import read_utterances
 from kdcompress.errors import AudioError
 from kdcompress.frontend.logmel_numpy import Normalize, log_mel
@@ -51,7 +51,7 @@ def features_of(audio: Path | None, features: Normalize | Callable[[FloatArray],
     arrays: list[FloatArray] = []
     for utterance in utterances[::every]:
         try:
-            samples = read_audio(utterance.audio, utterance.start, min(utterance.duration, _LONGEST_SECONDS))
+            samples = read_utterance(replace(utterance, duration=min(utterance.duration, _LONGEST_SECONDS)))
         except AudioError:
             continue  # the others do; training is where bad files are counted
         arrays.append(compute(samples))

@@ -10,7 +10,7 @@ from pathlib import Path
 import soundfile
 
 from kdcompress.aliases import FloatArray, StageProgress
-from kdcompress.audio.decode import read_audio
+from kdcompress.audio.decode import read_utterance
 from kdcompress.audio.manifest import read_utterances
 from kdcompress.audio.utterance import SAMPLE_RATE
 from kdcompress.config.profile import Consumer, read_profile
@@ -128,7 +128,7 @@ def _readable(audio: Path) -> Iterator[FloatArray]:
     every = max(1, len(utterances) // _UTTERANCES)  # folders are sorted by speaker: take some of each
     for utterance in utterances[::every]:
         try:
-            yield read_audio(utterance.audio, utterance.start, min(utterance.duration, _MAX_SECONDS))
+            yield read_utterance(replace(utterance, duration=min(utterance.duration, _MAX_SECONDS)))
         except AudioError:
             continue  # the others do
 

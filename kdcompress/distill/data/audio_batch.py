@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from kdcompress.aliases import Progress
-from kdcompress.audio.decode import read_audio
+from kdcompress.audio.decode import read_utterance
 from kdcompress.audio.manifest import BadFile
 from kdcompress.audio.utterance import SAMPLE_RATE, Utterance
 from kdcompress.errors import AudioError
@@ -66,10 +66,10 @@ class AudioMemory:
         self.waveforms: dict[str, np.ndarray] = {}
 
     def read(self, utterance: Utterance) -> np.ndarray:
-        """Return its audio, as `read_audio` does."""
+        """Return its audio, as `read_utterance` does."""
         known = self.waveforms.get(utterance.id)
         if known is None:
-            known = read_audio(utterance.audio, utterance.start, utterance.duration)
+            known = read_utterance(utterance)
             if known.nbytes <= self.room:
                 self.room -= known.nbytes
                 self.waveforms[utterance.id] = known

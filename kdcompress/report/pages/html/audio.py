@@ -8,7 +8,7 @@ from pathlib import Path
 
 import soundfile
 
-from kdcompress.audio.decode import probe, read_audio
+from kdcompress.audio.decode import probe, read_utterance
 from kdcompress.audio.manifest import read_utterances
 from kdcompress.audio.utterance import SAMPLE_RATE, Utterance
 from kdcompress.errors import KdcompressError
@@ -69,7 +69,7 @@ def embed_audio(
             continue
         utterance = places[id_]
         try:
-            samples = read_audio(utterance.audio, utterance.start, utterance.duration)
+            samples = read_utterance(utterance)
         except (KdcompressError, OSError):
             missing[id_] = "not readable"
             continue
