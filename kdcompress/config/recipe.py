@@ -66,7 +66,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a YAML recipe, its optional `base:` (one level), and overrides of the form `a.b=c`.
 
     Raises:
-        ConfigError: the file is missing or not YAML, or a value is not allowed; says which.
+        ConfigError: the file is missing or not YAML, or a value is not allowed; names it.
     """
     return make_recipe(read_layers(path), overrides, str(path))
 
@@ -165,7 +165,7 @@ def _make_absolute(data: Any, keys: Sequence[str], folder: Path) -> None:
         _make_absolute(data[first], rest, folder)
         return
     value = data[first]
-    # A hub id ("facebook/hubert-large-ls960-ft") is no path: only what exists, or says so with a dot, is.
+    # A hub id ("facebook/hubert-large-ls960-ft") is no path: only what begins with a dot is.
     if isinstance(value, str) and (data.get("kind") != "huggingface" or value.startswith(".")):
         data[first] = str((folder / value).resolve())
 

@@ -48,7 +48,7 @@ def _about(bundle: Bundle) -> str:
     return (
         f"A CTC speech recogniser for 16 kHz audio: {size}{len(bundle.vocabulary)} output units, one frame "
         f"per {bundle.frame_shift * 1000:.0f} ms. Written by {bundle.written_by}, profile "
-        f"`{bundle.profile}`. `selftest.wav` and `selftest.json` tell whether a runtime computes what it "
+        f"`{bundle.profile}`. `selftest.wav` and `selftest.json` show whether a runtime computes what it "
         "should.\n"
     )
 

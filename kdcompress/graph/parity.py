@@ -22,7 +22,7 @@ from kdcompress.verify.sound import synthetic_waveform
 # Input frames of 10 ms: one, less than a second, some seconds, longer. None is a multiple of 2, 4 or 8.
 LENGTHS = (1, 45, 203, 1021)
 THOROUGH = (10, 6001)  # 0.1 s and a minute
-# What sherpa-onnx fills a batch up with, after normalisation: a graph must not hear it.
+# What sherpa-onnx fills a batch up with, after normalisation: it must not change the output.
 PADDING = -23.025850929940457
 
 # Float sums in another order differ by some 1e-6 of what is summed; log-probabilities reach −40.
@@ -61,7 +61,7 @@ def check_parity(
     together = _in_graph(session, batch, [len(frames) for frames in inputs])
     if session.layout.takes_waveforms:
         alone, together = (
-            [_heard(*pair) for pair in zip(x, reference, strict=True)] for x in (alone, together)
+            [_counted(*pair) for pair in zip(x, reference, strict=True)] for x in (alone, together)
         )
     found = difference(reference * 2, alone + together, blank)
     for expected, single, batched, length in zip(reference, alone, together, lengths, strict=True):
@@ -106,8 +106,8 @@ def _waveforms(student: Student, wanted: Sequence[int]) -> tuple[list[FloatArray
     return [hops(x) for x in inputs], answers
 
 
-def _heard(found: FloatArray, expected: FloatArray) -> FloatArray:
-    """Return the frames of what was heard: a begun hop may begin one more, which must be a sure blank."""
+def _counted(found: FloatArray, expected: FloatArray) -> FloatArray:
+    """Return the frames that count: a begun hop may begin one more, which must be a sure blank."""
     if (found[len(expected) :].max(axis=1, initial=-np.inf) < 0).any() or len(found) > len(expected) + 1:
         raise ExportError(f"the graph gave {len(found)} frames where torch gave {len(expected)}")
     return found[: len(expected)]

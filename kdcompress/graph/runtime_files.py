@@ -41,7 +41,7 @@ def metadata(
 
 
 def onnx_asr_config(factor: int) -> dict[str, str | int]:
-    """Return the content of config.json; onnx-asr's default factor is 8, so it is always said."""
+    """Return the content of config.json; onnx-asr's default factor is 8, so it is always given."""
     return {
         "model_type": "nemo-conformer-ctc",
         "features_size": BANDS,
@@ -53,7 +53,7 @@ def token_lines(vocabulary: Vocabulary) -> list[str]:
     """Return the lines of tokens.txt: `TOKEN ID` with one ASCII space, in order of the ids.
 
     The blank is `<blk>` at its own id, the word boundary is `▁`. Tokens that print nothing keep their names,
-    so that a runtime which prints one shows what the model said.
+    so that a runtime which prints one shows what the model gave.
 
     Raises:
         ExportError: a token cannot be written so that both runtimes print what the vocabulary means.

@@ -20,7 +20,7 @@ def trace(view: ExportView, metadata: Mapping[str, str], opset: int) -> onnx.Mod
     Args:
         view: of a student in eval mode.
         metadata: entries that the graph carries.
-        opset: of the default ONNX domain; sherpa-onnx's onnxruntime must know it.
+        opset: of the default ONNX domain; sherpa-onnx's onnxruntime must support it.
 
     Raises:
         ExportError: the exporter or the ONNX checker refuses the model.
@@ -87,7 +87,7 @@ def _check(model: onnx.ModelProto, layout: Layout, opset: int) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Hold back what the exporter says about itself."""
+    """Silence the exporter's messages about itself."""
     # "torchvision is not installed. Skipping torchvision::nms", four times at each export.
     registration = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = registration.level

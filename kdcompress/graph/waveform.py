@@ -46,7 +46,7 @@ def with_frontend(model: onnx.ModelProto, frontend: Frontend, blank: int) -> Non
     """Turn a graph of the layout `portable` into one of the layout `waveform`, in place.
 
     Input float32 [B, S], output [B, max(S // 160, 1) / factor rounded up, V]. There is no input for lengths:
-    zeros at the end of a row are padding, as in batches of transformers; they are not heard, they do not
+    zeros at the end of a row are padding, as in batches of transformers; they change no output, they do not
     count in the normalisation, and the frames that belong to them are certain blanks. A row of zeros only is
     taken for one frame of silence. Samples are within ±1; waveforms of unit variance are understood as well.
 
@@ -191,7 +191,7 @@ def _features(nodes: _Nodes, power: str, frames: str, count: str, normalize: str
 def _silence_padding(
     nodes: _Nodes, log_probs: str, lengths: str, output: str, blank: int, vocabulary_size: int
 ) -> None:
-    """Say blank behind the end: who reads the output has no lengths."""
+    """Make frames behind the end certain blanks: who reads the output has no lengths."""
     certain = np.full(vocabulary_size, _NEVER)
     certain[blank] = 0.0
     frames = nodes.add("Squeeze", [nodes.add("Shape", [log_probs], start=1, end=2)])

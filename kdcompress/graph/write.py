@@ -54,11 +54,11 @@ def export_run(
         quantize: presets, each one more graph beside the fp32 one.
         options: of quantization: calibration, the budget of `auto`, the blank's bias.
         audio: folder or manifest to measure the quantized graphs on, and to calibrate and search with;
-            transcripts are not read. None measures on rendered sound, which tells a broken graph from a whole
-            one but little about accuracy.
+            transcripts are not read. None measures on rendered sound, which shows a broken graph but
+            little about accuracy.
         overwrite: replace a bundle that is there.
         thorough: compare 0.1 s and a minute of sound with torch, too.
-        on_progress: told of each step.
+        on_progress: called at each step.
 
     Raises:
         ExportError: `out` is taken, or a graph cannot be made or fails its parity check.
@@ -106,7 +106,7 @@ def export_run(
         if thorough:
             check_parity(student.model, view, fp32, blank, THOROUGH)
 
-        listening = Audio(
+        audio_feeds = Audio(
             [fp32.layout.feeds(array[None], np.array([len(array)])) for array in features.arrays],
             features.source,
             speech=audio is not None,
@@ -114,7 +114,7 @@ def export_run(
         made = write_variants(
             folder / "model.onnx",
             presets,
-            listening,
+            audio_feeds,
             student.vocabulary,
             how,
             on_step=lambda step, done, _: report(step, 3 + done, steps),
@@ -171,7 +171,7 @@ def check_target(out: Path, overwrite: bool) -> None:
 
 
 def _bundle(name: str, profile: ProfileConfig, student: LoadedStudent, view: ExportView) -> Bundle:
-    """Return what bundle.json will say, but for the graphs."""
+    """Return the contents of bundle.json, without the graphs."""
     return Bundle(
         profile=name,
         vocabulary=student.vocabulary,

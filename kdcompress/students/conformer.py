@@ -49,9 +49,9 @@ class ConformerStudent(FeatureStudent):
 
         Where the deeper one was trained with an exit at this one's depth, those below it: they work with the
         head as they are. Else evenly spaced ones, the first and the last among them (as distil-whisper
-        chooses, arXiv 2311.00430): the front and the head keep the company they were trained in. Of wider
-        feed-forward modules, the units that say most on the audio, refitted; narrower ones get units that are
-        silent at first (see `pruning`).
+        chooses, arXiv 2311.00430): the front and the head keep the layers they were trained beside. Of wider
+        feed-forward modules, the units that explain most of the output on the audio, refitted; narrower ones
+        get units that add nothing at first (see `pruning`).
 
         Raises:
             ConfigError: it is shallower, or differs in more than that, feed_forward, dropout and exits.

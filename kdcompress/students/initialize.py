@@ -28,7 +28,7 @@ def start_from(
 
     Args:
         utterances: to measure by what the weights do; read only where the kind needs that.
-        on_progress: told of layers done, of all.
+        on_progress: called with layers done, of all.
 
     Raises:
         RunError: there is no student at `path`.

@@ -1,4 +1,4 @@
-"""Narrow a Conformer's feed-forward modules to the units that say most, and mend the loss; or widen them.
+"""Narrow a Conformer's feed-forward modules to the units that matter most, and refit the rest; or widen them.
 
 To narrow: module after module, from the front to the back: units are chosen one at a time, each the one
 that explains most of what the module should add (orthogonal least squares, Chen, Billings & Luo 1989), and
@@ -24,7 +24,7 @@ from kdcompress.students.layers import FeedForward
 
 _NORM, _WIDEN, _ACTIVATE, _SHRINK = range(4)  # places in `FeedForward`
 _PULL = 0.1  # of a refitted layer to its old weights, as a share of each input's power
-_IDLE = 1e-9  # a unit whose variance is below this share of the largest says nothing
+_IDLE = 1e-9  # a unit whose variance is below this share of the largest explains nothing
 
 Streams: TypeAlias = list[Tensor]
 """What passes one place of a student, float32 [1, T, D] for each utterance."""
@@ -42,7 +42,7 @@ def narrow(
     Args:
         encoder: in eval mode.
         features: of one utterance each, [1, T, F] and [1], to measure by; eight minutes of audio are enough.
-        on_progress: told of layers done, of all.
+        on_progress: called with layers done, of all.
 
     Raises:
         AudioError: there are none.
@@ -107,7 +107,7 @@ def _through(
 
 
 def _missing(wide: FeedForward, streams: Streams, wide_streams: Streams) -> Streams:
-    """Return what a narrowed module has to say for the stream behind it to be the wide student's."""
+    """Return what a narrowed module has to add for the stream behind it to be the wide student's."""
     return [wide(x) + (x - own) / HALF_STEP for own, x in zip(streams, wide_streams, strict=True)]
 
 
@@ -129,7 +129,7 @@ def _narrow(module: FeedForward, inner: int, streams: Streams, wanted: Streams) 
 
 
 def _refit(layer: nn.Linear, inputs: Streams, wanted: Streams) -> None:
-    """Solve for a layer anew: least squares, drawn to what it was where the audio says little."""
+    """Solve for a layer anew: least squares, drawn to what it was where the audio determines little."""
     gram, cross = _moments(inputs, wanted)
     pull = _PULL * gram.diagonal()
     pull[-1] = 0.0  # the bias is free
@@ -168,7 +168,7 @@ def select_units(gram: Tensor, cross: Tensor, count: int) -> Tensor:
     for _ in range(count):
         variance = gram.diagonal()[:units]
         explained = cross[:units].square().sum(dim=1) / variance.clamp(min=floor)
-        explained[variance <= floor] = -1  # idle, or said by the others already
+        explained[variance <= floor] = -1  # idle, or explained by the others already
         explained[chosen] = -2
         chosen.append(int(explained.argmax()))
         project_out(chosen[-1])

@@ -23,7 +23,7 @@ Augment = Callable[[Tensor, Tensor], Tensor]
 
 
 class Student(nn.Module, ABC):
-    """A CTC model that is trained: all that loop, checkpoints and export know of one.
+    """A CTC model that is trained: what loop, checkpoints and export use of one.
 
     An utterance's output does not depend on padding or on the other utterances of its batch.
 
@@ -76,7 +76,7 @@ class Student(nn.Module, ABC):
 
         Args:
             waveforms: float32 [S] each, to measure by what the weights do; read only where that is needed.
-            on_progress: told of layers done, of all.
+            on_progress: called with layers done, of all.
 
         Raises:
             ConfigError: its shape does not fit.

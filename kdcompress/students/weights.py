@@ -31,7 +31,7 @@ class LoadedStudent:
     """A student from disk, in eval mode.
 
     Attributes:
-        record: what student.json says beside the shape: step, figures, teacher, parameters.
+        record: what student.json has beside the shape: step, figures, teacher, parameters.
         fingerprint: twelve hex digits of the weights and the vocabulary.
         folder: the checkpoint directory it came from.
     """

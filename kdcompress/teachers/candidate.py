@@ -85,7 +85,7 @@ class TeacherCandidate:
         self._teacher = open_teacher(self._config, self._device)
 
     def facts(self) -> Facts:
-        """Say what it runs in: torch, unless the teacher knows better."""
+        """Return what it runs in: torch, unless the teacher names another runtime."""
         other = getattr(self._loaded(), "runtime", None)
         options = {"num_threads": str(torch.get_num_threads()), "autocast": self._precision}
         if self._device == "cuda":

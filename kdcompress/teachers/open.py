@@ -25,12 +25,12 @@ _PIPELINE = "torchaudio:"
 
 
 def resolve_teacher(text: str) -> TeacherConfig:
-    """Tell runs, checkpoints, bundles, ONNX files, Hugging Face directories, pipelines and hub ids apart.
+    """Find out what a text names: a run, checkpoint, bundle, ONNX file, Hugging Face model or pipeline.
 
     `KIND:PATH` names the kind, for those that other packages add.
 
     Raises:
-        TeacherError: the text is none of them; says what was looked for.
+        TeacherError: the text names none of them.
     """
     if text.startswith(_PIPELINE):
         return TorchaudioTeacher(name=text.removeprefix(_PIPELINE))
@@ -75,7 +75,7 @@ def _of_kind(kind: str, path: str) -> TeacherConfig:
 
 
 def looks_like_hub_id(text: str) -> bool:
-    """Tell whether a text has the form ORGANISATION/MODEL."""
+    """Return whether a text has the form ORGANISATION/MODEL."""
     return _HUB_ID.fullmatch(text) is not None
 
 

@@ -47,7 +47,7 @@ class PipelineTeacher:
         """
         self._name = name
         self._normalizes = bool(getattr(model, "normalize_waveform", False))
-        # The wrapper normalises over the whole batch, padding and company included.
+        # The wrapper normalises over the whole batch, padding and other utterances included.
         inner = model.model if self._normalizes else model
         self._model = inner.float().eval().requires_grad_(False)
         layers = self._model.feature_extractor.conv_layers
@@ -138,7 +138,7 @@ def find_pipeline(name: str) -> Any:
     """
     pipelines = load_torchaudio().pipelines
     known = {key: getattr(pipelines, key) for key in pipelines.__all__}
-    # Not its subclass, whose models are for forced alignment and know no words.
+    # Not its subclass, whose models are for forced alignment.
     usable = {key: value for key, value in known.items() if type(value) is pipelines.Wav2Vec2ASRBundle}
     if name not in usable:
         found = "is no CTC recogniser" if name in known else "is not a pipeline"
@@ -147,7 +147,7 @@ def find_pipeline(name: str) -> Any:
 
 
 def _fitted(bundle: Any, config: TorchaudioTeacher) -> Any:
-    """Return the bundle, told whether the file still has the unused outputs of the published weights."""
+    """Return the bundle, adapted to a file with or without the unused outputs of the published weights."""
     path = config.state_dict
     if path is None or not path.is_file():
         raise TeacherError(f"teacher {config.name}: there is no file {path}, which teacher.state_dict names")

@@ -1,15 +1,21 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
+from torch import Tensor, nn
 
 from kdcompress.config.student import ConformerConfig
 from kdcompress.graph.runtime_files import metadata
 from kdcompress.graph.trace import trace
+from kdcompress.runtime.bundle import Frontend
+from kdcompress.runtime.layout import LAYOUTS, State
 from kdcompress.runtime.session import Session
 from kdcompress.students.conformer import ConformerStudent
+from kdcompress.students.view import ExportView
 from kdcompress.students.weights import load_student
 from kdcompress.text.vocabulary import Vocabulary
 
@@ -112,3 +118,34 @@ def test_another_frame_shift(tmp_path: Path) -> None:
     assert found.shape[1] == 13
     np.testing.assert_array_equal(found_lengths, encoded)
     np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+class Running(nn.Module):
+    """A running mean of the features, whose sum and count are passed in and out."""
+
+    def forward(self, x: Tensor, lengths: Tensor, total: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        sums = total[:, None] + x.cumsum(dim=1)
+        return sums.log_softmax(-1), lengths, sums[:, -1]
+
+
+def test_states_are_inputs_and_outputs_behind_the_others(tmp_path: Path) -> None:
+    """In two pieces, with the state passed on, as in one."""
+    state = State("total", "next_total")
+    layout = replace(LAYOUTS["kaldi"], states=(state,))
+    example = (torch.randn(2, 203, 3), torch.tensor([203, 100]), torch.zeros(2, 3))
+    view = ExportView(Running().eval(), layout, example, lambda waveform: waveform, Frontend(), 1)
+    onnx.save(trace(view, {}, 20), str(tmp_path / "model.onnx"))
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
+    assert [value.name for value in session.get_inputs()] == ["x", "x_lens", "total"]
+    assert [value.name for value in session.get_outputs()] == ["log_probs", "log_probs_len", "next_total"]
+
+    def run(frames: np.ndarray, total: np.ndarray) -> list[np.ndarray]:
+        lengths = np.full(len(frames), frames.shape[1], np.int64)
+        return session.run(None, {"x": frames, "x_lens": lengths, "total": total})
+
+    frames = np.random.default_rng(0).standard_normal((3, 57, 3)).astype(np.float32)
+    whole, _, end = run(frames, np.zeros((3, 3), np.float32))
+    first, _, middle = run(frames[:, :20], np.zeros((3, 3), np.float32))
+    second, _, last = run(frames[:, 20:], middle)
+    np.testing.assert_allclose(np.concatenate([first, second], axis=1), whole, atol=1e-4)
+    np.testing.assert_allclose(last, end, atol=1e-4)
