@@ -19,6 +19,9 @@ Each also subclasses the builtin that a caller would expect, so `except ValueErr
 Messages say what was found, what was expected and what to do.
 """
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class KdcompressError(Exception):
     """Base of all errors that kdcompress raises on purpose."""
@@ -80,3 +83,9 @@ class MissingExtra(KdcompressError, ImportError):
             f"{purpose} needs {needed}, which is not installed: pip install 'kdcompress[{extra}]'; "
             "kdcompress doctor shows what is there"
         )
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return ` (did you mean 'x'?)` for the known word that is most like this one; empty where none is."""
+    close = get_close_matches(word, sorted(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

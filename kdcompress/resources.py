@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from kdcompress.errors import ConfigError
+from kdcompress.errors import ConfigError, did_you_mean
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -35,8 +35,11 @@ def recipe_path(name: str) -> Path:
     for path in recipe_files():
         if recipe_name(path) == name:
             return path
-    known = ", ".join(recipe_name(path) for path in recipe_files())
-    raise ConfigError(f"no recipe named {name!r} and no such file; recipes: {known or 'none'}")
+    known = [recipe_name(path) for path in recipe_files()]
+    raise ConfigError(
+        f"no recipe named {name!r}{did_you_mean(name, known)} and no such file; "
+        f"recipes: {', '.join(known) or 'none'}"
+    )
 
 
 def recipe_files() -> list[Path]:
@@ -68,7 +71,9 @@ def profile_path(name: str) -> Path:
         return given
     known = profile_files()
     if name not in known:
-        raise ConfigError(f"no profile {name!r} and no such file; there are {', '.join(known)}")
+        raise ConfigError(
+            f"no profile {name!r}{did_you_mean(name, known)} and no such file; there are {', '.join(known)}"
+        )
     return known[name]
 
 

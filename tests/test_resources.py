@@ -34,3 +34,5 @@ def test_a_path_is_taken_as_it_is(tmp_path: Path) -> None:
 def test_an_unknown_name_lists_those_that_exist() -> None:
     with pytest.raises(ConfigError, match=f"no recipe named 'nix'.*{recipe_name(recipe_files()[0])}"):
         recipe_path("nix")
+    with pytest.raises(ConfigError, match=r"no recipe named 'dmo' \(did you mean 'demo'\?\)"):
+        recipe_path("dmo")

@@ -10,9 +10,9 @@ def choose_threads() -> None:
     """Set the number of threads and how they wait, where the user has not, and say so in one line.
 
     Threads that wait for each other spin, which is fastest on an idle machine. Where others compute on the
-    same cores, a thread spins for one that does not run: on two cores beside busy neighbours a training step took
-    1.2 to 2.2 times as long as with sleeping threads, and twice the CPU time; sleeping ones take a third longer
-    when nobody is there.
+    same cores, a thread spins for one that does not run: on two cores beside busy neighbours a training step
+    took 1.2 to 2.2 times as long as with sleeping threads, and twice the CPU time; sleeping ones take a third
+    longer when nobody is there.
     """
     # Too late: a notebook, a test. And where all is said already there is nothing to look for.
     if "torch" in sys.modules or _single(os.environ.get(_THREADS)) or {_THREADS, _POLICY} <= {*os.environ}:

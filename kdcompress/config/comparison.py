@@ -6,7 +6,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 from typing_extensions import Self
 
-from kdcompress.config.base import Frozen
+from kdcompress.config.base import Frozen, describe_faults
 from kdcompress.errors import ConfigError
 
 
@@ -50,6 +50,4 @@ def load_comparison(path: Path) -> Comparison:
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{path}: {where}: {first['msg']}".replace(": : ", ": ")) from error
+        raise ConfigError(f"{path}: {describe_faults(error, Comparison, data)}") from error

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cached_property
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -12,7 +11,7 @@ from pydantic import GetCoreSchemaHandler, SerializationInfo
 from pydantic_core import CoreSchema, core_schema
 
 from kdcompress.config.base import Frozen
-from kdcompress.errors import ConfigError
+from kdcompress.errors import ConfigError, did_you_mean
 
 C = TypeVar("C", bound=Frozen)
 
@@ -121,10 +120,9 @@ class Kinds(Generic[C]):
             return self._given[kind]
         if kind in self._known:
             return self._known[kind]
-        close = get_close_matches(kind, self._known, n=1)
-        hint = f" (did you mean {close[0]!r}?)" if close else ""
         raise ConfigError(
-            f"no {self.noun} kind {kind!r}{hint}; there are {', '.join(self.names())}; "
+            f"no {self.noun} kind {kind!r}{did_you_mean(kind, self._known)}; "
+            f"there are {', '.join(self.names())}; "
             f"installed packages add others by entry points of the group {self.group}"
         )
 

@@ -6,7 +6,7 @@ from typing import Literal
 import yaml
 from pydantic import Field, ValidationError
 
-from kdcompress.config.base import Frozen
+from kdcompress.config.base import Frozen, describe_faults
 from kdcompress.errors import ConfigError
 
 LayoutName = Literal["portable", "waveform", "kaldi"]
@@ -67,10 +67,9 @@ def read_profile(path: Path) -> ProfileConfig:
         ConfigError: the file cannot be read, or is no profile.
     """
     try:
-        return ProfileConfig.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return ProfileConfig.model_validate(data)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path} cannot be read as a profile: {' '.join(str(error).split())}") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise ConfigError(f"{path} is no profile: {where}: {first['msg']}") from error
+        raise ConfigError(f"{path} is no profile: {describe_faults(error, ProfileConfig, data)}") from error

@@ -9,7 +9,7 @@ import yaml
 from pydantic import ValidationError, model_validator
 from typing_extensions import Self
 
-from kdcompress.config.base import Frozen
+from kdcompress.config.base import Frozen, describe_faults
 from kdcompress.config.data import DataConfig
 from kdcompress.config.objective import ObjectiveConfig
 from kdcompress.config.student import STUDENTS, ConformerConfig, StudentConfig
@@ -112,7 +112,7 @@ def make_recipe(layers: Mapping[str, Any], overrides: Sequence[str], source: str
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(f"{source}: {_first_complaint(error)}") from error
+        raise ConfigError(f"{source}: {describe_faults(error, Recipe, data)}") from error
 
 
 def dump_recipe(recipe: Recipe) -> str:
@@ -184,13 +184,3 @@ def merge(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
 
 def _same_kind(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     return "preset" not in new and ("kind" not in new or new["kind"] == old.get("kind"))
-
-
-def _first_complaint(error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    found = (
-        "" if first["type"] in {"missing", "extra_forbidden"} else f", found {str(first.get('input'))[:60]!r}"
-    )
-    return f"{where}: {first['msg']}{found}{more}"

@@ -24,9 +24,7 @@ def check_files(recipe: Recipe) -> None:
     """
     missing = [(key, path) for key, path in named_files(recipe) if not path.exists()]
     if missing:
-        key, path = missing[0]
-        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
-        raise ConfigError(f"{key}: no such file or folder: {path}{more}")
+        raise ConfigError("; ".join(f"{key}: no such file or folder: {path}" for key, path in missing))
     references = recipe.data.validation.references
     if references is not None and references.is_dir():
         raise ConfigError(

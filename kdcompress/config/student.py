@@ -1,12 +1,13 @@
 """What to train: which kind of student, and its shape by preset or in full."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from kdcompress.config.base import Frozen
 from kdcompress.config.kinds import Kind, Kinds
+from kdcompress.errors import did_you_mean
 
 
 class StudentConfig(Frozen):
@@ -44,6 +45,8 @@ class ConformerConfig(StudentConfig):
             arXiv 2106.09216), so that a student of so many layers can begin with them.
     """
 
+    also: ClassVar = ("preset",)
+
     kind: Literal["conformer"] = "conformer"
     width: int = Field(144, ge=16, multiple_of=4)
     layers: int = Field(7, ge=1)
@@ -65,7 +68,8 @@ class ConformerConfig(StudentConfig):
             rest = {k: v for k, v in data.items() if k != "preset"}
             name = data["preset"]
             if name not in PRESETS:
-                raise ValueError(f"no student preset {name!r}; there are {', '.join(PRESETS)}")
+                meant = did_you_mean(str(name), PRESETS)
+                raise ValueError(f"no student preset {name!r}{meant}; there are {', '.join(PRESETS)}")
             return {**PRESETS[name], **rest}
         return data
 

@@ -67,7 +67,7 @@ def test_show_without_a_name_is_wrong_usage() -> None:
             "teacher: {kind: ensemble, members: [{kind: torchaudio, name: A}, {kind: onnx, path: absent}]}",
             "teacher.members.1.path: no such",
         ),
-        ("training: {start_from: absent}\ndata: {audio: absent}", "(and 1 more)"),
+        ("training: {start_from: absent}\ndata: {audio: absent}", "absent; training.start_from: no such"),
     ],
 )
 def test_validate_misses_files_that_a_recipe_names(text: str, complaint: str, tmp_path: Path) -> None:
