@@ -6,10 +6,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo test lint types gate wheel coverage install
+.PHONY: help demo test test-all lint types gate wheel coverage install
 help:
 	@echo 'make demo   a teacher becomes a small int8 student, with a table at the end (minutes on two cores)'
-	@echo 'make test   the tests'
+	@echo 'make test   the quick tests (under three minutes on two cores)'
+	@echo 'make test-all  all tests: also those of browsers, images, documents and processes, which are slow'
 	@echo 'make lint   ruff: rules and formatting; shellcheck, hadolint and actionlint where they are installed'
 	@echo 'make types  mypy'
 	@echo 'make gate   distill, export, quantize and measure; fails where the student got worse or slower'
@@ -20,10 +21,7 @@ demo: $(VENV)/.train
 	$(BIN)/kdcompress demo
 
 # What a check is, is written in .ci/check alone: images and workflows call it too.
-test: $(VENV)/.dev
-	BIN=$(BIN) .ci/check test
-
-lint types gate wheel coverage: $(VENV)/.dev
+test test-all lint types gate wheel coverage: $(VENV)/.dev
 	BIN=$(BIN) .ci/check $@
 
 install: $(VENV)/.dev

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -271,6 +271,45 @@ def teacher_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         model.head.weight *= 8
     save_student(folder, model, Vocabulary(("<blk>", "|", "a", "b", "c"), blank=0, word_boundary="|"), {})
     return folder
+
+
+@pytest.fixture(scope="session")
+def hugging_face(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return a maker of tiny models of random weights, as `save_pretrained` writes them; read only."""
+    torch = pytest.importorskip("torch", reason="no torch to make a teacher with")
+
+    from kdcompress.frontend.torchaudio_import import load_torchaudio
+
+    load_torchaudio()  # transformers would import it, and fail beside some builds of torch
+    import transformers
+
+    def make(units: Sequence[str], family: str = "Wav2Vec2", blank_bias: float = 0.0) -> Path:
+        folder = tmp_path_factory.mktemp(family)
+        config = getattr(transformers, f"{family}Config")(
+            vocab_size=len(units),
+            hidden_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            intermediate_size=24,
+            conv_dim=(8,) * 7,
+            num_conv_pos_embeddings=16,
+            num_conv_pos_embedding_groups=4,
+            feat_extract_norm="layer",
+            do_stable_layer_norm=True,
+        )
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            model = getattr(transformers, f"{family}ForCTC")(config)
+        model.lm_head.weight.data *= 20
+        model.lm_head.bias.data[0] = blank_bias
+        model.save_pretrained(folder)
+        (folder / "vocab.json").write_text(json.dumps({unit: index for index, unit in enumerate(units)}))
+        tokenizer = transformers.Wav2Vec2CTCTokenizer(str(folder / "vocab.json"))
+        extractor = transformers.Wav2Vec2FeatureExtractor(return_attention_mask=True)
+        transformers.Wav2Vec2Processor(extractor, tokenizer).save_pretrained(folder)
+        return folder
+
+    return make
 
 
 @pytest.fixture

@@ -18,6 +18,8 @@ from hatchling.builders.wheel import WheelBuilder
 from kdcompress import __version__
 from kdcompress.resources import recipe_files, recipe_name
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent
 TORCH_HALF = ("torch", "torchaudio", "transformers", "accelerate", "lhotse", "safetensors", "onnxscript")
 

@@ -19,6 +19,8 @@ from kdcompress.errors import BenchError
 from kdcompress.report.measured import Facts, Memory
 from kdcompress.runtime.bundle import open_bundle
 
+pytestmark = pytest.mark.slow
+
 Say = Callable[[str], npt.NDArray[np.float32]]
 Make = Callable[..., ProcessCandidate]
 

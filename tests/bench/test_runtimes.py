@@ -23,6 +23,8 @@ from kdcompress.bench.spec import RuntimeName, read_runtimes
 from kdcompress.errors import BundleError, ConfigError, MissingExtra
 from kdcompress.report.report import BenchReport
 
+pytestmark = pytest.mark.slow
+
 Say = Callable[[str], npt.NDArray[np.float32]]
 
 TEXTS = ("ab ca b", "c", "ba bb a cab", "cc a")

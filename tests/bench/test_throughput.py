@@ -103,6 +103,7 @@ def test_who_hears_one_at_a_time_has_no_batches(references: list[Reference]) -> 
     )
 
 
+@pytest.mark.slow
 def test_every_setting_is_measured_in_turns(tone_bundle: Path, references: list[Reference]) -> None:
     told: list[tuple[str, float, float]] = []
     specs = [

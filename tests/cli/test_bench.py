@@ -102,6 +102,7 @@ def test_settings_of_throughput_are_in_table_and_report(
     assert Path(data["utterances"][0]["audio"]) == manifest.parent / "0.wav"
 
 
+@pytest.mark.slow
 def test_a_student_in_torch_stands_beside_its_bundle(
     bench: Run, tiny_checkpoint: Path, tiny_bundle: Path, manifest: Path
 ) -> None:
@@ -140,6 +141,7 @@ def test_runtimes_that_do_not_fit_are_one_line(
         assert bench(tone_bundle, "--manifest", manifest, option, "1,0")[0] == 2
 
 
+@pytest.mark.slow
 def test_a_mute_model_fails_and_the_other_is_still_measured(
     bench: Run, tone_bundle: Path, mute_bundle: Path, manifest: Path
 ) -> None:

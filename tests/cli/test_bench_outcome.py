@@ -60,6 +60,7 @@ def mute(model: onnx.ModelProto) -> None:
     bias.CopyFrom(numpy_helper.from_array(np.array([99, 0, 0, 0, 0], np.float32), "bias"))
 
 
+@pytest.mark.slow
 def test_a_planted_regression_breaks_the_gate(
     bench: Run, tone_bundle: Path, copied: Path, manifest: Path, tmp_path: Path
 ) -> None:

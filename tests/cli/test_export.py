@@ -75,6 +75,7 @@ def test_wrong_usage_is_exit_code_2(run: Run, tiny_checkpoint: Path, tmp_path: P
         assert value in err
 
 
+@pytest.mark.slow
 def test_verifying_prints_a_table_and_ends_with_what_failed(
     run: Run, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,6 +122,7 @@ def test_what_is_no_run_or_cannot_be_written_is_one_line(
         assert len(err.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_sigterm_leaves_nothing_half_written(tiny_checkpoint: Path, tmp_path: Path) -> None:
     command = [
         sys.executable,
@@ -148,6 +150,7 @@ def recordings(tmp_path: Path, say: Callable[[str], npt.NDArray[np.float32]]) ->
     return folder
 
 
+@pytest.mark.slow
 def test_hardware_names_choose_presets_and_auto_says_what_it_tried(
     run: Run, tiny_checkpoint: Path, tmp_path: Path, recordings: Path
 ) -> None:
@@ -167,6 +170,7 @@ def test_hardware_names_choose_presets_and_auto_says_what_it_tried(
     assert ("only runtimes built on onnxruntime load it" in out) == ("onnxruntime alone has" in card)
 
 
+@pytest.mark.slow
 def test_nothing_within_the_budget_leaves_fp32_and_says_so(
     run: Run, tiny_checkpoint: Path, tmp_path: Path, recordings: Path
 ) -> None:

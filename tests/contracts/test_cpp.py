@@ -33,6 +33,7 @@ COMPILER = shutil.which("g++") or shutil.which("clang++")
 
 # Before any bundle is made.
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(SHERPA is None, reason="no sherpa-onnx with headers: pip install sherpa-onnx"),
     pytest.mark.skipif(COMPILER is None, reason="no C++ compiler: g++ or clang++"),
 ]

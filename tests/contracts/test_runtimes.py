@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-import soundfile
 
 from kdcompress.runtime.recognizer import Recognizer
 
+pytestmark = pytest.mark.slow
+
 CONSUMERS = Path(__file__).resolve().parents[2] / "export" / "consumers"
-TEXTS = ("ab ca b", "c", "ba bb a cab", "cc a")  # of different lengths: a batch of them is padded
 
 OPTIMUM_PYTHON = os.environ.get("KDCOMPRESS_OPTIMUM_PYTHON", sys.executable)
 
@@ -29,23 +29,6 @@ def runtime(request: pytest.FixtureRequest) -> str:
     if importlib.util.find_spec(name) is None:
         pytest.skip(f"{name} is not installed: pip install {name.replace('_', '-')}")
     return name
-
-
-@pytest.fixture(scope="module")
-def recordings(tmp_path_factory: pytest.TempPathFactory, say: Say) -> Path:
-    """Return a manifest; one line is a stretch of a longer, noisy file at another rate."""
-    folder = tmp_path_factory.mktemp("recordings")
-    lines = []
-    for index, text in enumerate(TEXTS[:-1]):
-        soundfile.write(folder / f"{index}.wav", say(text), 16_000)
-        lines.append({"audio_filepath": f"{index}.wav", "text": text})
-    long = np.concatenate([say("abcabc"), say(TEXTS[-1])])
-    soundfile.write(folder / "long.flac", long, 16_000)
-    offset = len(say("abcabc")) / 16_000
-    lines.append({"audio_filepath": "long.flac", "offset": offset, "duration": len(long) / 16_000 - offset})
-    manifest = folder / "some.jsonl"
-    manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return manifest
 
 
 def consume(runtime: str, *arguments: object) -> list[str]:
@@ -61,30 +44,30 @@ def consume(runtime: str, *arguments: object) -> list[str]:
 @pytest.mark.parametrize("precision", [[], ["--int8"]])
 @pytest.mark.parametrize("batch", [1, 4])
 def test_transcripts_are_right_alone_and_in_a_batch(
-    runtime: str, tiny_bundle: Path, recordings: Path, precision: list[str], batch: int
+    runtime: str, tiny_bundle: Path, recordings: Path, precision: list[str], batch: int, texts: list[str]
 ) -> None:
     found = consume(runtime, tiny_bundle, *precision, "--manifest", recordings, "--batch", batch)
-    assert found == list(TEXTS)
+    assert found == texts
 
 
-def test_files_by_name(runtime: str, tiny_bundle: Path, recordings: Path) -> None:
-    assert consume(runtime, tiny_bundle, recordings.parent / "0.wav") == [TEXTS[0]]
+def test_files_by_name(runtime: str, tiny_bundle: Path, recordings: Path, texts: list[str]) -> None:
+    assert consume(runtime, tiny_bundle, recordings.parent / "0.wav") == [texts[0]]
 
 
 @pytest.mark.parametrize("precision", [[], ["--precision", "int8"]])
 @pytest.mark.parametrize("batch", [1, 4])
 def test_features_need_no_library(
-    tiny_bundle: Path, recordings: Path, precision: list[str], batch: int
+    tiny_bundle: Path, recordings: Path, precision: list[str], batch: int, texts: list[str]
 ) -> None:
     wishes = (tiny_bundle, *precision, "--manifest", recordings, "--batch", batch)
-    assert consume("onnxruntime_features", *wishes) == list(TEXTS)
+    assert consume("onnxruntime_features", *wishes) == texts
 
 
 @pytest.mark.parametrize("program", ["onnxruntime", "sherpa_onnx", "transformers"])
 @pytest.mark.parametrize("precision", [[], ["--precision", "int8"]])
 @pytest.mark.parametrize("batch", [1, 4])
 def test_waveforms_are_enough(
-    program: str, waveform_bundle: Path, recordings: Path, precision: list[str], batch: int
+    program: str, waveform_bundle: Path, recordings: Path, precision: list[str], batch: int, texts: list[str]
 ) -> None:
     if program == "transformers" and not has_optimum():
         pytest.skip(
@@ -94,21 +77,21 @@ def test_waveforms_are_enough(
     if program == "sherpa_onnx":
         pytest.importorskip("sherpa_onnx")
     found = consume(program, waveform_bundle, *precision, "--manifest", recordings, "--batch", batch)
-    assert found == list(TEXTS)
+    assert found == texts
 
 
 @pytest.mark.parametrize("precision", [[], ["--precision", "int8"]])
 @pytest.mark.parametrize("batch", [1, 4])
 def test_kaldis_features_are_what_the_student_heard(
-    request: pytest.FixtureRequest, recordings: Path, precision: list[str], batch: int
+    request: pytest.FixtureRequest, recordings: Path, precision: list[str], batch: int, texts: list[str]
 ) -> None:
     pytest.importorskip("sherpa_onnx")
     bundle: Path = request.getfixturevalue("kaldi_bundle")  # trained for this test alone
     wishes = (*precision, "--manifest", recordings, "--batch", batch)
-    assert consume("sherpa_onnx", bundle, *wishes) == list(TEXTS)
+    assert consume("sherpa_onnx", bundle, *wishes) == texts
     variant = "int8-dynamic" if precision else "fp32"
     ours = Recognizer(bundle, variant, threads=1)
-    assert [ours.transcribe(recordings.parent / f"{i}.wav").text for i in range(3)] == list(TEXTS[:3])
+    assert [ours.transcribe(recordings.parent / f"{i}.wav").text for i in range(3)] == texts[:3]
 
 
 def test_the_tokenizer_of_transformers_prints_what_the_vocabulary_means(waveform_bundle: Path) -> None:
@@ -128,9 +111,9 @@ def has_optimum() -> bool:
 
 
 @pytest.mark.parametrize("variant", ["fp32", "int8-dynamic"])
-def test_our_own_runtime_agrees(tiny_bundle: Path, recordings: Path, variant: str) -> None:
+def test_our_own_runtime_agrees(tiny_bundle: Path, recordings: Path, variant: str, texts: list[str]) -> None:
     recognizer = Recognizer(tiny_bundle, variant, threads=1)
-    assert [recognizer.transcribe(recordings.parent / f"{i}.wav").text for i in range(3)] == list(TEXTS[:3])
+    assert [recognizer.transcribe(recordings.parent / f"{i}.wav").text for i in range(3)] == texts[:3]
 
 
 def test_no_consumer_imports_kdcompress() -> None:

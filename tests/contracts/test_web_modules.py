@@ -23,7 +23,7 @@ from kdcompress.text.vocabulary import Vocabulary
 NODE = shutil.which("node")
 PAGE = consumer_path("web")
 
-pytestmark = pytest.mark.skipif(NODE is None, reason="node is not installed")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(NODE is None, reason="node is not installed")]
 
 Run = Callable[[str, Any], Any]
 

@@ -154,6 +154,7 @@ def test_an_interruption_costs_one_shard(recipe: Make, tmp_path: Path) -> None:
     assert again.heard == 0
 
 
+@pytest.mark.slow
 def test_a_kill_leaves_whole_shards_only(recipe: Make, tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text(dump_recipe(recipe()))
     (tmp_path / "killed.py").write_text(

@@ -112,6 +112,7 @@ def test_a_signal_saves_and_resume_goes_on_exactly(
     assert same_weights(run, whole)
 
 
+@pytest.mark.slow
 def test_a_kill_loses_only_the_steps_since_the_last_checkpoint(
     recipe: Make, whole: Path, tmp_path: Path
 ) -> None:

@@ -80,6 +80,7 @@ def test_a_student_has_pieces_at_a_frame_shift_of_its_own(recipe: Make, run: Pat
     assert "kl" not in loaded.record["figures"]
 
 
+@pytest.mark.slow
 def test_its_bundle_prints_words(recipe: Make, run: Path, audio_folder: Path, tmp_path: Path) -> None:
     loaded = load_student(trained(recipe, run))
     tones = [read_audio(path) for path in sorted(audio_folder.iterdir())]

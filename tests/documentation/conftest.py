@@ -48,42 +48,6 @@ def recordings(
     return folder
 
 
-@pytest.fixture(scope="session")
-def hugging_face(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a wav2vec2 of random weights, as `save_pretrained` writes it."""
-    import torch
-
-    from kdcompress.frontend.torchaudio_import import load_torchaudio
-
-    load_torchaudio()  # transformers would import it, and fail beside some builds of torch
-    import transformers
-
-    folder = tmp_path_factory.mktemp("wav2vec2")
-    config = transformers.Wav2Vec2Config(
-        vocab_size=len(LETTERS),
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=24,
-        conv_dim=(8,) * 7,
-        num_conv_pos_embeddings=16,
-        num_conv_pos_embedding_groups=4,
-        feat_extract_norm="layer",
-        do_stable_layer_norm=True,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = transformers.Wav2Vec2ForCTC(config)
-    model.lm_head.weight.data *= 20
-    model.lm_head.bias.data[0] = 3.0
-    model.save_pretrained(folder)
-    (folder / "vocab.json").write_text(json.dumps({unit: index for index, unit in enumerate(LETTERS)}))
-    tokenizer = transformers.Wav2Vec2CTCTokenizer(str(folder / "vocab.json"))
-    extractor = transformers.Wav2Vec2FeatureExtractor(return_attention_mask=True)
-    transformers.Wav2Vec2Processor(extractor, tokenizer).save_pretrained(folder)
-    return folder
-
-
 class Nobody:
     """An observer that does not listen."""
 
@@ -137,7 +101,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path, recor
 @pytest.fixture(scope="session")
 def stand_ins(
     recordings: Path,
-    hugging_face: Path,
+    hugging_face: Callable[..., Path],
     run: Path,
     cache: Path,
     tiny_bundle: Path,
@@ -152,7 +116,7 @@ def stand_ins(
 
     folders = {
         "recordings": recordings,
-        "Hugging Face model": hugging_face,
+        "Hugging Face model": hugging_face(LETTERS, blank_bias=3.0),
         "run": run,
         "cache": cache,
         "bundle": tiny_bundle,

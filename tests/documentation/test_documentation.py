@@ -256,6 +256,7 @@ def traced() -> Callable[..., Any]:
 
 
 @pytest.mark.parametrize("document", [d for d in DOCUMENTS if any(step.runs for step in steps(d))])
+@pytest.mark.slow
 def test_what_a_document_says_runs(
     document: str,
     stand_ins: Callable[[str, Path], None],

@@ -10,6 +10,8 @@ import torch
 
 from kdcompress.frontend.torchaudio_import import _fail_if_no_align, load_torchaudio
 
+pytestmark = pytest.mark.slow
+
 
 def run_program(program: str, *flags: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(

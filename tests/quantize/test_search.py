@@ -50,6 +50,7 @@ def sick(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
+@pytest.mark.slow
 def test_auto_repairs_what_int8_dynamic_breaks(
     sick: onnx.ModelProto, speech: list[Feed], vocabulary: Vocabulary
 ) -> None:
@@ -75,6 +76,7 @@ def test_auto_repairs_what_int8_dynamic_breaks(
     assert again.to_json() == found.to_json()
 
 
+@pytest.mark.slow
 def test_keeping_layers_repairs_what_smoothing_cannot(
     model: onnx.ModelProto, speech: list[Feed], vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch
 ) -> None:

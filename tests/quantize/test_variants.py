@@ -48,6 +48,7 @@ def rate(path: Path, audio: Audio) -> float:
     return blank_rate(posteriors(GraphSession(path, threads=1), audio.feeds), BLANK)
 
 
+@pytest.mark.slow
 def test_every_preset_is_written_measured_and_named(write: Write, tmp_path: Path) -> None:
     presets = ("int8-dynamic", "int8-reduced", "int8-static", "int8-weights", "int4-weights", "fp16")
     made = write(*presets)

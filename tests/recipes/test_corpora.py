@@ -12,13 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-import torch
 
 from kdcompress.audio.manifest import read_references, read_texts
 from kdcompress.cli.start import main
 from kdcompress.config.recipe import load_recipe
 from kdcompress.distill.validate import error_rate
-from kdcompress.frontend.torchaudio_import import load_torchaudio
 from kdcompress.resources import recipe_path, resource_dir
 from kdcompress.students.weights import load_student
 from kdcompress.text.word_spacing import unspaced
@@ -110,36 +108,13 @@ def prepare(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
 
 
 @pytest.fixture(scope="module")
-def teachers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def teachers(hugging_face: Callable[..., Path]) -> dict[str, Path]:
     """Return random tiny models of the teachers' families, with letters and with Han characters."""
-    load_torchaudio()
-    import transformers
-
-    made = {}
-    for name, units in (("Hubert", LETTERS), ("Wav2Vec2", HAN)):
-        torch.manual_seed(0)
-        folder = made[name] = tmp_path_factory.mktemp(name)
-        config = getattr(transformers, f"{name}Config")(
-            vocab_size=len(units),
-            hidden_size=16,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            intermediate_size=24,
-            conv_dim=(8,) * 7,
-            num_conv_pos_embeddings=16,
-            num_conv_pos_embedding_groups=4,
-            feat_extract_norm="layer",
-            do_stable_layer_norm=True,
-        )
-        model = getattr(transformers, f"{name}ForCTC")(config)
-        model.lm_head.weight.data *= 20
-        model.lm_head.bias.data[0] = 6.0  # else it says more than a student of 40 ms has frames for
-        model.save_pretrained(folder)
-        (folder / "vocab.json").write_text(json.dumps({unit: i for i, unit in enumerate(units)}))
-        tokenizer = transformers.Wav2Vec2CTCTokenizer(str(folder / "vocab.json"))
-        extractor = transformers.Wav2Vec2FeatureExtractor(return_attention_mask=True)
-        transformers.Wav2Vec2Processor(extractor, tokenizer).save_pretrained(folder)
-    return made
+    # Without the bias they say more than a student of 40 ms has frames for.
+    return {
+        "Hubert": hugging_face(LETTERS, "Hubert", blank_bias=6.0),
+        "Wav2Vec2": hugging_face(HAN, blank_bias=6.0),
+    }
 
 
 def distill(monkeypatch: pytest.MonkeyPatch, corpus: str, out: Path, teacher: Path, **more: str) -> Path:

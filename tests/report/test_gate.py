@@ -117,6 +117,7 @@ def test_a_loss_that_chance_explains_passes_and_is_told() -> None:
     assert finding.sentence.endswith("; above it, but chance may explain that")
 
 
+@pytest.mark.slow
 def test_chance_alone_seldom_breaks_it() -> None:
     draws = np.random.default_rng(8)
     trials, broken = 80, 0

@@ -178,6 +178,7 @@ def test_a_student_of_capitals_takes_words_in_small_letters(arpa: Path) -> None:
         assert search([log_probs], capitals).text(capitals) == heard.text(LETTERS).upper()
 
 
+@pytest.mark.slow
 def test_a_long_recording_is_searched_in_stretches(arpa: Path) -> None:
     from kdcompress.text.beam import BeamSearch
 

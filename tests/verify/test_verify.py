@@ -66,6 +66,7 @@ def test_a_good_bundle_passes_and_says_so_itself(copy: Path, spoken: Path) -> No
     assert kept.verification["passed"] is True
 
 
+@pytest.mark.slow
 def test_waveforms_pass_too(waveform_bundle: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(waveform_bundle, tmp_path / "bundle"))
     _, found = verify_bundle(folder)
@@ -157,6 +158,7 @@ def test_a_program_tells_what_no_package_does(
     assert found == [(("c",), "1.2.3", ""), (None, None, "no browser: install one")]
 
 
+@pytest.mark.slow
 def test_a_runtime_that_says_something_else_fails(
     copy: Path, spoken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

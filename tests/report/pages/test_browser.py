@@ -7,6 +7,8 @@ import pytest
 
 from kdcompress.report.pages.html.page import render_html
 
+pytestmark = pytest.mark.slow
+
 VISIBLE = """[...document.querySelectorAll(%r)].filter(e => {
   const box = e.getBoundingClientRect(); return box.width > 100 && box.height > 50; }).length"""
 
