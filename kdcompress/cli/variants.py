@@ -68,7 +68,7 @@ def render_variants(bundle: "Bundle") -> None:
     table = Table(box=None, pad_edge=False, header_style="")
     for heading in ("variant", "file", "compared with"):
         table.add_column(heading)
-    for heading in ("MB", "KL per frame", "same best token", "words changed", "del", "ins", "blank"):
+    for heading in ("MB", "gzip", "KL per frame", "same best token", "words changed", "del", "ins", "blank"):
         table.add_column(heading, justify="right")
     for variant in bundle.variants.values():
         figures = bundle.parity[variant.name]
@@ -77,6 +77,7 @@ def render_variants(bundle: "Bundle") -> None:
             variant.file,
             f"{figures['against']}, {figures['on']}",
             f"{variant.bytes / 1e6:.2f}",
+            f"{packed / 1e6:.2f}" if (packed := variant.cost.get("gzip_bytes")) else "",
             f"{figures['kl']:.2g}",
             f"{figures['agreement']:.2%}",
             f"{figures['disagreement']:.2%}" if figures.get("words") else "",

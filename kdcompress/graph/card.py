@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kdcompress.config.profile import ProfileConfig
-from kdcompress.runtime.bundle import FP32, Bundle
+from kdcompress.runtime.bundle import FP32, Bundle, Variant
 
 _KDCOMPRESS = """\
 ## kdcompress
@@ -55,16 +55,18 @@ def _about(bundle: Bundle) -> str:
 
 def _variants(bundle: Bundle) -> str:
     rows = [
-        "| variant | file | MB | compared with | KL per frame | same best token | words changed "
-        "| largest difference |",
-        "|---|---|---|---|---|---|---|---|",
+        "| variant | file | MB | MB gzip'd | loads in | compared with | KL per frame | same best token "
+        "| words changed | largest difference |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     notes: list[str] = []
     for variant in bundle.variants.values():
         figures: Mapping[str, Any] = bundle.parity[variant.name]
         words = figures["disagreement"] if figures.get("words") else None
         rows.append(
-            f"| {variant.name} | `{variant.file}` | {variant.bytes / 1e6:.2f} | {figures['against']}, "
+            f"| {variant.name} | `{variant.file}` | {variant.bytes / 1e6:.2f} | "
+            f"{_cost(variant, 'gzip_bytes', 1e-6, '.2f')} | {_cost(variant, 'load_ms', 1, '.0f', ' ms')} | "
+            f"{figures['against']}, "
             f"{figures['on']} | {figures['kl']:.2g} | {figures['agreement']:.2%} | "
             f"{f'{words:.2%}' if words is not None else ''} | {figures['max_abs']:.2g} |"
         )
@@ -79,6 +81,11 @@ def _variants(bundle: Bundle) -> str:
                 f"{bias['before']['blank_rate']:.2%} before.\n"
             )
     return "\n".join([*rows, "", *notes])
+
+
+def _cost(variant: Variant, key: str, factor: float, form: str, unit: str = "") -> str:
+    value = variant.cost.get(key)
+    return "" if value is None else f"{factor * value:{form}}{unit}"
 
 
 def _training(bundle: Bundle) -> str:

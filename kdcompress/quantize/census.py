@@ -1,7 +1,6 @@
 """What a graph file holds, and what onnxruntime makes of it when it loads it."""
 
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -99,19 +98,6 @@ def check_loaded(path: Path, quantized: int) -> None:
             f"{path.name}: onnxruntime {onnxruntime.__version__} would unpack weights at each run "
             f"({', '.join(sorted(set(late)))}), not once when it loads the file: choose another preset"
         )
-
-
-def load_cost(path: Path, repeats: int = 3) -> dict[str, float]:
-    """Return how long a file takes to load [ms], the fastest of some times, on one thread."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    taken = []
-    for _ in range(repeats):
-        begin = time.perf_counter()
-        onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        taken.append(time.perf_counter() - begin)
-    return {"load_ms": round(1e3 * min(taken), 1)}
 
 
 def _ops(graph: onnx.GraphProto) -> dict[str, int]:

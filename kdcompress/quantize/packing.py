@@ -19,7 +19,7 @@ from kdcompress.quantize.rounding import Int8Array, Width, digits_per_byte
 
 ByteArray: TypeAlias = npt.NDArray[np.uint8]
 
-_POOL = 1 << 20  # weights that are unpacked at once, which takes up to ten bytes each meanwhile
+_POOL = 1 << 19  # weights that are unpacked at once, which takes up to ten bytes each meanwhile
 
 
 def pack(values: Int8Array, width: Width) -> list[ByteArray]:

@@ -17,6 +17,7 @@ from kdcompress.quantize.auto.frontier import describe
 from kdcompress.quantize.auto.search import search
 from kdcompress.quantize.blank_bias import blank_rate, fit_blank_bias, fold_blank_bias
 from kdcompress.quantize.census import OpCensus, census
+from kdcompress.quantize.cost import file_cost
 from kdcompress.quantize.layers import LayerChoice
 from kdcompress.runtime.bundle import FP32, Variant, file_sha256
 from kdcompress.runtime.compare import Feed, difference, posteriors, text_difference
@@ -39,6 +40,7 @@ class Options:
         blank_bias: see `BlankBias`.
         teacher_shift: by how much the teacher's blank rate was above the student's, where both are known.
         threads: of each graph; None takes every core.
+        measure_files: record what each file costs to ship and to load, in a process of its own.
     """
 
     calibration: Calibration = "percentile"
@@ -46,6 +48,7 @@ class Options:
     blank_bias: BlankBias = "none"
     teacher_shift: float | None = None
     threads: int | None = None
+    measure_files: bool = True
 
     def check(self, presets: Sequence[str], *, audio: bool) -> None:
         """Check that what is asked for can be had.
@@ -127,7 +130,7 @@ def write_variants(
             "blank_bias": {**about, "value": value, "before": _rates(before, before, vocabulary)},
             "blank_rate_on_audio": blank_rate(reference, vocabulary.blank),
         }
-    made.variants[FP32] = _variant(FP32, fp32, census(fp32))
+    made.variants[FP32] = _variant(FP32, fp32, census(fp32), options)
     for done, name in enumerate(presets):
         on_step(f"quantizing: {name}", done, len(presets))
         path = fp32.with_name(f"model.{PRESETS[name].suffix}.onnx")
@@ -161,7 +164,7 @@ def write_variants(
             **({"fitted": audio.speech} if PRESETS[name].method == "packed" else {}),
             **about,
         }
-        made.variants[name] = _variant(name, path, counted)
+        made.variants[name] = _variant(name, path, counted, options)
     return made
 
 
@@ -223,5 +226,6 @@ def _answers(path: Path, audio: Audio, options: Options) -> list[FloatArray]:
     return posteriors(GraphSession(path, threads=options.threads), audio.feeds)
 
 
-def _variant(name: str, path: Path, counted: OpCensus) -> Variant:
-    return Variant(name, path.name, file_sha256(path), path.stat().st_size, counted.ops)
+def _variant(name: str, path: Path, counted: OpCensus, options: Options) -> Variant:
+    cost = file_cost(path) if options.measure_files else {}
+    return Variant(name, path.name, file_sha256(path), path.stat().st_size, counted.ops, cost)

@@ -38,6 +38,7 @@ class Variant:
         sha256: hex digest of the file.
         bytes: its size.
         ops: how often each operator occurs: distinguishes a quantized graph from one that is so by name only.
+        cost: of shipping and loading it; see `kdcompress.quantize.cost`. Older bundles do not say.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Variant:
     sha256: str
     bytes: int
     ops: Mapping[str, int] = field(default_factory=dict)
+    cost: Mapping[str, float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,7 @@ class Bundle:
             "vocabulary": self.vocabulary.to_json(),
             "variants": {
                 name: {"file": v.file, "sha256": v.sha256, "bytes": v.bytes, "ops": dict(v.ops)}
+                | ({"cost": dict(v.cost)} if v.cost else {})
                 for name, v in self.variants.items()
             },
             "provenance": dict(self.provenance),
@@ -179,6 +182,7 @@ class Bundle:
                     sha256=str(entry["sha256"]),
                     bytes=int(entry["bytes"]),
                     ops={str(op): int(count) for op, count in entry.get("ops", {}).items()},
+                    cost={str(k): None if v is None else float(v) for k, v in entry.get("cost", {}).items()},
                 )
                 for name, entry in data["variants"].items()
             }
