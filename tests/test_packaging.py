@@ -87,9 +87,9 @@ def required(metadata: Message, *extras: str) -> set[str]:
 
 def test_what_is_imported_is_asked_for(metadata: Message) -> None:
     base = required(metadata)
-    assert imported("config", "audio", "text", "runtime", "quantize", "bench", "cli") <= base | required(
-        metadata, "av", "lm", "runtimes"
-    )
+    assert imported(
+        "config", "audio", "text", "runtime", "quantize", "bench", "report", "cli"
+    ) <= base | required(metadata, "av", "lm", "runtimes")
     assert imported(".") <= base | required(metadata, "av", "train", "lm", "runtimes")
 
 
@@ -152,7 +152,7 @@ def test_installed_profiles_are_found_and_read(installed: Path, tmp_path: Path) 
 def test_the_torch_free_half_imports_without_torch(installed: Path, tmp_path: Path) -> None:
     code = (
         "import importlib, pkgutil\n"
-        "for room in 'config audio text runtime quantize bench cli'.split():\n"
+        "for room in 'config audio text runtime quantize bench report cli'.split():\n"
         "    package = importlib.import_module(f'kdcompress.{room}')\n"
         "    for module in pkgutil.iter_modules(package.__path__):\n"
         "        print(importlib.import_module(f'kdcompress.{room}.{module.name}').__file__)\n"
@@ -165,8 +165,13 @@ def test_the_torch_free_half_imports_without_torch(installed: Path, tmp_path: Pa
 
 
 def test_an_installed_copy_renders_a_report_without_torch(installed: Path, tmp_path: Path) -> None:
-    heard = {"name": "model", "hypotheses": {"u": "b"}}
-    report = {"kind": "kdcompress-bench", "results": [heard], "utterances": [{"id": "u", "reference": "a"}]}
+    report = {
+        "kind": "kdcompress-bench",
+        "schema": 2,
+        "settings": {"normalizer": "basic", "reference": "model"},
+        "results": [{"name": "model", "hypotheses": {"u": "b"}}],
+        "utterances": [{"id": "u", "duration": 1, "reference": "a"}],
+    }
     (tmp_path / "report.json").write_text(json.dumps(report))
     code = (
         "sys.argv = 'kdcompress bench --report report.json --html page.html --markdown page.md'.split()\n"

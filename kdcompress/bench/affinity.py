@@ -1,8 +1,7 @@
 """Keep to some cores while the clock runs: a process that wanders between cores is timed with its moves."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 
 from kdcompress.cores import busy_cores, core_siblings
 from kdcompress.errors import ConfigError
@@ -57,17 +56,3 @@ def choose(
             chosen.append(core)
     chosen += [core for core in ranked if core not in chosen]
     return tuple(sorted(chosen[:wanted]))
-
-
-@contextmanager
-def pinned(cores: Sequence[int] | None) -> Iterator[None]:
-    """Keep this process, and those that it starts meanwhile, to some cores; None changes nothing."""
-    if cores is None or not hasattr(os, "sched_setaffinity"):
-        yield
-        return
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, cores)
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)

@@ -52,7 +52,7 @@ def graph_facts(
     )
 
 
-# Settings that change speed and have no attribute of their own; those that are set are told.
+# Settings that change speed and have no attribute of their own; those that are set are named.
 _ENTRIES = (
     "session.intra_op.allow_spinning",
     "session.inter_op.allow_spinning",

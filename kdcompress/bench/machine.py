@@ -1,4 +1,4 @@
-"""What the figures were measured on."""
+"""What the figures were measured on, and how much memory this process takes there."""
 
 import os
 import platform
@@ -6,6 +6,8 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+
+import psutil
 
 import kdcompress
 from kdcompress.cores import available_cores, cpu_quota
@@ -40,7 +42,6 @@ _PACKAGES = (
 )
 # Each may put numpy's matrix products on more threads than the models were given.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-_CPUS = Path("/sys/devices/system/cpu")
 
 
 def describe_machine(gpu: bool = False) -> Machine:
@@ -55,16 +56,16 @@ def describe_machine(gpu: bool = False) -> Machine:
         cpu=info["name"],
         cores=os.cpu_count() or 1,
         usable_cores=available_cores(),
-        memory_gb=_memory_gb(),
+        memory_gb=round(psutil.virtual_memory().total / 1e9, 1),
         flags=flags,
         int8_instructions=bool(_VNNI & set(flags)) if info["flags"] else None,
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
-        governor=_governor(),
-        gpu=_gpus() if gpu else (),
-        load_average=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        governor=_read(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")) or None,
+        gpu=describe_gpus() if gpu else (),
+        load_average=round(psutil.getloadavg()[0], 2),
         versions=_versions(),
         environment={name: os.environ[name] for name in _THREAD_VARIABLES if name in os.environ},
-        physical_cores=_physical_cores(),
+        physical_cores=psutil.cpu_count(logical=False),
         max_mhz=_max_mhz(),
         # Linux on x86 says so among the flags; elsewhere their absence means nothing.
         virtual="hypervisor" in info["flags"].split() if "sse2" in info["flags"].split() else None,
@@ -91,28 +92,12 @@ def _cpu_info() -> dict[str, str]:
     return found
 
 
-def _memory_gb() -> float | None:
-    try:
-        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)
-    except (AttributeError, ValueError, OSError):
-        return None
-
-
-def _governor() -> str | None:
-    return _read(_CPUS / "cpu0" / "cpufreq" / "scaling_governor") or None
-
-
 def _max_mhz() -> float | None:
-    kilohertz = _read(_CPUS / "cpu0" / "cpufreq" / "cpuinfo_max_freq")
-    return int(kilohertz) / 1000 if kilohertz.isdecimal() else None
-
-
-def _physical_cores() -> int | None:
-    if sys.platform == "darwin":
-        found = _output("sysctl", "-n", "hw.physicalcpu")
-        return int(found) if found.isdecimal() else None
-    siblings = {_read(path) for path in _CPUS.glob("cpu[0-9]*/topology/thread_siblings_list")}
-    return len(siblings - {""}) or None
+    try:
+        found = psutil.cpu_freq()
+    except (OSError, NotImplementedError, RuntimeError):
+        return None
+    return float(found.max) or None if found else None
 
 
 def _read(path: Path) -> str:
@@ -122,7 +107,8 @@ def _read(path: Path) -> str:
         return ""
 
 
-def _gpus() -> tuple[str, ...]:
+def describe_gpus() -> tuple[str, ...]:
+    """Ask the driver for the GPUs: name, driver and memory of each."""
     text = _output("nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader")
     return tuple(line.strip() for line in text.splitlines() if line.strip())
 
@@ -143,3 +129,43 @@ def _versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return versions
+
+
+def rss_bytes() -> int:
+    """Return the main memory that this process holds now."""
+    return int(psutil.Process().memory_info().rss)
+
+
+def peak_rss_bytes() -> int:
+    """Return the most that this process has held since it was started."""
+    # Where it is known, better than getrusage, whose maximum a process inherits from whoever started it.
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+        return 1024 * int(status.partition("VmHWM:")[2].split()[0])
+    except (OSError, IndexError):
+        pass
+    try:
+        import resource
+    except ImportError:  # Windows
+        return int(psutil.Process().memory_info().peak_wset)  # type: ignore[attr-defined]  # Windows only
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def gpu_bytes() -> int | None:
+    """Ask the driver how much memory of all GPUs this process holds."""
+    command = ("nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits")
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return used_bytes(done.stdout, os.getpid())
+
+
+def used_bytes(listing: str, process: int) -> int | None:
+    """Add up the MiB of a process in lines of `pid, used`."""
+    rows = [line.split(",") for line in listing.splitlines()]
+    used = [row[1].strip() for row in rows if len(row) == 2 and row[0].strip() == str(process)]
+    # In a container the driver may see other numbers of processes, or no sizes.
+    known = [int(value) for value in used if value.isdecimal()]
+    return sum(known) << 20 if known else None

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import onnx
 
+from kdcompress.config.profile import read_profile
 from kdcompress.errors import BundleError
+from kdcompress.resources import profile_path
 from kdcompress.runtime.bundle import open_bundle
 from kdcompress.runtime.external.files import find_files
 from kdcompress.runtime.identify import Kind, graphs_in, identify
@@ -79,6 +81,25 @@ def find_models(path: Path, variants: Sequence[str] = ()) -> list[Model]:
         )
         for variant in chosen
     ]
+
+
+def layout_refusal(model: Model, runtime: str, tokens: str) -> str | None:
+    """Say why a runtime that loads the layouts of some profiles cannot run a model; None where it can.
+
+    Args:
+        model: in question.
+        runtime: as profiles name it.
+        tokens: the file that it reads the vocabulary from.
+    """
+    profile = read_profile(profile_path(model.layout))
+    consumer = next((one for one in profile.consumers if one.runtime == runtime), None)
+    if consumer is None:
+        return f"its layout is {model.layout}, which {runtime} does not load"
+    if not consumer.serves(model.normalize):
+        return f"{runtime} normalises what it is given, and this model wants it as it is"
+    if not (model.graph.parent / tokens).is_file():
+        return f"it has no {tokens}"
+    return None
 
 
 def _external(path: Path) -> Model:

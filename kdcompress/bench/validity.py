@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from kdcompress.report.measured import Facts
 
-# Share of the spoken utterances: a model that is deaf to most of them is fast for the wrong reason.
-_MUTE = 0.5
+# Share of the spoken utterances: a model that says nothing to most of them is fast for the wrong reason.
+_EMPTY = 0.5
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Validity:
     """Of one candidate.
 
     Attributes:
@@ -22,67 +22,67 @@ class Verdict:
     note: str | None = None
 
 
-def check_fallback(facts: Facts, allowed: bool) -> Verdict:
+def check_fallback(facts: Facts, allowed: bool) -> Validity:
     """Refuse a model whose computation ran elsewhere than on the provider asked for."""
     if not facts.fallback:
-        return Verdict()
+        return Validity()
     kinds = ", ".join(f"{count} {op}" for op, count in list(facts.fallback.items())[:4])
     more = ", …" if len(facts.fallback) > 4 else ""
     found = (
         f"{sum(facts.fallback.values())} nodes of the model fell back from {facts.provider}: {kinds}{more}"
     )
     if allowed:
-        return Verdict(note=found)
-    return Verdict(
+        return Validity(note=found)
+    return Validity(
         void=f"{found}; export another variant for it, or measure it all the same (--allow-fallback)"
     )
 
 
-def check_silence(references: Mapping[str, str | None], texts: Mapping[str, str]) -> Verdict:
-    """Refuse a model that hears nothing in most of what was said, or nothing at all.
+def check_silence(references: Mapping[str, str | None], texts: Mapping[str, str]) -> Validity:
+    """Refuse a model that gives no text for most of what was said, or none at all.
 
     Args:
         references: what was said, by utterance; where it is empty, silence is right, and where it is None,
             nobody knows.
-        texts: what was heard.
+        texts: what was recognised.
     """
     unknown = [name for name, text in references.items() if text is None]
     spoken = [name for name, text in references.items() if text is not None and text.strip()]
     silent = [name for name in spoken if not texts[name].strip()]
     if spoken and len(silent) == len(spoken):
-        return Verdict(void=f"every transcript is empty, though {len(spoken)} references are not")
+        return Validity(void=f"every transcript is empty, though {len(spoken)} references are not")
     if unknown and len(unknown) == len(references) and not any(texts[name].strip() for name in unknown):
-        return Verdict(
+        return Validity(
             void="every transcript is empty, though no manifest says, with empty texts, that all is silence"
         )
     found = f"{len(silent)} of {len(spoken)} transcripts are empty, though their references are not"
-    if len(silent) > _MUTE * len(spoken):
-        return Verdict(void=found)
-    return Verdict(note=found) if silent else Verdict()
+    if len(silent) > _EMPTY * len(spoken):
+        return Validity(void=found)
+    return Validity(note=found) if silent else Validity()
 
 
 def check_empty_output(
     texts: Mapping[str, Mapping[str, str]], unknown: Collection[str]
-) -> dict[str, Verdict]:
-    """Judge each candidate by what at least half of the others hear, where there are no references.
+) -> dict[str, Validity]:
+    """Judge each candidate by where at least half of the others give text, where there are no references.
 
     Args:
-        texts: what was heard, by candidate and utterance.
+        texts: what was recognised, by candidate and utterance.
         unknown: utterances of which nobody has written down what was said.
     """
-    verdicts = {}
+    found_of = {}
     for name, own in texts.items():
-        others = [heard for other, heard in texts.items() if other != name]
+        others = [theirs for other, theirs in texts.items() if other != name]
         speech = [
             utterance
             for utterance in unknown
-            if others and sum(bool(heard[utterance].strip()) for heard in others) >= len(others) / 2
+            if others and sum(bool(theirs[utterance].strip()) for theirs in others) >= len(others) / 2
         ]
         silent = sum(not own[utterance].strip() for utterance in speech)
-        found = f"{silent} transcripts are empty of the {len(speech)} utterances in which others hear words"
-        # One against one is no evidence: the other may hear words that nobody said.
-        if silent > _MUTE * len(speech) and len(others) > 1:
-            verdicts[name] = Verdict(void=found)
+        found = f"{silent} transcripts are empty of the {len(speech)} utterances in which others find words"
+        # One against one is no evidence: the other may find words that nobody said.
+        if silent > _EMPTY * len(speech) and len(others) > 1:
+            found_of[name] = Validity(void=found)
         elif silent:
-            verdicts[name] = Verdict(note=found)
-    return verdicts
+            found_of[name] = Validity(note=found)
+    return found_of

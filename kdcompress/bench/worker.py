@@ -1,4 +1,4 @@
-"""The process in which one candidate runs: it hears what it is sent and answers with texts and times.
+"""The process in which one candidate runs: it decodes what it is sent and answers with texts and times.
 
 Requests come on standard input: a line of JSON, behind it the samples that it announces. Answers are lines
 of JSON on what was standard output; what a library prints goes to standard error. It ends with its input.
@@ -7,76 +7,67 @@ of JSON on what was standard output; what a library prints goes to standard erro
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import IO, Any, Protocol, runtime_checkable
+from importlib import import_module
+from itertools import pairwise
+from typing import IO, Any
 
 import numpy as np
 
-from kdcompress.bench.block_timing import listen, one_line, takes_batches, time_block
-from kdcompress.bench.candidate import Candidate, Waveform
-from kdcompress.bench.memory import gpu_bytes, peak_rss_bytes, rss_bytes
-from kdcompress.bench.spec import ModelSpec
-from kdcompress.bench.timing import Clock
+from kdcompress.aliases import FloatArray
+from kdcompress.bench.candidate import Candidate, CountsGpuMemory, ModelSpec
+from kdcompress.bench.machine import gpu_bytes, peak_rss_bytes, rss_bytes
+from kdcompress.bench.timing import Clock, one_line, time_block, time_call
 from kdcompress.report.measured import Memory
 
 
-@runtime_checkable
-class CountsGpuMemory(Protocol):
-    """A candidate that knows how much of the GPU's memory it took."""
-
-    def gpu_bytes(self) -> int | None:
-        """Return the most that it has held; None on the CPU."""
-        ...
-
-
 class Service:
-    """Does what a request says.
+    """Does what a request says."""
 
-    Args:
-        build: makes the candidate; imports its libraries, so that loading is loading.
-    """
-
-    def __init__(self, build: Callable[[ModelSpec], Candidate]) -> None:
-        self._build = build
+    def __init__(self) -> None:
         self._candidate: Candidate | None = None
         self._provider = "cpu"
-        self._before: int | None = None
+        self._before = 0
         self._model_rss: int | None = None
 
-    def answer(self, request: dict[str, Any], waveforms: list[Waveform]) -> dict[str, Any]:
+    def ask(self, request: dict[str, Any], waveforms: Sequence[FloatArray]) -> Any:
         """Return plain data; raises what the candidate raises."""
         match request["do"]:
             case "load":
-                return self._load(ModelSpec.from_json(request["spec"]))
+                return self._load(ModelSpec(**request["spec"]))
             case "facts":
-                return asdict(self._loaded().facts())
-            case "listen":
-                heard = asdict(listen(self._loaded(), waveforms[0]))
+                return self._loaded().facts().model_dump(mode="json")
+            case "call":
+                call = asdict(time_call(self._loaded(), waveforms))
                 if self._model_rss is None:
-                    self._model_rss = _grown(self._before, rss_bytes())
-                return heard
-            case "turn":
-                groups, at = [], 0
-                for size in request["groups"]:
-                    groups.append(waveforms[at : at + size])
-                    at += size
+                    self._model_rss = max(rss_bytes() - self._before, 0)
+                return call
+            case "block":
+                ends = np.cumsum([0, *request["groups"]])
+                groups = [waveforms[a:b] for a, b in pairwise(ends)]
                 return asdict(time_block(self._loaded(), groups))
             case "memory":
-                return asdict(Memory(peak_rss_bytes(), self._model_rss, self._gpu_bytes()))
+                return Memory(
+                    peak_rss_bytes=peak_rss_bytes(),
+                    model_rss_bytes=self._model_rss,
+                    gpu_bytes=self._gpu_bytes(),
+                ).model_dump()
         raise ValueError(f"no such request: {request['do']}")
 
     def _load(self, spec: ModelSpec) -> dict[str, Any]:
         self._provider = spec.provider
-        self._candidate = self._build(spec)
+        # Imports the runtime's library, so that loading is loading.
+        candidate: Candidate = import_module(spec.module).build(spec)
         self._before = rss_bytes()
         with Clock() as clock:
-            self._candidate.load()
+            candidate.load()
+        self._candidate = candidate
         return {
             "seconds": clock.wall,
-            "bytes": self._candidate.bytes,
-            "parameters": self._candidate.parameters,
-            "batches": takes_batches(self._candidate),
+            "bytes": candidate.bytes,
+            "parameters": candidate.parameters,
+            "batches": candidate.batches,
         }
 
     def _gpu_bytes(self) -> int | None:
@@ -91,38 +82,27 @@ class Service:
         return self._candidate
 
 
-def serve(build: Callable[[ModelSpec], Candidate]) -> None:
+def main() -> None:
     """Answer requests until there are no more."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    service = Service(build)
+    service = Service()
     requests = sys.stdin.buffer
     for line in requests:
         request = json.loads(line)
         waveforms = [_samples(requests, size) for size in request.get("samples", ())]
         answer: dict[str, Any]
         try:
-            answer = {"answer": service.answer(request, waveforms)}
-        except Exception as error:  # a finding about the candidate, told by the process that asked
+            answer = {"answer": service.ask(request, waveforms)}
+        except Exception as error:  # a finding about the candidate, reported by the process that asked
             answer = {"error": one_line(error)}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 
 
-def _samples(stream: IO[bytes], size: int) -> Waveform:
-    samples: Waveform = np.frombuffer(stream.read(4 * size), np.float32).copy()
+def _samples(stream: IO[bytes], size: int) -> FloatArray:
+    samples: FloatArray = np.frombuffer(stream.read(4 * size), np.float32).copy()
     return samples
-
-
-def _grown(before: int | None, after: int | None) -> int | None:
-    return None if before is None or after is None else max(after - before, 0)
-
-
-def main() -> None:
-    """Serve the runtimes that need no torch."""
-    from kdcompress.bench.runtimes import build
-
-    serve(build)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """`kdcompress bench`: how accurate, how fast, on this machine."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,9 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kdcompress.audio.utterance import Reference, Utterance
-
-# numpy's matrix products choose their threads when numpy is first imported.
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
 def bench(
@@ -42,7 +38,7 @@ def bench(
         typer.Option(
             "--runtime",
             metavar="NAME,…",
-            help="Run each model in all of these: kdcompress, sherpa-onnx, onnx-asr, torch.",
+            help="Run each model in all of these, such as kdcompress,onnx-asr; an unknown name lists them.",
         ),
     ] = None,
     provider: Annotated[
@@ -91,11 +87,11 @@ def bench(
 ) -> None:
     """Measure word error rate, speed, memory and size of models, and of their teacher, side by side.
 
-    Every model, in every runtime, hears the same utterances, one at a time, in a process of its own. A first
-    pass warms up and gives the transcripts; a candidate that crashes, answers NaN, says nothing where more
-    than half of the time something was said, or computes elsewhere than on --provider is reported as failed,
-    is not timed, and the exit code is 1. The timed passes are interleaved, so that all share the machine's
-    moods. Reading audio files and loading models are timed apart.
+    Every model, in every runtime, decodes the same utterances, one at a time, in a process of its own. A
+    first pass warms up and gives the transcripts; a candidate that crashes, answers NaN, says nothing where
+    more than half of the time something was said, or computes elsewhere than on --provider is reported as
+    failed, is not timed, and the exit code is 1. The timed passes are interleaved, so that all share what
+    slows the machine. Reading audio files and loading models are timed apart.
 
     ONNX models of other origin are directories with a graph and its vocabulary: tokens.txt (NeMo,
     sherpa-onnx), vocab.txt (onnx-asr) or vocab.json (wav2vec2). sherpa-onnx and onnx-asr come with
@@ -136,15 +132,13 @@ def bench(
     outcome = Outcome(json_file, hypotheses, baseline, max_wer_increase, max_rtf_ratio, pages)
     if rescore is not None:
         if bundles or teacher or manifest or audio:
-            raise typer.BadParameter("--rescore hears nothing: it takes no bundle, teacher or audio")
+            raise typer.BadParameter("--rescore runs no model: it takes no bundle, teacher or audio")
         rescore_and_finish(rescore, normalizer, reference, outcome)
         return
     source = manifest or audio
     if source is None or (manifest and audio):
-        raise typer.BadParameter("what is to be heard? Give one of --manifest and --audio")
+        raise typer.BadParameter("what is to be decoded? Give one of --manifest and --audio")
     counts, batches = numbers(threads, "--threads"), numbers(batch, "--batch")
-    for name in _THREAD_VARIABLES:
-        os.environ[name] = str(counts[0])
 
     from kdcompress.bench.affinity import read_cores
     from kdcompress.bench.run import run_bench
@@ -179,7 +173,7 @@ def bench(
                 task, description=what, completed=done, total=total
             ),
         )
-    outcome.finish(report.to_json(), report)
+    outcome.finish(report, times=True)
 
 
 def _speech(source: Path) -> "Sequence[Reference] | Sequence[Utterance]":

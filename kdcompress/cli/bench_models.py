@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import typer
 
 if TYPE_CHECKING:
-    from kdcompress.bench.process import ProcessCandidate
-
-# In the torch half: the process that the models of torch are measured in.
-_TORCH_WORKER = "kdcompress.teachers.bench_worker"
+    from kdcompress.bench.process import IsolatedCandidate
 
 
 def candidates(
@@ -22,14 +19,13 @@ def candidates(
     provider: Literal["cpu", "cuda"],
     threads: int,
     torch_precision: str,
-) -> "list[ProcessCandidate]":
+) -> "list[IsolatedCandidate]":
     """Return what is to be measured, the teacher first, then each path in each runtime.
 
     Raises:
         KdcompressError: nothing was named, or something that no runtime that was asked for can run.
     """
-    from kdcompress.bench.plan import plan
-    from kdcompress.bench.spec import read_runtimes
+    from kdcompress.bench.combinations import combine, read_runtimes
     from kdcompress.errors import ConfigError
 
     asked = read_runtimes(runtimes)
@@ -47,7 +43,7 @@ def candidates(
         elif not others:
             raise ConfigError(f"{path} does not run in torch: name the run that it was exported from")
     onnx = [path for path in paths if path not in for_torch]
-    found += plan(onnx, others, variants, provider, threads) if onnx else []
+    found += combine(onnx, others, variants, provider, threads) if onnx else []
     if not found:
         raise ConfigError("nothing to measure: name at least one bundle, or a --teacher")
     return found
@@ -68,14 +64,15 @@ def numbers(text: str, option: str) -> tuple[int, ...]:
 
 def _in_torch(
     text: str, name: str, provider: Literal["cpu", "cuda"], threads: int, precision: str
-) -> "ProcessCandidate":
-    from kdcompress.bench.process import ProcessCandidate
-    from kdcompress.bench.spec import ModelSpec
+) -> "IsolatedCandidate":
+    from kdcompress.bench.candidate import ModelSpec
+    from kdcompress.bench.process import IsolatedCandidate
+    from kdcompress.bench.runtimes import RUNTIMES
     from kdcompress.teachers.open import resolve_teacher
 
     resolve_teacher(text)  # a wrong name is known before anything is started
-    spec = ModelSpec("torch", text, name, provider=provider, threads=threads, precision=precision)
-    return ProcessCandidate(spec, _TORCH_WORKER)
+    spec = ModelSpec(RUNTIMES["torch"], text, name, provider=provider, threads=threads, precision=precision)
+    return IsolatedCandidate(spec)
 
 
 def _is_for_torch(path: Path) -> bool:

@@ -7,7 +7,7 @@ import typer
 
 Manifest: TypeAlias = Annotated[
     Path | None,
-    typer.Option("--manifest", help="JSONL with audio_filepath and, for error rates, text: what to hear."),
+    typer.Option("--manifest", help="JSONL with audio_filepath and, for error rates, text: what to decode."),
 ]
 Audio: TypeAlias = Annotated[
     Path | None,
@@ -39,7 +39,7 @@ Rescore: TypeAlias = Annotated[
     typer.Option(
         "--rescore",
         metavar="FILE",
-        help="Hear nothing: score what --hypotheses or --json wrote again. Takes no bundles.",
+        help="Run no model: score what --hypotheses or --json wrote again. Takes no bundles.",
     ),
 ]
 Baseline: TypeAlias = Annotated[

@@ -1,18 +1,17 @@
 """What `kdcompress bench` does with a report once there is one: gate, files, exit code."""
 
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from kdcompress.cli.bench_page import Pages
 
 if TYPE_CHECKING:
-    from kdcompress.report.gate import Verdict
-    from kdcompress.report.report import BenchReport
+    from kdcompress.report.record import Report
+    from kdcompress.report.scored import Verdict
 
 GATE_BROKEN = 3
 
@@ -35,8 +34,7 @@ class Outcome:
 
     def check(self) -> None:
         """Find out before minutes of measuring what would be refused after them."""
-        from kdcompress.report.report import check_writable
-        from kdcompress.report.saved import read_report
+        from kdcompress.report.record import check_writable, read_report
 
         if self.baseline is not None:
             read_report(self.baseline)
@@ -47,55 +45,50 @@ class Outcome:
                 check_writable(path)
         self.pages.check()
 
-    def finish(self, data: dict[str, Any], report: "BenchReport | None" = None) -> None:
+    def finish(self, report: "Report", *, times: bool) -> None:
         """Show and write a report, then end with the exit code that it deserves.
 
         Args:
-            data: the JSON of the report; the gate's verdict is added to it.
-            report: the same with its times; None shows what the texts alone say.
+            report: the gate's verdict is added to it.
+            times: show them; otherwise what the texts alone say.
 
         Raises:
             typer.Exit: 3 where the gate is broken, else 1 where a candidate failed.
         """
-        from kdcompress.cli.render import render_bench, render_scores
+        from kdcompress.cli.render import render_report
         from kdcompress.files import write_file
         from kdcompress.report.hypotheses import write_hypotheses
-        from kdcompress.report.report import dump_json
-        from kdcompress.report.saved import parse_report
 
         if self.hypotheses is not None:
-            write_hypotheses(parse_report(data, "the report"), self.hypotheses)
+            write_hypotheses(report, self.hypotheses)
         if not self.to_stdout:
-            if report is not None:
-                render_bench(report)
-            render_scores(data, rates=report is None)
+            render_report(report, times=times)
         try:
-            verdict = self._judge(data)
+            verdict = self._judge(report)
             if verdict is not None:
-                data["gate"] = verdict.to_json()
+                report = report.model_copy(update={"gate": verdict})
         finally:
             # A gate that cannot be judged does not take the measurement with it.
             if self.to_stdout:
-                sys.stdout.write(dump_json(data))
+                sys.stdout.write(report.dump())
             elif self.json_file is not None:
-                write_file(self.json_file, dump_json(data))
-            self.pages.write(data)
+                write_file(self.json_file, report.dump())
+            self.pages.write(report)
         if verdict is not None:
             self._show(verdict)
             if verdict.broken:
                 raise typer.Exit(GATE_BROKEN)
-        if any(result["failed"] for result in data["results"]):
+        if report.failed:
             raise typer.Exit(1)
 
-    def _judge(self, data: Mapping[str, Any]) -> "Verdict | None":
+    def _judge(self, report: "Report") -> "Verdict | None":
         if self.baseline is None:
             return None
         from kdcompress.report.gate import Limits, judge
-        from kdcompress.report.saved import parse_report, read_report
+        from kdcompress.report.record import read_report
 
-        baseline = parse_report(read_report(self.baseline), str(self.baseline))
         limits = Limits(self.max_wer_increase, self.max_rtf_ratio)
-        return judge(parse_report(data, "the report"), baseline, limits)
+        return judge(report, read_report(self.baseline), limits)
 
     def _show(self, verdict: "Verdict") -> None:
         from kdcompress.cli.render import console
@@ -113,10 +106,10 @@ class Outcome:
 def rescore_and_finish(path: Path, normalizer: str | None, reference: str | None, outcome: Outcome) -> None:
     """Score a file of hypotheses, or a report, again."""
     from kdcompress.cli.render import progress_bars
-    from kdcompress.report.rescore import rescore
+    from kdcompress.report.hypotheses import rescore
 
     outcome.check()
     with progress_bars() as bars:
         bars.add_task("scoring", total=None)
-        data = rescore(path, normalizer, reference)
-    outcome.finish(data)
+        report = rescore(path, normalizer, reference)
+    outcome.finish(report, times=False)

@@ -1,11 +1,13 @@
 """The pages of `kdcompress bench`: a report, just measured or read back, as HTML and Markdown."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
+
+if TYPE_CHECKING:
+    from kdcompress.report.record import Report
 
 Html: TypeAlias = Annotated[
     Path | None,
@@ -55,14 +57,14 @@ class Pages:
         Raises:
             BenchError: one of them cannot.
         """
-        from kdcompress.report.report import check_writable
+        from kdcompress.report.record import check_writable
 
         for path in (self.html, self.markdown):
             if path is not None:
                 check_writable(path)
 
-    def write(self, report: Mapping[str, Any]) -> None:
-        """Write them from the JSON of a report, of schema 1 or 2."""
+    def write(self, report: "Report") -> None:
+        """Write those that are wanted."""
         from kdcompress.files import write_file
 
         if self.html is not None:
@@ -81,11 +83,11 @@ def write_saved(saved: Path, pages: Pages) -> None:
     Raises:
         BenchError: there is no such report, or a page cannot be written.
     """
-    from kdcompress.report.pages.view import read_json
+    from kdcompress.report.record import read_report
 
     if pages.html is None and pages.markdown is None:
         raise typer.BadParameter(
             "into what? Give --html FILE, --markdown FILE or both", param_hint="--report"
         )
     pages.check()
-    pages.write(read_json(saved))
+    pages.write(read_report(saved))

@@ -1,15 +1,15 @@
 """What the commands share on the terminal: where lines go, bars with ETA, the table of a benchmark."""
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-    from kdcompress.report.report import BenchReport
+    from kdcompress.report.record import Report
 
 # Without a terminal nobody wraps the lines of a table: give it the room that it needs.
 _WIDTH_OF_FILES = 170
@@ -53,18 +53,13 @@ def progress_bars() -> "Iterator[Progress]":
         yield bars
 
 
-def render_bench(report: "BenchReport") -> None:
-    """Print a benchmark's table on standard output."""
-    from kdcompress.report.table import BenchTable
+def render_report(report: "Report", *, times: bool) -> None:
+    """Print a report on standard output: its times, or without them what the texts alone say."""
+    from kdcompress.report.table import BenchTable, ScoreTable
 
-    console().print(BenchTable(report))
-
-
-def render_scores(data: "Mapping[str, Any]", *, rates: bool) -> None:
-    """Print what follows from the texts of a report, and its differences, on standard output."""
-    from kdcompress.report.score_table import ScoreTable
-
-    console().print(ScoreTable(data, rates=rates))
+    if times:
+        console().print(BenchTable(report))
+    console().print(ScoreTable(report, rates=not times))
 
 
 def show_note(message: str) -> None:

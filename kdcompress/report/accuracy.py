@@ -12,61 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from kdcompress.errors import BenchError
+from kdcompress.report.scored import Accuracy, ErrorRate
 
 _RESAMPLES = 2_000
 _BLOCK_VALUES = 4_000_000  # bounds the memory of one block of resamples
 _LEVEL = 0.95
-
-
-@dataclass(frozen=True)
-class ErrorRate:
-    """Errors of a corpus, counted; the rate is all errors / all reference units, not a mean of utterances.
-
-    Attributes:
-        reference: words or characters in the references.
-        low, high: bootstrap 95 % interval of the rate over utterances; None where the rate is.
-    """
-
-    substitutions: int
-    insertions: int
-    deletions: int
-    reference: int
-    low: float | None = None
-    high: float | None = None
-
-    @property
-    def errors(self) -> int:
-        """Edits that turn the hypotheses into the references."""
-        return self.substitutions + self.insertions + self.deletions
-
-    @property
-    def rate(self) -> float | None:
-        """Errors per reference unit; None where the references are all empty."""
-        return self.errors / self.reference if self.reference else None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain data; the rate is written out."""
-        return {
-            "rate": self.rate,
-            "low": self.low,
-            "high": self.high,
-            "substitutions": self.substitutions,
-            "insertions": self.insertions,
-            "deletions": self.deletions,
-            "reference": self.reference,
-        }
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """Word and character error rate of one candidate."""
-
-    wer: ErrorRate
-    cer: ErrorRate
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain data."""
-        return {"wer": self.wer.to_json(), "cer": self.cer.to_json()}
 
 
 @dataclass(frozen=True)
@@ -92,7 +42,15 @@ class Errors:
         substitutions, insertions, deletions = (int(total) for total in self.kinds.sum(axis=0))
         units = int(self.reference.sum())
         low, high = bootstrap_interval(self.total, self.reference, seed=seed) if units else (None, None)
-        return ErrorRate(substitutions, insertions, deletions, units, low, high)
+        return ErrorRate(
+            rate=(substitutions + insertions + deletions) / units if units else None,
+            low=low,
+            high=high,
+            substitutions=substitutions,
+            insertions=insertions,
+            deletions=deletions,
+            reference=units,
+        )
 
 
 def score(references: Sequence[str], hypotheses: Sequence[str], *, seed: int = 0) -> Accuracy:

@@ -4,42 +4,17 @@ K repeats, N utterances.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from kdcompress.report.accuracy import Errors
 from kdcompress.report.bootstrap import Interval, difference, ratio
+from kdcompress.report.scored import Difference, Quantity
 
-Measure: TypeAlias = Literal["wer", "cer", "rtf"]
 Walls: TypeAlias = Mapping[str, Sequence[float]]
-"""Seconds of each utterance in each repeat, by id, in the order in which they were heard."""
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One candidate against the reference candidate, on the same utterances and in the same passes.
-
-    Attributes:
-        measure: `wer` and `cer` are differences of rates, the candidate's minus the baseline's; `rtf` is a
-            ratio, the candidate's time over the baseline's.
-        low, high: bootstrap interval at 95 %, over utterances, or over repeats and blocks of utterances.
-        p: two-sided, of no difference.
-    """
-
-    candidate: str
-    baseline: str
-    measure: Measure
-    value: float
-    low: float
-    high: float
-    p: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain data."""
-        return asdict(self)
+"""Seconds of each utterance in each repeat, by id, in the order in which they were decoded."""
 
 
 def error_difference(
@@ -66,8 +41,8 @@ def time_difference(names: tuple[str, str], ours: Walls, theirs: Walls, block: i
     Args:
         names: candidate and baseline.
         ours, theirs: of the same utterances in the same order.
-        block: utterances that were heard in a row before another candidate's turn: what was heard together
-            shared the machine's moods, and is drawn together.
+        block: utterances that were decoded in a row before another candidate's turn: these shared what
+            slowed the machine, and are drawn together.
         seed: of the bootstrap.
     """
     return _named(names, "rtf", ratio(_blocks(ours, block), _blocks(theirs, block), seed=seed))
@@ -87,6 +62,14 @@ def _blocks(walls: Walls, block: int) -> npt.NDArray[np.float64]:
     return sums
 
 
-def _named(names: tuple[str, str], measure: Measure, found: Interval) -> Difference:
-    p = 1.0 if found.p is None else found.p
-    return Difference(*names, measure, found.value, found.low, found.high, p)
+def _named(names: tuple[str, str], measure: Quantity, found: Interval) -> Difference:
+    candidate, baseline = names
+    return Difference(
+        candidate=candidate,
+        baseline=baseline,
+        measure=measure,
+        value=found.value,
+        low=found.low,
+        high=found.high,
+        p=1.0 if found.p is None else found.p,
+    )

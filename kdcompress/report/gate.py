@@ -6,18 +6,17 @@ price: a small test set, or a noisy machine, lets a small loss through. The inte
 small a change could have been seen.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeAlias
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 from kdcompress.errors import BenchError
 from kdcompress.report.accuracy import word_errors
 from kdcompress.report.differences import paired_errors
 from kdcompress.report.gate_times import TimeChange, TimeComparison
-from kdcompress.report.saved import SavedReport, SavedResult, SavedUtterance
+from kdcompress.report.record import CandidateResult, ReferenceText, Report
+from kdcompress.report.scored import Finding, Verdict
 from kdcompress.text.normalize import normalize
-
-Measure: TypeAlias = Literal["presence", "wer", "rtf"]
 
 _SAME_LENGTH = 0.05  # [s] decoders differ in the last milliseconds of lossy formats
 _LEAST_SHARED = 0.5  # of either report's utterances
@@ -36,59 +35,13 @@ class Limits:
     rtf_ratio: float | None = None
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One candidate on one measure.
-
-    Attributes:
-        value, low, high: the change with its 95 % interval, in points or as a ratio; None for `presence`.
-        limit: None where none was set.
-        broken: whether the interval lies beyond the limit, or the candidate is missing or failed.
-        sentence: all of that for people.
-    """
-
-    candidate: str
-    measure: Measure
-    broken: bool
-    sentence: str
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-    limit: float | None = None
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the gate found.
-
-    Attributes:
-        notes: what was not judged, and why; how to read the rest.
-    """
-
-    findings: tuple[Finding, ...]
-    notes: tuple[str, ...] = ()
-
-    @property
-    def broken(self) -> bool:
-        """Whether any limit is."""
-        return any(finding.broken for finding in self.findings)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain data."""
-        return {
-            "broken": self.broken,
-            "findings": [asdict(finding) for finding in self.findings],
-            "notes": list(self.notes),
-        }
-
-
-def judge(report: SavedReport, baseline: SavedReport, limits: Limits) -> Verdict:
+def judge(report: Report, baseline: Report, limits: Limits) -> Verdict:
     """Compare the candidates of two reports that have the same names.
 
     A candidate of the baseline that is missing from the report, or failed there, breaks the gate.
 
     Word errors are counted anew from the raw hypotheses of both reports, with the normaliser and the
-    references of the first, and compared pair by pair on the utterances that both heard (same id and length).
+    references of the first, and compared pair by pair on the utterances that both have (same id and length).
     Times are compared as `TimeComparison` says.
 
     Raises:
@@ -100,21 +53,22 @@ def judge(report: SavedReport, baseline: SavedReport, limits: Limits) -> Verdict
         (_times, limits.rtf_ratio, "--max-rtf-ratio"),
     )
     for compare, limit, option in measures:
-        found, told = compare(report, baseline, both, limit)
+        found, remarks = compare(report, baseline, both, limit)
         if not found and limit is None:
             continue  # why something cannot be told interests only who asked for it
-        findings, notes = findings + found, notes + told
+        findings, notes = findings + found, notes + remarks
         if limit is not None and not found and not any(finding.broken for finding in findings):
-            reason = "; ".join(told) or "no candidate is in both reports"
+            reason = "; ".join(remarks) or "no candidate is in both reports"
             raise BenchError(f"{option} cannot be judged: {reason}")
-    return Verdict(tuple(findings), tuple(notes))
+    broken = any(finding.broken for finding in findings)
+    return Verdict(broken=broken, findings=tuple(findings), notes=tuple(notes))
 
 
-_Told: TypeAlias = tuple[list[Finding], list[str]]
-_Compare: TypeAlias = Callable[[SavedReport, SavedReport, list[str], float | None], _Told]
+_Findings: TypeAlias = tuple[list[Finding], list[str]]
+_Compare: TypeAlias = Callable[[Report, Report, list[str], float | None], _Findings]
 
 
-def _presence(report: SavedReport, baseline: SavedReport) -> tuple[list[Finding], list[str], list[str]]:
+def _presence(report: Report, baseline: Report) -> tuple[list[Finding], list[str], list[str]]:
     """Find who can be compared; third, their names."""
     broken, notes, both = [], [], []
     for old in baseline.results:
@@ -133,11 +87,11 @@ def _presence(report: SavedReport, baseline: SavedReport) -> tuple[list[Finding]
     return broken, notes, both
 
 
-def _absent(result: SavedResult, what: str) -> Finding:
-    return Finding(result.name, "presence", True, f"{result.name} {what}")
+def _absent(result: CandidateResult, what: str) -> Finding:
+    return Finding(candidate=result.name, measure="presence", broken=True, sentence=f"{result.name} {what}")
 
 
-def _word_errors(report: SavedReport, baseline: SavedReport, names: list[str], limit: float | None) -> _Told:
+def _word_errors(report: Report, baseline: Report, names: list[str], limit: float | None) -> _Findings:
     if not names:
         return [], []
     if all(utterance.reference is None for utterance in report.utterances):
@@ -156,8 +110,8 @@ def _word_errors(report: SavedReport, baseline: SavedReport, names: list[str], l
     normalizer, seed = report.settings.normalizer, report.settings.seed
     if normalizer != baseline.settings.normalizer:
         notes.append(f"word errors of both are counted with the normaliser {normalizer}, this report's")
-    texts = {utterance.id: utterance.reference for utterance in baseline.utterances}
-    if any(texts[utterance.id] != utterance.reference for utterance in shared):
+    before_now = {utterance.id: utterance.reference for utterance in baseline.utterances}
+    if any(before_now[utterance.id] != utterance.reference for utterance in shared):
         notes.append("some references were changed since: both are scored with those of this report")
     references = [normalize(utterance.reference or "", normalizer) for utterance in shared]
     if not any(text.split() for text in references):
@@ -165,8 +119,8 @@ def _word_errors(report: SavedReport, baseline: SavedReport, names: list[str], l
     findings = []
     for name in names:
         new, old = (
-            word_errors(references, [normalize(heard[id_], normalizer) for id_ in ids])
-            for heard in (report.complete()[name], baseline.complete()[name])
+            word_errors(references, [normalize(texts[id_], normalizer) for id_ in ids])
+            for texts in (_hypotheses(report, name), _hypotheses(baseline, name))
         )
         change = paired_errors(new, old, seed=seed)
         value, low, high = (100 * part for part in (change.value, change.low, change.high))
@@ -179,14 +133,14 @@ def _word_errors(report: SavedReport, baseline: SavedReport, names: list[str], l
     return findings, notes
 
 
-def _shared(report: SavedReport, baseline: SavedReport) -> Iterator[SavedUtterance]:
+def _shared(report: Report, baseline: Report) -> Iterator[ReferenceText]:
     lengths = {utterance.id: utterance.duration for utterance in baseline.utterances}
     for utterance in report.utterances:
         if abs(lengths.get(utterance.id, float("inf")) - utterance.duration) <= _SAME_LENGTH:
             yield utterance
 
 
-def _times(report: SavedReport, baseline: SavedReport, names: list[str], limit: float | None) -> _Told:
+def _times(report: Report, baseline: Report, names: list[str], limit: float | None) -> _Findings:
     comparison = TimeComparison(report, baseline, names)
     findings, notes = [], list(comparison.notes)
     for name in names:
@@ -201,8 +155,17 @@ def _times(report: SavedReport, baseline: SavedReport, names: list[str], limit: 
     return findings, notes
 
 
+def _hypotheses(report: Report, name: str) -> Mapping[str, str]:
+    result = report.result(name)
+    return result.hypotheses if result else {}
+
+
 def _held(
-    name: str, measure: Measure, sentence: str, change: tuple[float, float, float], limit: float | None
+    name: str,
+    measure: Literal["wer", "rtf"],
+    sentence: str,
+    change: tuple[float, float, float],
+    limit: float | None,
 ) -> Finding:
     value, low, high = change
     broken = limit is not None and low > limit
@@ -211,4 +174,13 @@ def _held(
         sentence += ", " + unit.format(limit)
         if value > limit and not broken:
             sentence += "; above it, but chance may explain that"
-    return Finding(name, measure, broken, sentence, value, low, high, limit)
+    return Finding(
+        candidate=name,
+        measure=measure,
+        broken=broken,
+        sentence=sentence,
+        value=value,
+        low=low,
+        high=high,
+        limit=limit,
+    )

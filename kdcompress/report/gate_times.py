@@ -3,7 +3,8 @@
 import math
 from dataclasses import dataclass, field
 
-from kdcompress.report.saved import SavedReport, SavedResult
+from kdcompress.report.measured import Spread
+from kdcompress.report.record import CandidateResult, Report
 
 FEWEST_REPEATS = 5
 """Timed passes below which an interval says nothing: the extremes of 5 cover the median 15 times of 16."""
@@ -44,8 +45,8 @@ class TimeComparison:
         notes: how to read the changes.
     """
 
-    report: SavedReport
-    baseline: SavedReport
+    report: Report
+    baseline: Report
     names: list[str]
     notes: list[str] = field(default_factory=list)
     _reference: str | None = None
@@ -56,7 +57,7 @@ class TimeComparison:
         if not any(_timed(report, name) and _timed(baseline, name) for name in self.names):
             return
         reference, other = report.settings.reference, baseline.settings.reference
-        alike = report.machine is not None and report.machine == baseline.machine
+        alike = _alike(report, baseline)
         if reference != other:
             self._unlike = f"the reference candidate is {reference!r} here, {other!r} in the baseline"
         elif reference not in self.names:
@@ -90,7 +91,7 @@ class TimeComparison:
             return difference
         if self._reference is not None:
             pair = _relative(self.report, new), _relative(self.baseline, old)
-        elif self.report.machine is None or self.report.machine != self.baseline.machine:
+        elif not _alike(self.report, self.baseline):
             return f"the machines differ, and {self._unlike}"
         else:
             pair = _seconds(new), _seconds(old)
@@ -100,12 +101,17 @@ class TimeComparison:
         return _joined(now, before)
 
 
-def _timed(report: SavedReport, name: str) -> bool:
+def _alike(report: Report, baseline: Report) -> bool:
+    ours, theirs = report.machine, baseline.machine
+    return ours is not None and theirs is not None and ours.is_like(theirs)
+
+
+def _timed(report: Report, name: str) -> bool:
     result = report.result(name)
     return result is not None and result.timing is not None
 
 
-def _unlike(new: SavedResult | None, old: SavedResult | None, *, model: bool) -> str:
+def _unlike(new: CandidateResult | None, old: CandidateResult | None, *, model: bool) -> str:
     """Say in what respect a candidate is not the same in both runs; empty where it is."""
     if new is None or old is None or new.facts is None or old.facts is None:
         return "nothing is known about where it ran"
@@ -121,18 +127,21 @@ def _unlike(new: SavedResult | None, old: SavedResult | None, *, model: bool) ->
     return ""
 
 
-def _relative(report: SavedReport, result: SavedResult) -> TimeChange | None:
+def _relative(report: Report, result: CandidateResult) -> TimeChange | None:
     """Return the time of a candidate over that of its run's reference."""
     for one in report.differences:
         if (one.candidate, one.baseline, one.measure) == (result.name, report.settings.reference, "rtf"):
             return TimeChange(one.value, one.low, one.high)
     speed = result.timing.speed if result.timing else None
-    return TimeChange(1 / speed.median, 1 / speed.high, 1 / speed.low) if speed else None
+    return _change(speed.inverse()) if speed else None
 
 
-def _seconds(result: SavedResult) -> TimeChange | None:
-    rtf = result.timing.rtf if result.timing else None
-    return TimeChange(rtf.median, rtf.low, rtf.high) if rtf else None
+def _seconds(result: CandidateResult) -> TimeChange | None:
+    return _change(result.timing.rtf) if result.timing else None
+
+
+def _change(spread: Spread) -> TimeChange:
+    return TimeChange(spread.median, spread.low, spread.high)
 
 
 def _joined(now: TimeChange, before: TimeChange) -> TimeChange:

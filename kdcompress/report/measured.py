@@ -1,15 +1,33 @@
 """What is measured of one candidate, and on what: the parts of a report that a benchmark fills in."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, computed_field, model_validator
 from typing_extensions import Self
 
 
-@dataclass(frozen=True)
-class Facts:
+class Record(BaseModel):
+    """Part of a report: written and read as it is; keys of later versions are left out."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False, populate_by_name=True)
+
+
+class Estimate(NamedTuple):
+    """A figure with its bootstrap interval, or with the extremes over the repeats."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+    def scaled(self, factor: float) -> "Estimate":
+        """Return it in another unit."""
+        low, high = (None if bound is None else bound * factor for bound in (self.low, self.high))
+        return Estimate(self.value * factor, low, high)
+
+
+class Facts(Record):
     """How a candidate really runs, known once it is loaded.
 
     Attributes:
@@ -25,25 +43,24 @@ class Facts:
         fallback: nodes that compute the model and ran elsewhere than on the provider asked for, by kind.
     """
 
-    runtime: str
-    provider: str
-    threads: int
-    nodes: Mapping[str, int] = field(default_factory=dict)
+    runtime: str = ""
+    provider: str = ""
+    threads: int | None = None
+    nodes: Mapping[str, int] = {}
     features_in_model: bool = False
     notes: tuple[str, ...] = ()
     runtime_name: str = ""
-    options: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = {}
     precision: str = ""
-    fallback: Mapping[str, int] = field(default_factory=dict)
+    fallback: Mapping[str, int] = {}
 
 
-@dataclass(frozen=True)
-class Machine:
+class Machine(Record):
     """Facts about computer and software.
 
     Attributes:
         cpu: model name.
-        cores: logical cores of the machine.
+        cores: logical cores of the machine; 0 where unknown.
         usable_cores: those that this process may use.
         memory_gb: main memory [GB], None where unknown.
         flags: the CPU's instruction sets that matter here; empty where unknown.
@@ -61,26 +78,30 @@ class Machine:
     """
 
     cpu: str
-    cores: int
+    cores: int = 0
     usable_cores: int
-    memory_gb: float | None
-    flags: tuple[str, ...]
-    int8_instructions: bool | None
-    system: str
-    governor: str | None
-    gpu: tuple[str, ...]
-    load_average: float | None
-    versions: Mapping[str, str] = field(default_factory=dict)
-    environment: Mapping[str, str] = field(default_factory=dict)
+    memory_gb: float | None = None
+    flags: tuple[str, ...] = ()
+    int8_instructions: bool | None = None
+    system: str = ""
+    governor: str | None = None
+    gpu: tuple[str, ...] = ()
+    load_average: float | None = None
+    versions: Mapping[str, str] = {}
+    environment: Mapping[str, str] = {}
     physical_cores: int | None = None
     max_mhz: float | None = None
     virtual: bool | None = None
     quota: float | None = None
 
+    def is_like(self, other: "Machine") -> bool:
+        """Compare what decides how fast things are; not the system's release, which every update changes."""
+        ours, theirs = ((one.cpu, one.usable_cores, one.gpu) for one in (self, other))
+        return ours == theirs
 
-@dataclass(frozen=True)
-class Memory:
-    """What one candidate took in a process of its own, hearing one utterance after the other.
+
+class Memory(Record):
+    """What one candidate took in its process, decoding one utterance after the other.
 
     Attributes:
         peak_rss_bytes: most main memory that the process held: interpreter, libraries, model and work space.
@@ -90,13 +111,12 @@ class Memory:
     None where the system does not say.
     """
 
-    peak_rss_bytes: int | None
-    model_rss_bytes: int | None
+    peak_rss_bytes: int | None = None
+    model_rss_bytes: int | None = None
     gpu_bytes: int | None = None
 
 
-@dataclass(frozen=True)
-class Spread:
+class Spread(Record):
     """A quantity that was measured several times.
 
     Attributes:
@@ -107,7 +127,7 @@ class Spread:
     median: float
     low: float
     high: float
-    repeats: int
+    repeats: int = 0
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Self:
@@ -118,15 +138,20 @@ class Spread:
         """
         if not values:
             raise ValueError("a spread needs at least one value")
-        return cls(float(np.median(values)), float(min(values)), float(max(values)), len(values))
+        median, low, high = float(np.median(values)), float(min(values)), float(max(values))
+        return cls(median=median, low=low, high=high, repeats=len(values))
 
     def inverse(self) -> "Spread":
         """Return what is to be said of one divided by the quantity, which is above 0."""
-        return Spread(1 / self.median, 1 / self.high, 1 / self.low, self.repeats)
+        return Spread(median=1 / self.median, low=1 / self.high, high=1 / self.low, repeats=self.repeats)
+
+    @property
+    def estimate(self) -> Estimate:
+        """The median with the extremes."""
+        return Estimate(self.median, self.low, self.high)
 
 
-@dataclass(frozen=True)
-class Latency:
+class Latency(Record):
     """Seconds from samples to text, over every timed call of every repeat [s]."""
 
     p50: float
@@ -137,39 +162,32 @@ class Latency:
     def of(cls, seconds: Sequence[float]) -> Self:
         """Describe one value per call."""
         p50, p90, p99 = (float(p) for p in np.percentile(seconds, [50, 90, 99]))
-        return cls(p50, p90, p99)
+        return cls(p50=p50, p90=p90, p99=p99)
 
 
-@dataclass(frozen=True)
-class Bucket:
+class Bucket(Record):
     """Latency of the utterances of similar length.
 
     Attributes:
-        start, end: of the durations, the end not included [s]; None has no limit.
+        start, end: of the durations, the end not included [s]; None has no limit. `from` and `to` in JSON.
         utterances: how many, each timed once in every repeat.
     """
 
-    start: float
-    end: float | None
+    start: float = Field(alias="from")
+    end: float | None = Field(alias="to")
     utterances: int
-    latency: Latency
+    p50: float
+    p90: float
+    p99: float
 
-    def to_json(self) -> dict[str, Any]:
-        """Return plain data; the limits are called `from` and `to`."""
-        p50, p90, p99 = self.latency.p50, self.latency.p90, self.latency.p99
-        return {
-            "from": self.start,
-            "to": self.end,
-            "utterances": self.utterances,
-            "p50": p50,
-            "p90": p90,
-            "p99": p99,
-        }
+    @property
+    def span(self) -> str:
+        """Its limits in words, without the unit."""
+        return f"over {self.start:g}" if self.end is None else f"{self.start:g}–{self.end:g}"
 
 
-@dataclass(frozen=True)
-class Throughput:
-    """Audio heard per time, with so many threads and so many utterances at once.
+class Throughput(Record):
+    """Audio decoded per time, with so many threads and so many utterances at once.
 
     Attributes:
         threads: given to the model.
@@ -182,15 +200,13 @@ class Throughput:
     rtfx: Spread
 
 
-@dataclass(frozen=True)
-class Timing:
+class Timing(Record):
     """How fast a candidate was.
 
     RTF is time spent / time of the audio: below 1 is faster than real time.
 
     Attributes:
-        load_seconds: opening the model; a library that is first imported on that occasion counts too [s].
-            In a process of its own the runtime's library is imported beforehand.
+        load_seconds: opening the model, the runtime's library being imported [s].
         rtf: features, model and CTC decoding; the audio was decoded beforehand.
         model_rtf: the model alone; with the features where a candidate computes them inside its model.
         features_rtf: features alone, 0 where they are inside the model.
@@ -202,19 +218,19 @@ class Timing:
             with the reference's same repeat. None for the reference itself or where it failed.
         model_speed: the same for the model alone.
         buckets: latency by the length of the audio.
-        first_result_seconds: opening the model and hearing the first utterance, nothing warmed up [s].
+        first_result_seconds: opening the model and decoding the first utterance, nothing warmed up [s].
         cpu_seconds_per_hour: CPU time of all threads for an hour of audio [s].
         throughput: for each number of threads and batch size that was asked for.
-        bimodal: what the two speeds are, where the calls are of two kinds; None where they are not.
+        bimodal: of older versions, which looked for two speeds.
     """
 
-    load_seconds: float
+    load_seconds: float | None = None
     rtf: Spread
-    model_rtf: Spread
-    features_rtf: Spread
-    decoding_rtf: Spread
-    latency: Latency
-    cores_busy: float
+    model_rtf: Spread | None = None
+    features_rtf: Spread | None = None
+    decoding_rtf: Spread | None = None
+    latency: Latency | None = None
+    cores_busy: float | None = None
     speed: Spread | None = None
     model_speed: Spread | None = None
     buckets: tuple[Bucket, ...] = ()
@@ -223,12 +239,15 @@ class Timing:
     throughput: tuple[Throughput, ...] = ()
     bimodal: str | None = None
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def rtfx(self) -> Spread:
         """Seconds of audio per second of processing: the inverse of the RTF."""
         return self.rtf.inverse()
 
-    def to_json(self) -> dict[str, Any]:
-        """Return plain data."""
-        buckets = [bucket.to_json() for bucket in self.buckets]
-        return asdict(self) | {"buckets": buckets, "rtfx": asdict(self.rtfx)}
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for spread in filter(None, (self.rtf, self.speed, self.model_speed)):
+            if min(spread.median, spread.low, spread.high) <= 0:
+                raise ValueError("times and speeds are above zero")
+        return self

@@ -1,98 +1,17 @@
 """Everything that follows from texts alone: a run and `--rescore` both end here, with the same numbers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from kdcompress.errors import BenchError
-from kdcompress.report.accuracy import Accuracy, ErrorRate, Errors, character_errors, word_errors
-from kdcompress.report.differences import Difference, error_difference
-from kdcompress.text.normalize import normalize
+from kdcompress.report.accuracy import Errors, character_errors, word_errors
+from kdcompress.report.differences import error_difference
+from kdcompress.report.measured import Facts
+from kdcompress.report.record import CandidateResult, ReferenceText, Report
+from kdcompress.report.scored import Accuracy, Agreement, Difference, NonSpeech
+from kdcompress.text.normalize import NORMALIZER_VERSIONS, normalize
 
 CASE_NOTE = "letter case alone makes "
-
-
-@dataclass(frozen=True)
-class ReferenceText:
-    """An utterance as scoring knows it.
-
-    Attributes:
-        duration: [s].
-        reference: what was said, as written; None where nobody knows.
-    """
-
-    id: str
-    duration: float
-    reference: str | None
-
-
-@dataclass(frozen=True)
-class NonSpeech:
-    """What a candidate wrote down where nobody spoke: where the normalised reference is empty.
-
-    Attributes:
-        seconds: length of those utterances together [s].
-        characters, words: of the normalised hypotheses.
-    """
-
-    utterances: int
-    seconds: float
-    characters: int
-    words: int
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain data; `per_minute` counts words."""
-        return {
-            "utterances": self.utterances,
-            "seconds": self.seconds,
-            "characters": self.characters,
-            "words": self.words,
-            "per_minute": 60 * self.words / self.seconds if self.seconds else None,
-        }
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How far a candidate says what the reference candidate says; needs no transcript.
-
-    Attributes:
-        reference: name of that candidate.
-        wer: of the candidate, were the other's transcripts right.
-        same: share of utterances with equal normalised transcripts.
-    """
-
-    reference: str
-    wer: ErrorRate
-    same: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain data."""
-        return {"reference": self.reference, "wer": self.wer.to_json(), "same": self.same}
-
-
-@dataclass(frozen=True)
-class Score:
-    """What the texts of one candidate are worth.
-
-    Attributes:
-        accuracy: None without references.
-        non_speech: None where every reference holds words, and without references.
-        agreement: None for the reference candidate itself, and where that failed.
-        notes: what a reader of the figures must know.
-    """
-
-    accuracy: Accuracy | None
-    non_speech: NonSpeech | None
-    agreement: Agreement | None
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Scores by candidate, and their differences from the reference candidate."""
-
-    of: Mapping[str, Score]
-    differences: tuple[Difference, ...]
 
 
 @dataclass(frozen=True)
@@ -104,83 +23,97 @@ class _Counted:
     characters: Errors | None = None
 
 
-def score_candidates(
-    spoken: Sequence[ReferenceText],
-    hypotheses: Mapping[str, Mapping[str, str]],
-    *,
-    normalizer: str,
-    reference: str,
-    seed: int = 0,
-) -> Scores:
-    """Score raw hypotheses, those of every candidate that answered for every utterance.
+def score_report(report: Report, normalizer: str) -> Report:
+    """Score the raw hypotheses of a report, those of every candidate that did not fail.
+
+    Replaces accuracy, non_speech, agreement and the differences of error rates; what does not follow from
+    texts stays. Seed and reference candidate are the report's own.
 
     Args:
-        spoken: at least one; either all have references or none has.
-        hypotheses: by candidate and utterance id.
+        report: either all of its utterances have references or none has.
         normalizer: applied to both sides.
-        reference: the candidate that the others are compared with; need not be among them.
-        seed: of the bootstrap.
 
     Raises:
-        BenchError: some references are missing, or a hypothesis is.
+        BenchError: some references are missing, or there is no candidate of the reference's name.
         ConfigError: there is no normaliser of that name.
     """
-    known = [utterance.reference for utterance in spoken if utterance.reference is not None]
-    if known and len(known) != len(spoken):
-        raise BenchError(f"{len(spoken) - len(known)} of {len(spoken)} utterances have no reference text")
+    reference, seed = report.settings.reference, report.settings.seed
+    if report.result(reference) is None:
+        names = ", ".join(result.name for result in report.results)
+        raise BenchError(f"no candidate {reference!r} to compare with; there are {names}")
+    known = [utterance.reference for utterance in report.utterances if utterance.reference is not None]
+    if known and len(known) != len(report.utterances):
+        missing = len(report.utterances) - len(known)
+        raise BenchError(f"{missing} of {len(report.utterances)} utterances have no reference text")
     references = [normalize(text, normalizer) for text in known]
     counted = {}
-    for name, raw in hypotheses.items():
-        if missing := [utterance.id for utterance in spoken if utterance.id not in raw]:
-            raise BenchError(f"{name} has no hypothesis for {missing[0]!r}, {len(missing)} missing in all")
-        texts = [normalize(raw[utterance.id], normalizer) for utterance in spoken]
-        counted[name] = (
-            _Counted(texts, word_errors(references, texts), character_errors(references, texts))
-            if known
-            else _Counted(texts)
-        )
+    for result in report.measured:
+        texts = [normalize(result.hypotheses[one.id], normalizer) for one in report.utterances]
+        errors = (word_errors(references, texts), character_errors(references, texts)) if known else ()
+        counted[result.name] = _Counted(texts, *errors)
     against = counted.get(reference)
-    found = {
-        name: Score(
-            accuracy=_accuracy(own, seed),
-            non_speech=_non_speech(spoken, references, own.texts),
-            agreement=_agreement(reference, against, own, seed) if against and against is not own else None,
-            notes=_notes(references, own, normalizer),
-        )
-        for name, own in counted.items()
-    }
-    differences = (
-        _differences((name, reference), own, against, seed)
-        for name, own in counted.items()
-        if against and against is not own
+    results, differences = [], []
+    for result in report.results:
+        own = counted.get(result.name)
+        compared = against if own is not against else None
+        results.append(_scored(report, result, own, compared, references, normalizer))
+        if own and compared:
+            differences += _differences((result.name, reference), own, compared, seed)
+    times = [one for one in report.differences if one.measure == "rtf"]
+    settings = {"normalizer": normalizer, "normalizer_version": NORMALIZER_VERSIONS[normalizer]}
+    return report.model_copy(
+        update={
+            "settings": report.settings.model_copy(update=settings),
+            "results": tuple(results),
+            "differences": (*differences, *times),
+        }
     )
-    return Scores(found, tuple(one for pair in differences for one in pair))
 
 
-def _accuracy(own: _Counted, seed: int) -> Accuracy | None:
-    if own.words is None or own.characters is None:
-        return None
-    return Accuracy(wer=own.words.rate(seed), cer=own.characters.rate(seed))
+def _scored(
+    report: Report,
+    result: CandidateResult,
+    own: _Counted | None,
+    against: _Counted | None,
+    references: Sequence[str],
+    normalizer: str,
+) -> CandidateResult:
+    found: dict[str, object] = dict.fromkeys(("accuracy", "non_speech", "agreement"))
+    notes = [note for note in result.notes if not note.startswith(CASE_NOTE)]
+    seed = report.settings.seed
+    if own is not None:
+        if own.words and own.characters:
+            found["accuracy"] = Accuracy(wer=own.words.rate(seed), cer=own.characters.rate(seed))
+        found["non_speech"] = _non_speech(report.utterances, references, own.texts)
+        if against is not None:
+            found["agreement"] = _agreement(report.settings.reference, against, own, seed)
+        notes += _case_notes(references, own, normalizer)
+    if result.facts or notes:
+        found["facts"] = (result.facts or Facts()).model_copy(update={"notes": tuple(notes)})
+    return result.model_copy(update=found)
 
 
 def _non_speech(
-    spoken: Sequence[ReferenceText], references: Sequence[str], texts: Sequence[str]
+    utterances: Sequence[ReferenceText], references: Sequence[str], texts: Sequence[str]
 ) -> NonSpeech | None:
     silent = [n for n, reference in enumerate(references) if not reference.strip()]
     if not silent:
         return None
+    seconds = sum(utterances[n].duration for n in silent)
+    words = sum(len(texts[n].split()) for n in silent)
     return NonSpeech(
         utterances=len(silent),
-        seconds=sum(spoken[n].duration for n in silent),
+        seconds=seconds,
         characters=sum(len(texts[n].strip()) for n in silent),
-        words=sum(len(texts[n].split()) for n in silent),
+        words=words,
+        per_minute=60 * words / seconds if seconds else None,
     )
 
 
 def _agreement(name: str, against: _Counted, own: _Counted, seed: int) -> Agreement:
     pairs = list(zip(against.texts, own.texts, strict=True))
     same = sum(theirs == ours for theirs, ours in pairs) / len(pairs)
-    return Agreement(name, word_errors(against.texts, own.texts).rate(seed), same)
+    return Agreement(reference=name, wer=word_errors(against.texts, own.texts).rate(seed), same=same)
 
 
 def _differences(names: tuple[str, str], own: _Counted, against: _Counted, seed: int) -> list[Difference]:
@@ -192,13 +125,13 @@ def _differences(names: tuple[str, str], own: _Counted, against: _Counted, seed:
     return [one for one in found if one is not None]
 
 
-def _notes(references: Sequence[str], own: _Counted, normalizer: str) -> tuple[str, ...]:
+def _case_notes(references: Sequence[str], own: _Counted, normalizer: str) -> list[str]:
     """Tell letter case from errors: only `none` lets it count."""
     if own.words is None or normalizer != "none":
-        return ()
+        return []
     errors = int(own.words.total.sum())
     folded = word_errors([text.casefold() for text in references], [text.casefold() for text in own.texts])
     case = errors - int(folded.total.sum())
-    if not case:
-        return ()
-    return (f"{CASE_NOTE}{case} of {errors} word errors: the normaliser basic does not count it",)
+    return (
+        [f"{CASE_NOTE}{case} of {errors} word errors: the normaliser basic does not count it"] if case else []
+    )

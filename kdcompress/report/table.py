@@ -1,7 +1,7 @@
 """A report for people at a terminal."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from itertools import chain
 from typing import TypeAlias
 
 from rich import box
@@ -9,32 +9,23 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from kdcompress.report.accuracy import Accuracy, ErrorRate
-from kdcompress.report.details import detail_tables
 from kdcompress.report.measured import Facts, Spread, Timing
-from kdcompress.report.report import BenchReport, CandidateResult
+from kdcompress.report.pages.figures import plural
+from kdcompress.report.record import CandidateResult, Report
+from kdcompress.report.scored import Agreement, Difference, ErrorRate
 
 _NONE = "–"
 _WITH_FEATURES = "*"
 _VERSIONS = ("kdcompress", "onnxruntime", "onnxruntime-gpu", "sherpa-onnx", "onnx-asr", "torch", "python")
 _WIDE = 150  # columns that the whole table needs at its widest, with a short name
+_COLUMNS = 5  # of the tables below it; more would not fit into 80 characters
+
+_Row: TypeAlias = tuple[str, Sequence[str]]
+_Column: TypeAlias = tuple[str, Callable[[CandidateResult, Timing, Facts], str]]
 
 
-@dataclass(frozen=True)
-class _Found:
-    """A candidate that did not fail."""
-
-    result: CandidateResult
-    accuracy: Accuracy | None
-    timing: Timing
-    facts: Facts
-
-
-_Column: TypeAlias = tuple[str, Callable[[_Found], str]]
-
-
-def _megabytes(size: int | None) -> str:
-    return _NONE if size is None else f"{size / 1e6:.2f}"
+def _number(value: float | None, form: str, scale: float = 1) -> str:
+    return _NONE if value is None else f"{scale * value:{form}}"
 
 
 def _count(number: int | None) -> str:
@@ -57,25 +48,31 @@ def _spread(spread: Spread | None, form: str, unit: str = "") -> str:
     return f"{spread.median:{form}}{unit}\n({spread.low:{form}}–{spread.high:{form}})"
 
 
-def _mark(found: _Found) -> str:
-    return _WITH_FEATURES if found.facts.features_in_model else ""
+def _mark(facts: Facts) -> str:
+    return _WITH_FEATURES if facts.features_in_model else ""
 
 
 _MODEL: list[_Column] = [
-    ("MB", lambda f: _megabytes(f.result.bytes)),
-    ("params", lambda f: _count(f.result.parameters)),
-    ("WER %\n[95 %]", lambda f: _rate(f.accuracy.wer if f.accuracy else None)),
-    ("CER %\n[95 %]", lambda f: _rate(f.accuracy.cer if f.accuracy else None)),
-    ("load s", lambda f: f"{f.timing.load_seconds:.2f}"),
-    ("on\nthreads", lambda f: f"{f.facts.provider}\n{f.facts.threads}"),
+    ("MB", lambda r, t, f: _number(r.bytes, ".2f", 1e-6)),
+    ("params", lambda r, t, f: _count(r.parameters)),
+    ("WER %\n[95 %]", lambda r, t, f: _rate(r.accuracy.wer if r.accuracy else None)),
+    ("CER %\n[95 %]", lambda r, t, f: _rate(r.accuracy.cer if r.accuracy else None)),
+    ("load s", lambda r, t, f: _number(t.load_seconds, ".2f")),
+    ("on\nthreads", lambda r, t, f: f"{f.provider}\n{f.threads}"),
 ]
-_RTF: _Column = ("RTF\n(min–max)", lambda f: _spread(f.timing.rtf, ".4f"))
-_MODEL_RTF: _Column = ("model RTF\n(min–max)", lambda f: _spread(f.timing.model_rtf, ".4f") + _mark(f))
-_BRIEF_MODEL_RTF: _Column = ("model\nRTF", lambda f: f"{f.timing.model_rtf.median:.4f}{_mark(f)}")
+_RTF: _Column = ("RTF\n(min–max)", lambda r, t, f: _spread(t.rtf, ".4f"))
+_MODEL_RTF: _Column = ("model RTF\n(min–max)", lambda r, t, f: _spread(t.model_rtf, ".4f") + _mark(f))
+_BRIEF_MODEL_RTF: _Column = (
+    "model\nRTF",
+    lambda r, t, f: _number(t.model_rtf.median if t.model_rtf else None, ".4f") + _mark(f),
+)
 _SPEED: list[_Column] = [
-    ("ms p50\np99", lambda f: f"{1000 * f.timing.latency.p50:.1f}\n{1000 * f.timing.latency.p99:.1f}"),
-    ("speed\n(min–max)", lambda f: _spread(f.timing.speed, ".2f", "×")),
-    ("model speed\n(min–max)", lambda f: _spread(f.timing.model_speed, ".2f", "×")),
+    (
+        "ms p50\np99",
+        lambda r, t, f: f"{1e3 * t.latency.p50:.1f}\n{1e3 * t.latency.p99:.1f}" if t.latency else _NONE,
+    ),
+    ("speed\n(min–max)", lambda r, t, f: _spread(t.speed, ".2f", "×")),
+    ("model speed\n(min–max)", lambda r, t, f: _spread(t.model_speed, ".2f", "×")),
 ]
 
 
@@ -85,68 +82,190 @@ class BenchTable:
     Where one table is too wide for the terminal, accuracy and speed stand below each other.
     """
 
-    def __init__(self, report: BenchReport) -> None:
+    def __init__(self, report: Report) -> None:
         self.report = report
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Choose the layout by the width that there is."""
         yield Text(_heading(self.report))
         if options.max_width >= _WIDE:
-            yield _table(self.report, [*_MODEL, _RTF, _MODEL_RTF, *_SPEED])
+            yield _main(self.report, [*_MODEL, _RTF, _MODEL_RTF, *_SPEED])
         else:
-            yield _table(self.report, _MODEL)
-            yield _table(self.report, [_RTF, _BRIEF_MODEL_RTF, *_SPEED])
-        yield from detail_tables(self.report)
+            yield _main(self.report, _MODEL)
+            yield _main(self.report, [_RTF, _BRIEF_MODEL_RTF, *_SPEED])
+        timed = [(result, result.timing) for result in self.report.results if result.timing]
+        yield from chain(_cost(timed), _latency(timed), _throughput(timed))
         if notes := _footnotes(self.report):
-            yield Text(notes)
+            yield Text("\n".join(notes))
 
 
-def _heading(report: BenchReport) -> str:
-    machine, settings = report.machine, report.settings
-    int8 = {True: "int8 instructions", False: "no int8 instructions", None: "int8 instructions unknown"}
-    cores = f"{machine.usable_cores} of {machine.cores} cores"
-    load = "" if machine.load_average is None else f", load {machine.load_average}"
-    versions = ", ".join(f"{name} {machine.versions[name]}" for name in _VERSIONS if name in machine.versions)
-    lines = [
-        f"{machine.cpu}, {cores}, {int8[machine.int8_instructions]}{load}; {machine.system}",
-        *machine.gpu,
-        versions,
-        f"{settings.source or 'audio'}: {settings.utterances} utterances, {settings.audio_seconds:.0f} s; "
-        f"normaliser {settings.normalizer} v{settings.normalizer_version}; {settings.repeats} timed "
-        f"{'pass' if settings.repeats == 1 else 'passes'}, interleaved; reading the audio RTF "
-        f"{report.audio_decoding_rtf:.4f}",
-    ]
+class ScoreTable:
+    """What follows from texts laid out: differences from the reference candidate, words in non-speech.
+
+    Args:
+        report: scored.
+        rates: also the error rates of each candidate by themselves, where no other table shows them.
+    """
+
+    def __init__(self, report: Report, *, rates: bool) -> None:
+        self.report = report
+        self.rates = rates
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Show what there is to show, which may be nothing."""
+        report, settings = self.report, self.report.settings
+        if self.rates:
+            yield Text(
+                f"{settings.source or 'texts'}: {settings.utterances} utterances, "
+                f"{settings.audio_seconds or 0:.0f} s; normaliser {settings.normalizer} "
+                f"v{settings.normalizer_version}; scored again, no model was run"
+            )
+            yield _grid("model", _RATES, [(one.name, _rates(one)) for one in report.measured], fold=True)
+        names = [result.name for result in report.measured]
+        if settings.reference in names and len(names) > 1:
+            yield Text(f"Against {settings.reference} [95 %], p of no difference:")
+            others = [one for one in report.measured if one.name != settings.reference]
+            yield _grid("model", _AGAINST, [(one.name, _against(report, one)) for one in others], fold=True)
+        if notes := _score_notes(report, rates=self.rates):
+            yield Text("\n".join(notes))
+
+
+_RATES = ("WER %\n[95 %]", "sub / ins / del\nwords", "CER %\n[95 %]")
+_AGAINST = ("WER\npoints", "CER\npoints", "time\nratio", "transcripts\nthe same", "WER % if\nit were right")
+
+
+def _heading(report: Report) -> str:
+    settings, machine = report.settings, report.machine
+    lines = []
+    if machine is not None:
+        int8 = {True: "int8 instructions", False: "no int8 instructions", None: "int8 instructions unknown"}
+        cores = f"{machine.usable_cores} of {machine.cores} cores"
+        load = "" if machine.load_average is None else f", load {machine.load_average}"
+        known = [f"{name} {machine.versions[name]}" for name in _VERSIONS if name in machine.versions]
+        about = f"{machine.cpu}, {cores}, {int8[machine.int8_instructions]}{load}; {machine.system}"
+        lines += [about, *machine.gpu, ", ".join(known)]
+    lines.append(
+        f"{settings.source or 'audio'}: {settings.utterances} utterances, "
+        f"{settings.audio_seconds or 0:.0f} s; normaliser {settings.normalizer} "
+        f"v{settings.normalizer_version}; {plural(settings.repeats, 'timed pass', 'timed passes')}, "
+        f"interleaved; reading the audio RTF {_number(report.audio_decoding_rtf, '.4f')}"
+    )
     if settings.affinity is not None:
         kept = ", ".join(map(str, settings.affinity))
         lines.append(f"kept to {'core' if len(settings.affinity) == 1 else 'cores'} {kept}")
     return "\n".join(lines)
 
 
-def _table(report: BenchReport, columns: Sequence[_Column]) -> Table:
+def _grid(first: str, titles: Sequence[str], rows: Sequence[_Row], *, fold: bool = False) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("model", overflow="fold", min_width=12)
-    for title, _ in columns:
+    table.add_column(first, overflow="fold", min_width=None if fold else 12)
+    for title in titles:
         table.add_column(title, justify="right", no_wrap=True)
-    for result in report.results:
-        if result.timing is None or result.facts is None:
-            table.add_row(Text(result.name), Text("failed", style="bold red"))
-        else:
-            found = _Found(result, result.accuracy, result.timing, result.facts)
-            table.add_row(Text(result.name), *(Text(cell(found)) for _, cell in columns))
+    for name, cells in rows:
+        style = "bold red" if cells == ["failed"] else ""
+        table.add_row(Text(name), *(Text(cell, style=style) for cell in cells))
     return table
 
 
-def _footnotes(report: BenchReport) -> str:
-    lines = [
-        f"{result.name} failed and was not timed: {result.failed}"
-        for result in report.results
-        if result.failed
+def _main(report: Report, columns: Sequence[_Column]) -> Table:
+    rows: list[_Row] = []
+    for result in report.results:
+        timing, facts = result.timing, result.facts
+        if timing is None or facts is None:
+            rows.append((result.name, ["failed"]))
+        else:
+            rows.append((result.name, [cell(result, timing, facts) for _, cell in columns]))
+    return _grid("model", [title for title, _ in columns], rows)
+
+
+def _below(what: str, titles: Sequence[str], rows: Sequence[_Row]) -> list[Table]:
+    """Lay out some columns below others, so that none is cut off on a narrow terminal."""
+    return [
+        _grid(what, titles[at : at + _COLUMNS], [(name, cells[at : at + _COLUMNS]) for name, cells in rows])
+        for at in range(0, len(titles) if rows else 0, _COLUMNS)
     ]
-    lines += [
-        f"{result.name}: {note}" for result in report.results if result.facts for note in result.facts.notes
+
+
+def _cost(timed: Sequence[tuple[CandidateResult, Timing]]) -> list[Table]:
+    titles = ["first result\ns", "CPU s per\naudio hour", "peak\nMiB", "of it, model\nMiB", "GPU\nMiB"]
+    rows: list[_Row] = []
+    for result, timing in timed:
+        if (memory := result.memory) is not None:
+            sizes = (memory.peak_rss_bytes, memory.model_rss_bytes, memory.gpu_bytes)
+            cells = [_number(timing.first_result_seconds, ".2f"), _number(timing.cpu_seconds_per_hour, ".1f")]
+            rows.append((result.name, [*cells, *(_number(size, ".0f", 2**-20) for size in sizes)]))
+    if all(cells[-1] == _NONE for _, cells in rows):
+        titles, rows = titles[:-1], [(name, cells[:-1]) for name, cells in rows]
+    return _below("cost", titles, rows)
+
+
+def _latency(timed: Sequence[tuple[CandidateResult, Timing]]) -> list[Table]:
+    spans = list(dict.fromkeys(bucket.span for _, timing in timed for bucket in timing.buckets))
+    if len(spans) < 2:
+        return []
+    found = [(one.name, {bucket.span: bucket for bucket in timing.buckets}) for one, timing in timed]
+    cell = "{:.1f}\n{:.1f}".format
+    rows = [(name, [cell(1e3 * of[span].p50, 1e3 * of[span].p99) for span in spans]) for name, of in found]
+    return _below("latency", [f"ms p50, p99\nof {span} s" for span in spans], rows)
+
+
+def _throughput(timed: Sequence[tuple[CandidateResult, Timing]]) -> list[Table]:
+    found = [
+        (one.name, {(t.threads, t.batch): t.rtfx.median for t in timing.throughput}) for one, timing in timed
     ]
+    keys = list(dict.fromkeys(key for _, of in found for key in of))
+    if len(keys) < 2:
+        return []
+    rows = [(name, [_number(of.get(key), ".0f") for key in keys]) for name, of in found]
+    return _below("audio decoded, s per s", [f"threads {t}\nbatch {batch}" for t, batch in keys], rows)
+
+
+def _rates(result: CandidateResult) -> list[str]:
+    if result.accuracy is None:
+        return [_NONE, _NONE, _NONE]
+    wer = result.accuracy.wer
+    kinds = f"{wer.substitutions} / {wer.insertions} / {wer.deletions}\nof {wer.reference}"
+    return [_rate(wer), kinds, _rate(result.accuracy.cer)]
+
+
+def _against(report: Report, result: CandidateResult) -> list[str]:
+    own = {one.measure: one for one in report.differences if one.candidate == result.name}
+    agreement: Agreement | None = result.agreement
+    return [
+        *(_difference(own.get(measure), 100, "+.2f") for measure in ("wer", "cer")),
+        _difference(own.get("rtf"), 1, ".3f"),
+        f"{100 * agreement.same:.1f} %" if agreement else _NONE,
+        _rate(agreement.wer if agreement else None),
+    ]
+
+
+def _difference(one: Difference | None, scale: int, form: str) -> str:
+    if one is None:
+        return _NONE
+    value, low, high = (format(scale * figure, form) for figure in (one.value, one.low, one.high))
+    p = _NONE if one.p is None else f"p {one.p:.3f}" if one.p >= 0.001 else "p < 0.001"
+    return f"{value}\n[{low}, {high}]\n{p}"
+
+
+def _score_notes(report: Report, *, rates: bool) -> list[str]:
+    notes = []
+    for result in report.results:
+        if found := result.non_speech:
+            notes.append(
+                f"{result.name}: {found.words} words ({found.characters} characters) in "
+                f"{found.seconds:.0f} s without speech, {found.per_minute or 0:.1f} words a minute"
+            )
+        if rates:
+            notes += [f"{result.name} failed: {result.failed}"] if result.failed else []
+            notes += [f"{result.name}: {note}" for note in result.notes]
+    return notes
+
+
+def _footnotes(report: Report) -> list[str]:
+    lines = [f"{result.name} failed and was not timed: {result.failed}" for result in report.failed]
+    lines += [f"{result.name}: {note}" for result in report.results for note in result.notes]
     if any(result.facts and result.facts.features_in_model for result in report.results):
         lines.append(f"{_WITH_FEATURES} with the features, which this model computes itself")
     if any(result.timing and result.timing.speed for result in report.results):
         lines.append(f"speed: times faster than {report.settings.reference}, each pass against its same pass")
-    return "\n".join(lines)
+    return lines

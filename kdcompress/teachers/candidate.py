@@ -5,24 +5,27 @@ B batch, S samples, V vocabulary.
 
 import time
 from collections.abc import Sequence
-from typing import Literal
 
-import numpy as np
 import soxr
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from kdcompress.aliases import FloatArray
 from kdcompress.audio.utterance import SAMPLE_RATE
-from kdcompress.bench.candidate import Recognition, Waveform
-from kdcompress.config.teacher import TeacherConfig
+from kdcompress.bench.candidate import Candidate, ModelSpec, Recognition
 from kdcompress.errors import ConfigError
 from kdcompress.report.measured import Facts
-from kdcompress.teachers.open import open_teacher
+from kdcompress.teachers.open import open_teacher, resolve_teacher
 from kdcompress.teachers.teacher import Posteriors, Teacher
 from kdcompress.text.decode import greedy
 
 _LOWER = {"fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def build(spec: ModelSpec) -> Candidate:
+    """Return the candidate of anything that names a teacher."""
+    return TeacherCandidate(spec)
 
 
 class TeacherCandidate:
@@ -33,34 +36,23 @@ class TeacherCandidate:
 
     batches = True
 
-    def __init__(
-        self,
-        config: TeacherConfig,
-        provider: Literal["cpu", "cuda"] = "cpu",
-        threads: int = 1,
-        name: str = "teacher",
-        precision: str = "fp32",
-    ) -> None:
-        """Plan a candidate; nothing is read before `load`.
+    def __init__(self, spec: ModelSpec) -> None:
+        """Resolve the teacher; nothing is read before `load`.
 
         Args:
-            config: which teacher.
-            provider: the device.
-            threads: torch's, for the whole process.
-            name: unique in a report.
-            precision: `fp32`, or `fp16` or `bf16` for what torch's autocast computes in it.
+            spec: `precision` is `fp32`, or `fp16` or `bf16` for what torch's autocast computes in it.
 
         Raises:
             ConfigError: there is no such precision.
+            TeacherError: the path names no teacher.
         """
-        if precision not in {"fp32", *_LOWER}:
-            raise ConfigError(f"torch computes in fp32, {' or '.join(_LOWER)} here; found {precision!r}")
-        self._config = config
-        self._device = provider
-        self._threads = threads
-        self._precision = precision
+        if spec.precision not in {"fp32", *_LOWER}:
+            raise ConfigError(f"torch computes in fp32, {' or '.join(_LOWER)} here; found {spec.precision!r}")
+        self._config = resolve_teacher(spec.path)
+        self._device = spec.provider
+        self._threads = spec.threads
+        self._precision = spec.precision
         self._teacher: Teacher | None = None
-        self.name = name
 
     @property
     def bytes(self) -> int | None:
@@ -91,32 +83,30 @@ class TeacherCandidate:
         if self._device == "cuda":
             options["matmul_precision"] = torch.get_float32_matmul_precision()
         return Facts(
-            other or f"torch {torch.__version__}",
-            self._device,
-            torch.get_num_threads(),
+            runtime=other or f"torch {torch.__version__}",
+            provider=self._device,
+            threads=torch.get_num_threads(),
             features_in_model=True,
             runtime_name="kdcompress" if other else "torch",
             options=options,
             precision=self._precision,
         )
 
-    def recognise(self, samples: Waveform) -> Recognition:
-        """Run the teacher and greedy CTC decoding."""
+    def recognise(self, waveforms: Sequence[FloatArray]) -> Recognition:
+        """Run the teacher once on all of them, padded to the longest, and greedy CTC decoding."""
         begin = time.perf_counter()
-        samples = self._resampled(samples)
-        resampled = time.perf_counter()
-        posteriors = self._posteriors([torch.from_numpy(samples)])
+        resampled = [torch.from_numpy(self._resampled(samples)) for samples in waveforms]
+        prepared = time.perf_counter()
+        posteriors = self._posteriors(resampled)
         # Copying to the host waits for the device: the clock stops when the result is there.
-        log_probs = posteriors.log_probs[0, : int(posteriors.lengths[0])].cpu().numpy()
-        modelled = time.perf_counter()
-        text = self._text(log_probs)
-        return Recognition(text, resampled - begin, modelled - resampled, time.perf_counter() - modelled)
-
-    def recognise_batch(self, waveforms: Sequence[Waveform]) -> list[str]:
-        """Run the teacher once on all of them, padded to the longest."""
-        posteriors = self._posteriors([torch.from_numpy(self._resampled(samples)) for samples in waveforms])
         log_probs, lengths = posteriors.log_probs.cpu().numpy(), posteriors.lengths.tolist()
-        return [self._text(row[:frames]) for row, frames in zip(log_probs, lengths, strict=True)]
+        modelled = time.perf_counter()
+        vocabulary = self._loaded().vocabulary
+        texts = tuple(
+            greedy(row[:frames], vocabulary).text(vocabulary)
+            for row, frames in zip(log_probs, lengths, strict=True)
+        )
+        return Recognition(texts, prepared - begin, modelled - prepared, time.perf_counter() - modelled)
 
     def gpu_bytes(self) -> int | None:
         """Return the most that torch has held of the GPU's memory; None on the CPU."""
@@ -129,16 +119,12 @@ class TeacherCandidate:
         with torch.autocast(self._device, dtype, enabled=self._precision in _LOWER):
             return self._loaded().posteriors(padded, lengths)
 
-    def _resampled(self, samples: Waveform) -> Waveform:
+    def _resampled(self, samples: FloatArray) -> FloatArray:
         rate = self._loaded().sample_rate
         if rate == SAMPLE_RATE:
             return samples
-        resampled: Waveform = soxr.resample(samples, SAMPLE_RATE, rate, quality="HQ")
+        resampled: FloatArray = soxr.resample(samples, SAMPLE_RATE, rate, quality="HQ")
         return resampled
-
-    def _text(self, log_probs: np.ndarray) -> str:
-        vocabulary = self._loaded().vocabulary
-        return greedy(log_probs, vocabulary).text(vocabulary)
 
     def _loaded(self) -> Teacher:
         if self._teacher is None:

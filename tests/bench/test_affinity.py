@@ -1,10 +1,8 @@
 import os
-import subprocess
-import sys
 
 import pytest
 
-from kdcompress.bench.affinity import choose, pinned, read_cores
+from kdcompress.bench.affinity import choose, read_cores
 from kdcompress.errors import ConfigError
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system pins nothing")
@@ -17,19 +15,6 @@ def test_idle_cores_come_first_and_physical_ones_before_halves() -> None:
     assert choose(2, [0, 1, 4, 5], busy, halves) == (1, 4)
     assert choose(3, [0, 1, 4, 5], busy, halves) == (1, 4, 5)
     assert choose(2, [0, 1, 4, 5], {}, {}) == (0, 1)
-
-
-def test_a_process_and_its_children_keep_to_the_cores_and_get_them_back() -> None:
-    before = os.sched_getaffinity(0)
-    core = min(before)
-    code = "import os; print(sorted(os.sched_getaffinity(0)))"
-    with pinned((core,)):
-        assert os.sched_getaffinity(0) == {core}
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        assert done.stdout.strip() == f"[{core}]"
-    assert os.sched_getaffinity(0) == before
-    with pinned(None):
-        assert os.sched_getaffinity(0) == before
 
 
 def test_what_may_be_said() -> None:

@@ -9,32 +9,30 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from kdcompress.audio.utterance import Reference, Utterance
-from kdcompress.bench.block_timing import IsolatedCandidate, takes_batches, time_block
-from kdcompress.bench.candidate import BundleCandidate
-from kdcompress.bench.process import ProcessCandidate
+from kdcompress.audio.utterance import Reference
+from kdcompress.bench.candidate import ModelSpec
+from kdcompress.bench.process import IsolatedCandidate
 from kdcompress.bench.run import run_bench
-from kdcompress.bench.spec import ModelSpec
+from kdcompress.bench.runtimes import bundle
 from kdcompress.errors import BenchError
 from kdcompress.report.measured import Facts, Memory
-from kdcompress.runtime.bundle import open_bundle
 
 pytestmark = pytest.mark.slow
 
 Say = Callable[[str], npt.NDArray[np.float32]]
-Make = Callable[..., ProcessCandidate]
+Make = Callable[..., IsolatedCandidate]
 
-# Hears the tones; where an utterance is longer than two seconds, it does what its path says.
+# Says a; where an utterance is longer than two seconds, it does what its path says.
 FAULTY = """
-import os, signal, sys, time
+import os, signal, sys
 from kdcompress.bench.candidate import Recognition
 from kdcompress.report.measured import Facts
-from kdcompress.bench.worker import serve
 
 class Faulty:
     bytes = parameters = None
+    batches = False
     def __init__(self, spec):
-        self.name, self.path, self.provider = spec.name, spec.path, spec.provider
+        self.path, self.provider = spec.path, spec.provider
         self.calls = 0
     def load(self):
         if self.path in ("nan", "mute"):
@@ -44,23 +42,21 @@ class Faulty:
             sys.stderr.flush()
             os._exit(255)
     def facts(self):
-        return Facts("faulty 1", self.provider, 1, fallback={"MatMul": 3} if self.path == "fallback" else {})
-    def recognise(self, samples):
+        fallback = {"MatMul": 3} if self.path == "fallback" else {}
+        return Facts(runtime="faulty 1", provider=self.provider, threads=1, fallback=fallback)
+    def recognise(self, waveforms):
         self.calls += 1
-        if len(samples) > 32_000:
+        if len(waveforms[0]) > 32_000:
             match self.path:
                 case "exit": os._exit(3)
                 case "segfault": os.kill(os.getpid(), signal.SIGSEGV)
                 case "late" if self.calls > 6: os._exit(4)
                 case "nan": raise ArithmeticError("NaN")
-                case "mute": return Recognition("", 0, 0, 0)
-        if self.path == "cores": return Recognition(str(sorted(os.sched_getaffinity(0))), 0, 0, 0)
-        if self.path == "mute": return Recognition("", 0, 0, 0)
-        if self.path == "bimodal": time.sleep(0.004 * (1 + 2 * (self.calls * 2654435761 % 97 < 40)))
-        return Recognition("a", 0.001, 0.002, 0.003)
+        if self.path == "cores": return Recognition((str(sorted(os.sched_getaffinity(0))),))
+        if self.path == "mute": return Recognition(("",))
+        return Recognition(("a",), 0.001, 0.002, 0.003)
 
-if __name__ == "__main__":
-    serve(Faulty)
+build = Faulty
 """
 
 
@@ -68,11 +64,11 @@ if __name__ == "__main__":
 def faulty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
     (tmp_path / "faulty_worker.py").write_text(FAULTY)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
-    made: list[ProcessCandidate] = []
+    made: list[IsolatedCandidate] = []
 
-    def make(path: str, provider: str = "cpu") -> ProcessCandidate:
-        spec = ModelSpec("kdcompress", path, f"faulty {path}", provider=provider)  # type: ignore[arg-type]
-        made.append(ProcessCandidate(spec, "faulty_worker"))
+    def make(path: str, provider: str = "cpu") -> IsolatedCandidate:
+        spec = ModelSpec("faulty_worker", path, f"faulty {path}", provider=provider)  # type: ignore[arg-type]
+        made.append(IsolatedCandidate(spec))
         return made[-1]
 
     yield make
@@ -81,30 +77,25 @@ def faulty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
 
 
 @pytest.fixture
-def tones(tone_bundle: Path) -> Iterator[ProcessCandidate]:
-    spec = ModelSpec("kdcompress", str(tone_bundle), "tones", variant="fp32")
-    candidate = ProcessCandidate(spec)
+def spec(tone_bundle: Path) -> ModelSpec:
+    return ModelSpec(bundle.__name__, str(tone_bundle), "tones", variant="fp32")
+
+
+@pytest.fixture
+def tones(spec: ModelSpec) -> Iterator[IsolatedCandidate]:
+    candidate = IsolatedCandidate(spec)
     yield candidate
     candidate.close()
 
 
-@pytest.fixture(scope="module")
-def references(say: Say, tmp_path_factory: pytest.TempPathFactory) -> list[Reference]:
-    import soundfile
-
-    folder = tmp_path_factory.mktemp("said")
-    found = []
-    for n, text in enumerate(["a", "c", "ab ca", "b"]):  # the third is longer than two seconds
-        samples = say(text)
-        soundfile.write(folder / f"{n}.wav", samples, 16_000, subtype="FLOAT")
-        found.append(Reference(Utterance(f"u{n}", folder / f"{n}.wav", 0.0, len(samples) / 16_000), text))
-    return found
+@pytest.fixture
+def few(references: list[Reference]) -> list[Reference]:
+    return references[:4]  # the third is longer than two seconds
 
 
-def test_it_says_what_it_would_say_here(tones: ProcessCandidate, tone_bundle: Path, say: Say) -> None:
-    assert isinstance(tones, IsolatedCandidate)
+def test_it_says_what_it_would_say_here(tones: IsolatedCandidate, spec: ModelSpec, say: Say) -> None:
     tones.load()
-    here = BundleCandidate(open_bundle(tone_bundle), "fp32")
+    here = bundle.build(spec)
     here.load()
     facts = tones.facts()
     assert facts == here.facts()
@@ -112,28 +103,28 @@ def test_it_says_what_it_would_say_here(tones: ProcessCandidate, tone_bundle: Pa
     assert (tones.bytes, tones.parameters) == (here.bytes, here.parameters)
     assert tones.load_seconds > 0
     waveforms = [say("ab"), say("c a"), np.zeros(10, np.float32), np.empty(0, np.float32)]
-    assert [tones.recognise(w).text for w in waveforms] == ["ab", "c a", "", ""]
-    assert takes_batches(tones)
-    assert tones.recognise_batch(waveforms) == here.recognise_batch(waveforms) == ["ab", "c a", "", ""]
-    turn = time_block(tones, [[waveforms[0]], waveforms[:2], [waveforms[1]]])
-    assert turn.failed is None
-    assert [call.texts for call in turn.calls] == [("ab",), ("ab", "c a"), ("c a",)]
-    first = turn.calls[0]
+    assert [tones.time_call([w]).texts for w in waveforms] == [("ab",), ("c a",), ("",), ("",)]
+    assert tones.batches
+    assert tones.time_call(waveforms).texts == here.recognise(waveforms).texts == ("ab", "c a", "", "")
+    block = tones.time_block([[waveforms[0]], waveforms[:2], [waveforms[1]]])
+    assert block.failed is None
+    assert [call.texts for call in block.calls] == [("ab",), ("ab", "c a"), ("c a",)]
+    first = block.calls[0]
     assert 0 < first.features + first.model + first.decoding < first.wall
-    assert all(call.wall > 0 and call.cpu > 0 for call in turn.calls)
+    assert all(call.wall > 0 and call.cpu > 0 for call in block.calls)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
-def test_its_memory_is_its_own(tones: ProcessCandidate, say: Say) -> None:
+def test_its_memory_is_its_own(tones: IsolatedCandidate, say: Say) -> None:
     ballast = np.ones(30_000_000)
     tones.load()
-    tones.recognise(say("a"))
+    tones.time_call([say("a")])
     first = tones.memory()
     assert first.peak_rss_bytes is not None
     assert first.model_rss_bytes is not None
     assert 0 < first.model_rss_bytes < first.peak_rss_bytes < ballast.nbytes
     assert first.gpu_bytes is None
-    tones.recognise(np.zeros(16_000 * 600, np.float32))
+    tones.time_call([np.zeros(16_000 * 600, np.float32)])
     later = tones.memory()
     assert later.model_rss_bytes == first.model_rss_bytes
     assert later.peak_rss_bytes is not None
@@ -141,11 +132,11 @@ def test_its_memory_is_its_own(tones: ProcessCandidate, say: Say) -> None:
 
 
 def test_memory_is_asked_for_before_a_profile_loads_the_graph_again(
-    tone_bundle: Path, references: list[Reference]
+    spec: ModelSpec, few: list[Reference]
 ) -> None:
     asked: list[str] = []
 
-    class Written(ProcessCandidate):
+    class Written(IsolatedCandidate):
         def memory(self) -> Memory:
             asked.append("memory")
             return super().memory()
@@ -154,21 +145,17 @@ def test_memory_is_asked_for_before_a_profile_loads_the_graph_again(
             asked.append("facts")
             return super().facts()
 
-    run_bench(
-        [Written(ModelSpec("kdcompress", str(tone_bundle), "x", variant="fp32"))], references, repeats=1
-    )
+    run_bench([Written(spec)], few, repeats=1)
     assert asked == ["memory", "facts"]
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system pins nothing")
-def test_the_process_keeps_to_its_cores_and_this_one_does_not(
-    faulty: Make, references: list[Reference]
-) -> None:
+def test_the_process_keeps_to_its_cores_and_this_one_does_not(faulty: Make, few: list[Reference]) -> None:
     core, before = min(os.sched_getaffinity(0)), os.sched_getaffinity(0)
     here: list[set[int]] = []
     report = run_bench(
         [faulty("cores")],
-        references,
+        few,
         repeats=1,
         affinity=(core,),
         on_progress=lambda *step: here.append(os.sched_getaffinity(0)),
@@ -179,7 +166,7 @@ def test_the_process_keeps_to_its_cores_and_this_one_does_not(
     assert report.machine.usable_cores == len(before)
 
 
-def test_another_number_of_threads_is_another_process(tones: ProcessCandidate) -> None:
+def test_another_number_of_threads_is_another_process(tones: IsolatedCandidate) -> None:
     tones.cores = (0,)
     other = tones.with_threads(2)
     assert other.cores == (0,)
@@ -208,9 +195,9 @@ def test_another_number_of_threads_is_another_process(tones: ProcessCandidate) -
     ],
 )
 def test_a_runtime_that_ends_or_is_mute_fails_alone(
-    faulty: Make, tones: ProcessCandidate, references: list[Reference], path: str, reason: str
+    faulty: Make, tones: IsolatedCandidate, few: list[Reference], path: str, reason: str
 ) -> None:
-    report = run_bench([tones, faulty(path)], references, repeats=2)
+    report = run_bench([tones, faulty(path)], few, repeats=2)
     good, bad = report.results
     assert good.failed is None
     assert good.timing is not None
@@ -220,34 +207,18 @@ def test_a_runtime_that_ends_or_is_mute_fails_alone(
     assert report.failed
 
 
-def test_a_provider_that_fell_back_is_refused_unless_allowed(
-    faulty: Make, references: list[Reference]
-) -> None:
-    (bad,) = run_bench([faulty("fallback", "cuda")], references, repeats=1).results
+def test_a_provider_that_fell_back_is_refused_unless_allowed(faulty: Make, few: list[Reference]) -> None:
+    (bad,) = run_bench([faulty("fallback", "cuda")], few, repeats=1).results
     assert bad.failed is not None
     assert bad.failed.startswith("3 nodes of the model fell back from cuda: 3 MatMul")
-    (allowed,) = run_bench([faulty("fallback", "cuda")], references, repeats=1, allow_fallback=True).results
+    (allowed,) = run_bench([faulty("fallback", "cuda")], few, repeats=1, allow_fallback=True).results
     assert allowed.failed is None
     assert allowed.facts is not None
     assert any("fell back from cuda" in note for note in allowed.facts.notes)
 
 
-def test_two_speeds_are_told(faulty: Make, references: list[Reference]) -> None:
-    many = [
-        Reference(Utterance(f"{r.utterance.id}-{n}", r.utterance.audio, 0.0, r.utterance.duration), "a")
-        for n in range(8)
-        for r in references
-    ]
-    (result,) = run_bench([faulty("bimodal")], many, repeats=5).results
-    assert result.timing is not None
-    assert result.timing.bimodal is not None
-    assert "of the calls take" in result.timing.bimodal
-    assert result.facts is not None
-    assert any("has two speeds" in note for note in result.facts.notes)
-
-
-def test_processes_end_with_the_bench(tones: ProcessCandidate, references: list[Reference]) -> None:
-    run_bench([tones], references, repeats=1)
+def test_processes_end_with_the_bench(tones: IsolatedCandidate, few: list[Reference]) -> None:
+    run_bench([tones], few, repeats=1)
     with pytest.raises(RuntimeError, match=r"load\(\) comes first"):
         tones.facts()
 
@@ -256,6 +227,6 @@ def test_what_is_asked_of_an_ended_process_is_refused(faulty: Make) -> None:
     candidate = faulty("exit")
     candidate.load()
     with pytest.raises(BenchError, match="exit code 3"):
-        candidate.recognise(np.zeros(40_000, np.float32))
+        candidate.time_call([np.zeros(40_000, np.float32)])
     with pytest.raises(BenchError, match="exit code 3"):
         candidate.facts()

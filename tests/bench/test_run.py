@@ -1,38 +1,25 @@
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pytest
-import soundfile
 
+from kdcompress.aliases import FloatArray
 from kdcompress.audio.utterance import Reference, Utterance
 from kdcompress.bench import timing
-from kdcompress.bench.candidate import BundleCandidate, Candidate, Recognition, bundle_candidates
-from kdcompress.bench.run import BLOCK, run_bench
-from kdcompress.errors import AudioError, BenchError, BundleError
+from kdcompress.bench.candidate import Recognition
+from kdcompress.bench.combinations import combine
+from kdcompress.bench.passes import BLOCK
+from kdcompress.bench.process import IsolatedCandidate
+from kdcompress.bench.run import run_bench
+from kdcompress.errors import AudioError, BenchError
 from kdcompress.report.measured import Facts
-from kdcompress.report.report import BenchReport, check_writable, dump_report, write_report
-from kdcompress.runtime.bundle import open_bundle
+from kdcompress.report.record import Report, check_writable
 
-Say = Callable[[str], npt.NDArray[np.float32]]
-
-TEXTS = ["a b", "c", "ab ca", "bb", "a", "c c", "b a c", "aa", "cab", "b", "ab", "ca ba"]
-
-
-@pytest.fixture(scope="module")
-def references(say: Say, tmp_path_factory: pytest.TempPathFactory) -> list[Reference]:
-    folder = tmp_path_factory.mktemp("said")
-    found = []
-    for n, text in enumerate(TEXTS):
-        samples = say(text)
-        soundfile.write(folder / f"{n}.wav", samples, 16_000, subtype="FLOAT")
-        found.append(Reference(Utterance(f"u{n}", folder / f"{n}.wav", 0.0, len(samples) / 16_000), text))
-    return found
+Bench = Callable[..., Report]
 
 
 @dataclass
@@ -53,38 +40,44 @@ def now(monkeypatch: pytest.MonkeyPatch) -> Iterator[Time]:
 
 @dataclass
 class Scripted:
-    """A candidate that hears everything, at a set speed, and writes down when it was asked."""
+    """A candidate that decodes everything, at a set speed, and writes down when it was asked."""
 
     name: str
     now: Time
     seconds: float = 1.0
     cores: float = 1.0
-    answer: Callable[[int, npt.NDArray[np.float32]], str] = lambda call, samples: "a b"
+    answer: Callable[[int, FloatArray], str] = lambda call, samples: "a b"
     log: list[str] = field(default_factory=list)
     bytes: int | None = 1000
     parameters: int | None = None
+    batches: bool = False
     calls: int = 0
 
     def load(self) -> None:
         self.now.wall += 7.0
 
     def facts(self) -> Facts:
-        return Facts("script", "cpu", 1)
+        return Facts(runtime="script", provider="cpu", threads=1)
 
-    def recognise(self, samples: npt.NDArray[np.float32]) -> Recognition:
-        text = self.answer(self.calls, samples)
+    def recognise(self, waveforms: Sequence[FloatArray]) -> Recognition:
+        text = self.answer(self.calls, waveforms[0])
         self.calls += 1
         self.log.append(self.name)
         self.now.wall += self.seconds
         self.now.cpu += self.seconds * self.cores
-        return Recognition(text, 0.2 * self.seconds, 0.7 * self.seconds, 0.1 * self.seconds)
+        return Recognition((text,), 0.2 * self.seconds, 0.7 * self.seconds, 0.1 * self.seconds)
 
 
-def bench(candidates: list[Any], references: list[Reference], **options: Any) -> BenchReport:
-    return run_bench(candidates, references, **{"repeats": 2, **options})
+@pytest.fixture
+def bench(isolated: Callable[..., IsolatedCandidate], references: list[Reference]) -> Bench:
+    def run(candidates: list[Scripted], heard: list[Reference] = references, **options: Any) -> Report:
+        made = [isolated(candidate, candidate.name) for candidate in candidates]
+        return run_bench(made, heard, **{"repeats": 2, **options})
+
+    return run
 
 
-def test_figures_are_those_of_the_clock(references: list[Reference], now: Time) -> None:
+def test_figures_are_those_of_the_clock(bench: Bench, references: list[Reference], now: Time) -> None:
     slow, fast = Scripted("slow", now, seconds=2.0), Scripted("fast", now, seconds=0.5)
     report = bench([slow, fast], references, repeats=3)
     audio = sum(reference.utterance.duration for reference in references)
@@ -93,19 +86,18 @@ def test_figures_are_those_of_the_clock(references: list[Reference], now: Time) 
     assert second is not None
     assert report.settings.audio_seconds == pytest.approx(audio)
     assert first.load_seconds == second.load_seconds == 7.0
-    assert second.rtf.median == pytest.approx(0.5 * len(TEXTS) / audio)
-    assert second.model_rtf.median == pytest.approx(0.7 * 0.5 * len(TEXTS) / audio)
-    assert second.features_rtf.high == pytest.approx(0.2 * 0.5 * len(TEXTS) / audio)
-    assert second.decoding_rtf.low == pytest.approx(0.1 * 0.5 * len(TEXTS) / audio)
+    assert second.rtf.median == pytest.approx(0.5 * len(references) / audio)
+    assert second.model_rtf.median == pytest.approx(0.7 * 0.5 * len(references) / audio)
+    assert second.features_rtf.high == pytest.approx(0.2 * 0.5 * len(references) / audio)
+    assert second.decoding_rtf.low == pytest.approx(0.1 * 0.5 * len(references) / audio)
     assert second.rtf.repeats == 3
     assert (second.latency.p50, second.latency.p99) == (0.5, 0.5)
     assert (first.first_result_seconds, second.first_result_seconds) == (9.0, 7.5)
-    assert second.cpu_seconds_per_hour == pytest.approx(3600 * 0.5 * len(TEXTS) / audio)
-    assert second.rtfx.median == pytest.approx(audio / (0.5 * len(TEXTS)))
-    assert sum(bucket.utterances for bucket in second.buckets) == len(TEXTS)
-    assert {bucket.latency.p99 for bucket in second.buckets} == {0.5}
+    assert second.cpu_seconds_per_hour == pytest.approx(3600 * 0.5 * len(references) / audio)
+    assert second.rtfx.median == pytest.approx(audio / (0.5 * len(references)))
+    assert sum(bucket.utterances for bucket in second.buckets) == len(references)
+    assert {bucket.p99 for bucket in second.buckets} == {0.5}
     assert [(row.threads, row.batch) for row in second.throughput] == [(1, 1)]
-    assert second.bimodal is None
     assert first.speed is None
     assert second.speed is not None
     assert second.speed.median == pytest.approx(4)
@@ -115,12 +107,12 @@ def test_figures_are_those_of_the_clock(references: list[Reference], now: Time) 
     assert not report.failed
 
 
-def test_the_time_of_each_utterance_is_kept(references: list[Reference], now: Time) -> None:
+def test_the_time_of_each_utterance_is_kept(bench: Bench, references: list[Reference], now: Time) -> None:
     @dataclass
     class Thorough(Scripted):
-        def recognise(self, samples: npt.NDArray[np.float32]) -> Recognition:
-            self.seconds = len(samples) * (1.0 if self.name == "x" else 0.5)
-            return super().recognise(samples)
+        def recognise(self, waveforms: Sequence[FloatArray]) -> Recognition:
+            self.seconds = len(waveforms[0]) * (1.0 if self.name == "x" else 0.5)
+            return super().recognise(waveforms)
 
     report = bench([Thorough("x", now), Thorough("y", now)], references)
     sizes = {r.utterance.id: round(16_000 * r.utterance.duration) for r in references}
@@ -131,7 +123,9 @@ def test_the_time_of_each_utterance_is_kept(references: list[Reference], now: Ti
     assert (ratio.value, ratio.low, ratio.high) == pytest.approx((0.5, 0.5, 0.5))
 
 
-def test_passes_are_interleaved_and_the_first_turn_rotates(references: list[Reference], now: Time) -> None:
+def test_passes_are_interleaved_and_the_first_turn_rotates(
+    bench: Bench, references: list[Reference], now: Time
+) -> None:
     log: list[str] = []
     bench([Scripted(name, now, log=log) for name in "xy"], references)
     count = len(references)
@@ -143,14 +137,16 @@ def test_passes_are_interleaved_and_the_first_turn_rotates(references: list[Refe
     assert timed == one_pass * 2
 
 
-def test_a_slow_spell_of_the_machine_does_not_decide(references: list[Reference], now: Time) -> None:
+def test_a_slow_spell_of_the_machine_does_not_decide(
+    bench: Bench, references: list[Reference], now: Time
+) -> None:
     weather = {"factor": 1.0}
 
     class Weathered(Scripted):
-        def recognise(self, samples: npt.NDArray[np.float32]) -> Recognition:
+        def recognise(self, waveforms: Sequence[FloatArray]) -> Recognition:
             # From the third pass on everything takes ten times as long.
-            self.seconds = (10.0 if self.calls > 2.5 * len(TEXTS) else 1.0) * weather["factor"]
-            return super().recognise(samples)
+            self.seconds = (10.0 if self.calls > 2.5 * len(references) else 1.0) * weather["factor"]
+            return super().recognise(waveforms)
 
     report = bench([Weathered("x", now), Weathered("y", now)], references, repeats=4)
     result = report.results[1].timing
@@ -160,14 +156,14 @@ def test_a_slow_spell_of_the_machine_does_not_decide(references: list[Reference]
     assert result.speed.median == pytest.approx(1)
 
 
-def crash(call: int, samples: npt.NDArray[np.float32]) -> str:
+def crash(call: int, samples: FloatArray) -> str:
     if call == 3:
         raise ValueError("no\nsuch frame")
     return "a"
 
 
-def crash_later(call: int, samples: npt.NDArray[np.float32]) -> str:
-    if call > len(TEXTS) + 3:
+def crash_later(call: int, samples: FloatArray) -> str:
+    if call > 12 + 3:
         raise MemoryError
     return "a"
 
@@ -177,10 +173,12 @@ def crash_later(call: int, samples: npt.NDArray[np.float32]) -> str:
     [
         (crash, "u3: ValueError: no such frame"),
         (crash_later, "u3: MemoryError"),
-        (lambda call, samples: "", f"every transcript is empty, though {len(TEXTS)} references are not"),
+        (lambda call, samples: "", "every transcript is empty, though 12 references are not"),
     ],
 )
-def test_who_fails_is_not_timed(references: list[Reference], now: Time, answer: Any, reason: str) -> None:
+def test_who_fails_is_not_timed(
+    bench: Bench, references: list[Reference], now: Time, answer: Any, reason: str
+) -> None:
     report = bench([Scripted("bad", now, answer=answer), Scripted("good", now)], references)
     bad, good = report.results
     assert bad.failed == reason
@@ -191,7 +189,7 @@ def test_who_fails_is_not_timed(references: list[Reference], now: Time, answer: 
     assert good.timing.speed is None  # nothing to compare with
 
 
-def test_who_cannot_be_loaded_is_not_heard(references: list[Reference], now: Time) -> None:
+def test_who_cannot_be_loaded_is_not_heard(bench: Bench, references: list[Reference], now: Time) -> None:
     class Missing(Scripted):
         def load(self) -> None:
             raise FileNotFoundError("no weights")
@@ -200,10 +198,10 @@ def test_who_cannot_be_loaded_is_not_heard(references: list[Reference], now: Tim
     report = bench([bad], references)
     assert report.results[0].failed == "cannot be loaded: FileNotFoundError: no weights"
     assert bad.calls == 0
-    assert json.loads(dump_report(report))["results"][0]["hypotheses"] == {}
+    assert json.loads(report.dump())["results"][0]["hypotheses"] == {}
 
 
-def test_silence_may_stay_silent(references: list[Reference], now: Time) -> None:
+def test_silence_may_stay_silent(bench: Bench, references: list[Reference], now: Time) -> None:
     silent = [Reference(reference.utterance, " ") for reference in references]
     report = bench([Scripted("x", now, answer=lambda call, samples: "")], silent)
     accuracy = report.results[0].accuracy
@@ -216,7 +214,7 @@ def test_silence_may_stay_silent(references: list[Reference], now: Time) -> None
     ("cores", "note"), [(0.3, "waited for the CPU: 0.30"), (1.9, "kept 1.90 cores busy"), (1.0, None)]
 )
 def test_a_busy_machine_and_hidden_threads_are_told(
-    references: list[Reference], now: Time, cores: float, note: str | None
+    bench: Bench, references: list[Reference], now: Time, cores: float, note: str | None
 ) -> None:
     (result,) = bench([Scripted("x", now, cores=cores)], references).results
     assert result.facts is not None
@@ -225,14 +223,18 @@ def test_a_busy_machine_and_hidden_threads_are_told(
     assert [note in found for found in result.facts.notes] == ([True] if note else [])
 
 
-def test_transcripts_that_change_between_repeats_are_told(references: list[Reference], now: Time) -> None:
+def test_transcripts_that_change_between_repeats_are_told(
+    bench: Bench, references: list[Reference], now: Time
+) -> None:
     unsteady = Scripted("x", now, answer=lambda call, samples: "a" if call % 2 else "b")
     (result,) = bench([unsteady], references, repeats=1).results
     assert result.facts is not None
     assert any("transcripts changed between repeats" in note for note in result.facts.notes)
 
 
-def test_normalisation_is_applied_to_both_sides_and_recorded(references: list[Reference], now: Time) -> None:
+def test_normalisation_is_applied_to_both_sides_and_recorded(
+    bench: Bench, references: list[Reference], now: Time
+) -> None:
     shouting = [Reference(reference.utterance, "A, b!") for reference in references]
     basic = bench([Scripted("x", now)], shouting)
     none = bench([Scripted("x", now)], shouting, normalizer="none")
@@ -245,7 +247,9 @@ def test_normalisation_is_applied_to_both_sides_and_recorded(references: list[Re
     assert basic.results[0].hypotheses["u0"] == "a b"
 
 
-def test_what_cannot_be_measured_is_refused(references: list[Reference], now: Time, tmp_path: Path) -> None:
+def test_what_cannot_be_measured_is_refused(
+    bench: Bench, references: list[Reference], now: Time, tmp_path: Path
+) -> None:
     one = Scripted("x", now)
     with pytest.raises(BenchError, match="0 candidates"):
         bench([], references)
@@ -261,7 +265,7 @@ def test_what_cannot_be_measured_is_refused(references: list[Reference], now: Ti
         bench([one], [Reference(Utterance("u", tmp_path / "none.wav", 0.0, 1.0), "a")])
 
 
-def test_progress_ends_where_it_said(references: list[Reference], now: Time) -> None:
+def test_progress_ends_where_it_said(bench: Bench, references: list[Reference], now: Time) -> None:
     told: list[tuple[str, float, float]] = []
     candidates = [Scripted("x", now), Scripted("bad", now, answer=crash)]
     bench(candidates, references, on_progress=lambda *step: told.append(step))
@@ -274,42 +278,32 @@ def test_progress_ends_where_it_said(references: list[Reference], now: Time) -> 
     assert done[-1] == pytest.approx(3 * audio + crashed)
 
 
-def test_a_bundle_is_measured(tone_bundle: Path, references: list[Reference], tmp_path: Path) -> None:
-    candidates: list[Candidate] = [*bundle_candidates([tone_bundle])]
-    report = bench(candidates, references)
+def test_a_bundle_is_measured(tone_bundle: Path, references: list[Reference]) -> None:
+    report = run_bench(combine([tone_bundle]), references, repeats=1)
     assert [result.name for result in report.results] == [
         f"{tone_bundle.name} fp32",
         f"{tone_bundle.name} int8-dynamic",
     ]
     for result in report.results:
         assert result.failed is None
-        assert list(result.hypotheses.values()) == TEXTS
+        assert list(result.hypotheses.values()) == [reference.text for reference in references]
         assert result.accuracy is not None
         assert result.accuracy.wer.rate == 0
         assert result.facts is not None
         assert result.facts.nodes == {"CPUExecutionProvider": 7}
         assert (result.facts.provider, result.facts.threads) == ("cpu", 1)
-        assert result.timing is not None
-        parts = result.timing.features_rtf.low + result.timing.model_rtf.low + result.timing.decoding_rtf.low
-        assert 0 < parts < result.timing.rtf.high
-    write_report(report, tmp_path / "report.json")
-    data = json.loads((tmp_path / "report.json").read_text())
+        timing = result.timing
+        assert timing is not None
+        assert timing.features_rtf is not None
+        assert timing.model_rtf is not None
+        assert timing.decoding_rtf is not None
+        assert 0 < timing.features_rtf.low + timing.model_rtf.low + timing.decoding_rtf.low < timing.rtf.high
+    data = json.loads(report.dump())
     assert (data["schema"], data["kind"]) == (2, "kdcompress-bench")
     assert data["results"][0]["accuracy"]["wer"]["rate"] == 0
     assert data["results"][0]["parameters"] == 405
     assert [u["id"] for u in data["utterances"]] == list(data["results"][1]["hypotheses"])
     assert data["settings"]["normalizer_version"] >= 1
-    assert list(tmp_path.iterdir()) == [tmp_path / "report.json"]
-
-
-def test_candidates_have_different_names(tone_bundle: Path, tmp_path: Path) -> None:
-    (tmp_path / tone_bundle.name).symlink_to(tone_bundle)
-    (tmp_path / "other").symlink_to(tone_bundle)
-    same = bundle_candidates([tone_bundle, tmp_path / tone_bundle.name], ["fp32"])
-    assert [c.name for c in same] == [f"{tone_bundle} fp32", f"{tmp_path / tone_bundle.name} fp32"]
-    with pytest.raises(BundleError, match="no variant 'int4'"):
-        bundle_candidates([tone_bundle], ["int4"])
-    assert BundleCandidate(open_bundle(tone_bundle), "fp32").name == f"{tone_bundle.name} fp32"
 
 
 def test_a_report_that_cannot_be_written_is_known_beforehand(tmp_path: Path) -> None:

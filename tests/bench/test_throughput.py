@@ -1,68 +1,56 @@
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import pytest
-import soundfile
 
-from kdcompress.audio.utterance import Reference, Utterance
-from kdcompress.bench.candidate import BundleCandidate, Recognition, Waveform
-from kdcompress.bench.process import ProcessCandidate
+from kdcompress.aliases import FloatArray
+from kdcompress.audio.utterance import Reference
+from kdcompress.bench.candidate import Recognition
+from kdcompress.bench.combinations import combine
+from kdcompress.bench.process import IsolatedCandidate
 from kdcompress.bench.run import run_bench
-from kdcompress.bench.spec import ModelSpec
 from kdcompress.errors import BenchError
 from kdcompress.report.measured import Facts
-from kdcompress.runtime.bundle import open_bundle
 
-Say = Callable[[str], npt.NDArray[np.float32]]
-
-TEXTS = ["a b", "c", "ab ca", "bb", "a", "c c", "b a c"]
+Isolated = Callable[..., IsolatedCandidate]
 
 
-@pytest.fixture(scope="module")
-def references(say: Say, tmp_path_factory: pytest.TempPathFactory) -> list[Reference]:
-    folder = tmp_path_factory.mktemp("said")
-    found = []
-    for n, text in enumerate(TEXTS):
-        samples = say(text)
-        soundfile.write(folder / f"{n}.wav", samples, 16_000, subtype="FLOAT")
-        found.append(Reference(Utterance(f"u{n}", folder / f"{n}.wav", 0.0, len(samples) / 16_000), text))
-    return found
+@pytest.fixture
+def few(references: list[Reference]) -> list[Reference]:
+    return references[:7]
 
 
-class Listener:
-    """Writes down what it hears at once; the texts of a batch are wrong where it is told so."""
+@dataclass
+class Listed:
+    """Writes down what comes at once; the texts of a batch are wrong where it is told so."""
 
-    batches = True
-    bytes = parameters = None
-
-    def __init__(self, name: str = "x", wrong: int = 0, crash: bool = False) -> None:
-        self.name, self.wrong, self.crash = name, wrong, crash
-        self.heard: list[list[int]] = []
+    wrong: int = 0
+    crash: bool = False
+    batches: bool = True
+    bytes: int | None = None
+    parameters: int | None = None
+    calls: list[list[int]] = field(default_factory=list)
 
     def load(self) -> None: ...
 
     def facts(self) -> Facts:
-        return Facts("script", "cpu", 1)
+        return Facts(runtime="script", provider="cpu", threads=1)
 
-    def recognise(self, samples: Waveform) -> Recognition:
-        self.heard.append([len(samples)])
-        return Recognition("a", 0.0, 0.0, 0.0)
-
-    def recognise_batch(self, waveforms: list[Waveform]) -> list[str]:
-        if self.crash:
+    def recognise(self, waveforms: Sequence[FloatArray]) -> Recognition:
+        if self.crash and len(waveforms) > 1:
             raise MemoryError
-        self.heard.append([len(samples) for samples in waveforms])
-        return ["b" if n < self.wrong else "a" for n, _ in enumerate(waveforms)]
+        self.calls.append([len(samples) for samples in waveforms])
+        wrong = self.wrong if len(waveforms) > 1 else 0
+        return Recognition(tuple("b" if n < wrong else "a" for n, _ in enumerate(waveforms)))
 
 
-def test_batches_are_of_like_length_and_all_is_heard(references: list[Reference]) -> None:
-    listener = Listener()
-    report = run_bench([listener], references, repeats=1, batches=(1, 3))
-    lengths = sorted(round(16_000 * reference.utterance.duration) for reference in references)
-    batches = listener.heard[1 + 2 * len(TEXTS) :]  # after one at a time, untimed and timed
+def test_batches_are_of_like_length_and_all_is_decoded(isolated: Isolated, few: list[Reference]) -> None:
+    listed = Listed()
+    report = run_bench([isolated(listed)], few, repeats=1, batches=(1, 3))
+    lengths = sorted(round(16_000 * reference.utterance.duration) for reference in few)
+    batches = listed.calls[1 + 2 * len(few) :]  # after one at a time, untimed and timed
     ordered = [lengths[:3], lengths[3:6], lengths[6:]]
     assert batches == [ordered[0], *ordered]  # the first of each block untimed, too
     timing = report.results[0].timing
@@ -72,16 +60,14 @@ def test_batches_are_of_like_length_and_all_is_heard(references: list[Reference]
     assert (report.settings.threads, report.settings.batches) == ((1,), (1, 3))
 
 
-def test_texts_that_a_batch_changes_are_told(references: list[Reference]) -> None:
-    (result,) = run_bench([Listener(wrong=1)], references, repeats=2, batches=(2,)).results
-    assert result.facts is not None
-    assert result.facts.notes[0].startswith("3 of 7 transcripts differ in batches of 2 (1 thread) from those")
+def test_texts_that_a_batch_changes_are_noted(isolated: Isolated, few: list[Reference]) -> None:
+    (result,) = run_bench([isolated(Listed(wrong=1))], few, repeats=2, batches=(2,)).results
+    assert result.notes[0].startswith("3 of 7 transcripts differ in batches of 2 (1 thread) from those")
 
 
-def test_a_crash_in_a_batch_is_a_failure_of_the_run(references: list[Reference]) -> None:
-    good, bad = run_bench(
-        [Listener(), Listener("y", crash=True)], references, repeats=1, batches=(1, 4)
-    ).results
+def test_a_crash_in_a_batch_is_a_failure_of_the_run(isolated: Isolated, few: list[Reference]) -> None:
+    candidates = [isolated(Listed()), isolated(Listed(crash=True), "y")]
+    good, bad = run_bench(candidates, few, repeats=1, batches=(1, 4)).results
     assert good.failed is None
     assert good.timing is not None
     assert len(good.timing.throughput) == 2
@@ -90,60 +76,49 @@ def test_a_crash_in_a_batch_is_a_failure_of_the_run(references: list[Reference])
     assert bad.timing is None
 
 
-def test_who_hears_one_at_a_time_has_no_batches(references: list[Reference]) -> None:
-    alone = Listener()
-    alone.batches = False
-    (result,) = run_bench([alone], references, repeats=1, batches=(1, 4), threads=(1, 2)).results
+def test_what_takes_one_at_a_time_has_no_batches(isolated: Isolated, few: list[Reference]) -> None:
+    (result,) = run_bench([isolated(Listed(batches=False))], few, repeats=1, batches=(1, 4)).results
     assert result.timing is not None
     assert [(row.threads, row.batch) for row in result.timing.throughput] == [(1, 1)]
-    assert result.facts is not None
-    assert result.facts.notes[:2] == (
-        "was not measured with batches of 4: it hears one utterance at a time",
-        "was not measured with 2 threads: it has no process of its own",
-    )
+    assert result.notes[0] == "was not measured with batches of 4: it takes one utterance at a time"
+
+
+def test_a_wrong_number_of_transcripts_is_a_failure(isolated: Isolated, few: list[Reference]) -> None:
+    class Short(Listed):
+        def recognise(self, waveforms: Sequence[FloatArray]) -> Recognition:
+            return Recognition(("a",))
+
+    (result,) = run_bench([isolated(Short())], few, repeats=1, batches=(1, 4)).results
+    assert result.failed is not None
+    assert result.failed.endswith("gave 1 transcripts for 4 utterances")
 
 
 @pytest.mark.slow
-def test_every_setting_is_measured_in_turns(tone_bundle: Path, references: list[Reference]) -> None:
-    told: list[tuple[str, float, float]] = []
-    specs = [
-        ModelSpec("kdcompress", str(tone_bundle), name, variant=name) for name in ("fp32", "int8-dynamic")
-    ]
+def test_every_setting_is_measured_in_turns(tone_bundle: Path, few: list[Reference]) -> None:
+    steps: list[tuple[str, float, float]] = []
     report = run_bench(
-        [ProcessCandidate(spec) for spec in specs],
-        references,
+        combine([tone_bundle]),
+        few,
         repeats=2,
         threads=(1, 2),
         batches=(1, 3),
-        on_progress=lambda *step: told.append(step),
+        on_progress=lambda *step: steps.append(step),
     )
     for result in report.results:
         assert result.failed is None
         assert result.timing is not None
-        assert [(row.threads, row.batch) for row in result.timing.throughput] == [
-            (1, 1),
-            (1, 3),
-            (2, 1),
-            (2, 3),
-        ]
+        settings = [(row.threads, row.batch) for row in result.timing.throughput]
+        assert settings == [(1, 1), (1, 3), (2, 1), (2, 3)]
         assert all(0 < row.rtfx.low <= row.rtfx.median <= row.rtfx.high for row in result.timing.throughput)
-        assert result.facts is not None
-        assert not [note for note in result.facts.notes if "differ" in note]
-    audio = sum(reference.utterance.duration for reference in references)
-    assert told[-1][1] == pytest.approx(told[-1][2]) == pytest.approx(audio * 2 * (1 + 2 * 4))
-    last = [what for what, *_ in told if what.startswith("2 threads, batches of 3, pass 2")]
+        assert not [note for note in result.notes if "differ" in note]
+    audio = sum(reference.utterance.duration for reference in few)
+    assert steps[-1][1] == pytest.approx(steps[-1][2]) == pytest.approx(audio * 2 * (1 + 2 * 4))
+    last = [stage for stage, *_ in steps if stage.startswith("2 threads, batches of 3, pass 2")]
     assert len(last) == 2  # one block of each candidate
 
 
-def test_a_batch_in_our_runtime_is_the_utterances(tone_bundle: Path, say: Say) -> None:
-    candidate = BundleCandidate(open_bundle(tone_bundle), "fp32")
-    candidate.load()
-    waveforms = [say(text) for text in TEXTS]
-    assert candidate.recognise_batch(waveforms) == TEXTS == [candidate.recognise(w).text for w in waveforms]
-
-
-def test_numbers_below_one_are_refused(references: list[Reference]) -> None:
+def test_numbers_below_one_are_refused(isolated: Isolated, few: list[Reference]) -> None:
     with pytest.raises(BenchError, match="threads and batches must be 1 or more"):
-        run_bench([Listener()], references, batches=(0,))
+        run_bench([isolated(Listed())], few, batches=(0,))
     with pytest.raises(BenchError, match="threads and batches must be 1 or more"):
-        run_bench([Listener()], references, threads=(1, -1))
+        run_bench([isolated(Listed())], few, threads=(1, -1))

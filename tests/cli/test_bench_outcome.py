@@ -153,7 +153,7 @@ def test_hypotheses_are_written_and_scored_again(
     assert bench(tone_bundle, *few)[0] == 0
     code, out, err = bench("--rescore", texts, "--json", again)
     assert (code, err) == (0, "")
-    assert "scored again, nothing was heard" in out
+    assert "scored again, no model was run" in out
     first, second = (json.loads(path.read_text()) for path in (report, again))
     for one, other in zip(first["results"], second["results"], strict=True):
         assert one["accuracy"] == other["accuracy"]

@@ -1,5 +1,4 @@
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from kdcompress.diagnosis.hardware import check_hardware
 
 
 def found(**machine: Any) -> dict[str, Check]:
-    return {check.topic: check for check in check_hardware(replace(describe_machine(), **machine))}
+    return {check.topic: check for check in check_hardware(describe_machine().model_copy(update=machine))}
 
 
 def test_this_machine_is_looked_at() -> None:

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from kdcompress.errors import BenchError
-from kdcompress.report.gate import Limits, Verdict, judge
-from kdcompress.report.rescore import rescore_report
-from kdcompress.report.saved import parse_report
+from kdcompress.report.gate import Limits, judge
+from kdcompress.report.record import parse_report
+from kdcompress.report.scored import Verdict
+from kdcompress.report.scoring import score_report
 
 WORDS = 8
 MACHINE = {"cpu": "one", "usable_cores": 2, "system": "any"}
@@ -288,8 +289,8 @@ def test_without_references_word_errors_cannot_be_judged() -> None:
 
 
 def test_a_rescored_report_can_be_judged() -> None:
-    new = rescore_report(report({"teacher": TEACHER, "student": WORSE}), "english")
-    assert held(new, report(BASE), wer_increase=0.2).broken
+    new = score_report(parse_report(report({"teacher": TEACHER, "student": WORSE}), "new"), "english")
+    assert held(new.to_json(), report(BASE), wer_increase=0.2).broken
 
 
 @pytest.mark.parametrize(
@@ -319,5 +320,5 @@ def test_a_report_that_contradicts_itself_is_refused() -> None:
         parse_report(twice, "x")
     stopped = report(BASE, TIMES)
     stopped["results"][1]["timing"]["rtf"]["low"] = 0.0
-    with pytest.raises(BenchError, match="greater than 0"):
+    with pytest.raises(BenchError, match="times and speeds are above zero"):
         parse_report(stopped, "x")

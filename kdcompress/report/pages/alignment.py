@@ -1,4 +1,4 @@
-"""Word by word, what was said and what was heard instead."""
+"""Word by word, what was said and what was recognised instead."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 import jiwer
 
 from kdcompress.errors import ConfigError
-from kdcompress.report.pages.view import Entry, ReportView, mapping, number, text
+from kdcompress.report.record import CandidateResult, Report
 from kdcompress.text.normalize import normalize
 
 EditKind: TypeAlias = Literal["equal", "substitute", "insert", "delete"]
@@ -15,11 +15,11 @@ EditKind: TypeAlias = Literal["equal", "substitute", "insert", "delete"]
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """One word that was said, heard, or both; the other side is "" where it was only one of them."""
+    """One word that was said, recognised, or both; the other side is "" where it was only one of them."""
 
     kind: EditKind
     said: str
-    heard: str
+    written: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +49,14 @@ def align(references: Sequence[str], hypotheses: Sequence[str]) -> list[Alignmen
         return []
     output = jiwer.process_words(list(references), list(hypotheses))
     return [
-        Alignment(tuple(edit for chunk in chunks for edit in _edits(chunk, said, heard)))
-        for chunks, said, heard in zip(output.alignments, output.references, output.hypotheses, strict=True)
+        Alignment(tuple(edit for chunk in chunks for edit in _edits(chunk, said, written)))
+        for chunks, said, written in zip(output.alignments, output.references, output.hypotheses, strict=True)
     ]
 
 
-def _edits(chunk: Any, said: Sequence[str], heard: Sequence[str]) -> list[Edit]:
+def _edits(chunk: Any, said: Sequence[str], written: Sequence[str]) -> list[Edit]:
     ours = said[chunk.ref_start_idx : chunk.ref_end_idx]
-    theirs = heard[chunk.hyp_start_idx : chunk.hyp_end_idx]
+    theirs = written[chunk.hyp_start_idx : chunk.hyp_end_idx]
     if chunk.type == "insert":
         return [Edit("insert", "", word) for word in theirs]
     if chunk.type == "delete":
@@ -69,63 +69,51 @@ class Alignments:
 
     Attributes:
         truth: what counts as said, normalised, by utterance id: the references or, without any, the
-            transcripts of the candidate that stands in for them.
-        of: alignments by utterance id, by a candidate's index.
+            transcripts of the candidate that stands in for them; `raw` is the same as written.
+        of: alignments by candidate and utterance id.
         caution: why they may differ from what the report counted; "" where they do not.
     """
 
-    def __init__(self, report: ReportView) -> None:
-        self._normalizer = text(report.data, "settings", "normalizer") or "basic"
-        self.unknown_normalizer = False
-        stand_in = next((e for e in report.measured if e.name == report.agreement_with), None)
-        raw = (
-            stand_in.hypotheses
+    def __init__(self, report: Report) -> None:
+        self._normalizer = report.settings.normalizer
+        stand_in = report.result(report.stand_in)
+        self.raw: Mapping[str, str] = (
+            {one.id: stand_in.hypotheses[one.id] for one in report.utterances}
             if stand_in
-            else {id_: text(found, "reference") for id_, found in report.utterances.items()}
+            else {one.id: one.reference or "" for one in report.utterances}
         )
-        self.raw: Mapping[str, str] = {id_: raw[id_] for id_ in report.utterances if id_ in raw}
-        self.truth = {id_: self.normalized(said) for id_, said in self.raw.items()}
-        self.of: dict[int, dict[str, Alignment]] = {}
+        self.caution = ""
+        self.truth = {id_: self._normalized(text) for id_, text in self.raw.items()}
+        self.of: dict[str, dict[str, Alignment]] = {}
         if any(self.truth.values()):
-            compared = [entry for entry in report.measured if entry is not stand_in]
-            self.of = {entry.index: self._aligned(entry) for entry in compared}
-        self.caution = self._caution(report)
+            compared = [result for result in report.measured if result is not stand_in]
+            self.of = {result.name: self._aligned(result) for result in compared}
+        if not self.caution and not stand_in:
+            self.caution = self._miscounted(report)
 
-    def normalized(self, said: str) -> str:
+    def _normalized(self, text: str) -> str:
         """Apply the report's normaliser; a text stays as it is where there is none of that name."""
         try:
-            return normalize(said, self._normalizer)
+            return normalize(text, self._normalizer)
         except ConfigError:
-            self.unknown_normalizer = True
-            return said
-
-    def _aligned(self, entry: Entry) -> dict[str, Alignment]:
-        heard = entry.hypotheses
-        ids = [id_ for id_ in self.truth if id_ in heard]
-        return dict(
-            zip(
-                ids,
-                align([self.truth[id_] for id_ in ids], [self.normalized(heard[id_]) for id_ in ids]),
-                strict=True,
-            )
-        )
-
-    def _caution(self, report: ReportView) -> str:
-        if self.unknown_normalizer:
-            return (
+            self.caution = (
                 f"The texts are compared as written: this version of kdcompress has no normaliser named "
                 f"{self._normalizer}."
             )
-        for entry in report.measured:
-            counted = mapping(entry.data, "accuracy", "wer")
-            if entry.index not in self.of or report.agreement_with or not counted:
+            return text
+
+    def _aligned(self, result: CandidateResult) -> dict[str, Alignment]:
+        hypotheses = [self._normalized(result.hypotheses[id_]) for id_ in self.truth]
+        return dict(zip(self.truth, align(list(self.truth.values()), hypotheses), strict=True))
+
+    def _miscounted(self, report: Report) -> str:
+        for result in report.measured:
+            if result.accuracy is None or result.name not in self.of:
                 continue
-            reported = sum(
-                number(counted, kind) or 0 for kind in ("substitutions", "insertions", "deletions")
-            )
-            if reported != (found := sum(a.errors for a in self.of[entry.index].values())):
+            counted = result.accuracy.wer.errors
+            if counted != (found := sum(a.errors for a in self.of[result.name].values())):
                 return (
-                    f"The report counted {reported:.0f} errors of {entry.name}, these alignments {found}: "
+                    f"The report counted {counted} errors of {result.name}, these alignments {found}: "
                     f"the texts or the normaliser have changed."
                 )
         return ""

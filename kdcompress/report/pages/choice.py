@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kdcompress.report.measured import Estimate
 from kdcompress.report.pages.alignment import Alignments
-from kdcompress.report.pages.view import Entry, Estimate, ReportView, text
+from kdcompress.report.record import CandidateResult, Report
 
 _Z = 1.96  # of a 95 % interval
 # A small test set cannot tell a bad model from a good one: beyond this none is "about as accurate", whatever
@@ -35,40 +36,40 @@ class Choice:
         pick: the one to take; None where there is no choice.
     """
 
-    best: Entry | None
-    candidate: Entry | None
-    fastest: Entry | None
-    smallest: Entry | None
-    pick: Entry | None
+    best: CandidateResult | None
+    candidate: CandidateResult | None
+    fastest: CandidateResult | None
+    smallest: CandidateResult | None
+    pick: CandidateResult | None
 
 
-def choose(report: ReportView, alignments: Alignments) -> Choice:
+def choose(report: Report, alignments: Alignments) -> Choice:
     """Find the most accurate, the fastest, the smallest, and the one to take."""
-    light = [entry for entry in report.measured if not needs_torch(entry)] or report.measured
-    candidate = _lowest(light, lambda entry: _value(report.error(entry)))
-    free = len(report.measured) > 1 and not report.agreement_with
+    light = [result for result in report.measured if not needs_torch(result)] or report.measured
+    candidate = _lowest(light, lambda result: _value(error_estimate(report, result)))
+    free = len(report.measured) > 1 and not report.stand_in
     return Choice(
-        best=_lowest(report.measured, lambda entry: _value(report.error(entry))),
+        best=_lowest(report.measured, lambda result: _value(error_estimate(report, result))),
         candidate=candidate,
-        fastest=_lowest(report.measured, lambda entry: _value(entry.rtf)),
-        smallest=_lowest(report.measured, lambda entry: entry.bytes),
+        fastest=_lowest(report.measured, lambda result: _value(result.rtf)),
+        smallest=_lowest(report.measured, lambda result: result.bytes),
         pick=_pick(report, alignments, light, candidate) if free and candidate is not None else None,
     )
 
 
-def needs_torch(entry: Entry) -> bool:
+def needs_torch(result: CandidateResult) -> bool:
     """Whether a candidate ran in PyTorch."""
-    runtime = text(entry.data, "facts", "runtime_name") or text(entry.data, "facts", "runtime")
+    runtime = (result.facts.runtime_name or result.facts.runtime) if result.facts else ""
     return runtime.split(" ")[0] in {"torch", "pytorch", "transformers", "torchaudio"}
 
 
-def increase(alignments: Alignments, entry: Entry, over: Entry) -> Estimate | None:
+def increase(alignments: Alignments, result: CandidateResult, over: CandidateResult) -> Estimate | None:
     """Return how many more errors per word one candidate makes than another, paired over utterances.
 
     The interval is the normal approximation for a ratio of two sums over N utterances, linearised (Cochran,
     Sampling Techniques, 1977, section 2.11): good enough for a choice, and instant.
     """
-    ours, theirs = alignments.of.get(entry.index), alignments.of.get(over.index)
+    ours, theirs = alignments.of.get(result.name), alignments.of.get(over.name)
     shared = [id_ for id_ in ours if id_ in theirs] if ours and theirs else []
     if not ours or not theirs or not shared:
         return None
@@ -82,30 +83,42 @@ def increase(alignments: Alignments, entry: Entry, over: Entry) -> Estimate | No
     return Estimate(value, value - _Z * error, value + _Z * error)
 
 
+def error_estimate(report: Report, result: CandidateResult) -> Estimate | None:
+    """Return a candidate's error rate, against references or what stands in for them."""
+    rate = report.error(result)
+    return rate.estimate if rate else None
+
+
 def _value(found: Estimate | None) -> float | None:
     return None if found is None else found.value
 
 
-def _lowest(entries: Sequence[Entry], figure: Callable[[Entry], float | None]) -> Entry | None:
-    known = [(value, entry.index, entry) for entry in entries if (value := figure(entry)) is not None]
-    return min(known)[2] if known else None
+def _lowest(
+    results: Sequence[CandidateResult], figure: Callable[[CandidateResult], float | None]
+) -> CandidateResult | None:
+    known = [
+        (value, at, result) for at, result in enumerate(results) if (value := figure(result)) is not None
+    ]
+    return min(known, key=lambda one: one[:2])[2] if known else None
 
 
-def _pick(report: ReportView, alignments: Alignments, among: Sequence[Entry], best: Entry) -> Entry:
-    close = [entry for entry in among if entry is best or _close(report, alignments, entry, best)]
-    known = [(entry.rtf, entry) for entry in close]
-    timed = [(rtf, entry) for rtf, entry in known if rtf is not None]
+def _pick(
+    report: Report, alignments: Alignments, among: Sequence[CandidateResult], best: CandidateResult
+) -> CandidateResult:
+    close = [result for result in among if result is best or _close(report, alignments, result, best)]
+    known = [(result.rtf, result) for result in close]
+    timed = [(rtf, result) for rtf, result in known if rtf is not None]
     if not timed:
-        return _lowest(close, lambda entry: entry.bytes) or best
+        return _lowest(close, lambda result: result.bytes) or best
     quickest = min((rtf for rtf, _ in timed), key=lambda rtf: rtf.value)
     slowest = quickest.value if quickest.high is None else quickest.high
-    level = [entry for rtf, entry in timed if (rtf.value if rtf.low is None else rtf.low) <= slowest]
-    return min(level, key=lambda entry: (entry.bytes or math.inf, _value(entry.rtf) or 0.0, entry.index))
+    level = [result for rtf, result in timed if (rtf.value if rtf.low is None else rtf.low) <= slowest]
+    return min(level, key=lambda result: (result.bytes or math.inf, _value(result.rtf) or 0.0))
 
 
-def _close(report: ReportView, alignments: Alignments, entry: Entry, best: Entry) -> bool:
-    error, least = report.error(entry), report.error(best)
-    more = increase(alignments, entry, best)
+def _close(report: Report, alignments: Alignments, result: CandidateResult, best: CandidateResult) -> bool:
+    error, least = error_estimate(report, result), error_estimate(report, best)
+    more = increase(alignments, result, best)
     if error is None or least is None or more is None or more.low is None:
         return False
     return more.low <= 0 and error.value - least.value <= max(_CLOSE_SHARE * least.value, _CLOSE)

@@ -2,10 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
+from kdcompress.report.measured import Estimate, Facts, Spread, Timing
 from kdcompress.report.pages.figures import NONE, count, percent, significant
-from kdcompress.report.pages.view import Entry, Estimate, estimate, mapping, number, text
+from kdcompress.report.record import CandidateResult
+from kdcompress.report.scored import ErrorRate
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,14 +20,14 @@ class Cell:
         range: its interval or extremes.
         order: what a table is sorted by; None sorts last.
         numeric: stands right-aligned.
-        entry: the candidate that a name belongs to.
+        model: the name of the candidate that a row belongs to.
     """
 
     shown: str
     range: str = ""
     order: float | str | None = None
     numeric: bool = True
-    entry: Entry | None = None
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,126 +39,125 @@ class Column:
     numeric: bool = True
 
 
-Figure: TypeAlias = tuple[Column, Callable[[Entry], Cell]]
 EMPTY = Cell(NONE)
+MODEL = Column("model", numeric=False)
 
 
-def named(entry: Entry) -> Cell:
+def named(result: CandidateResult) -> Cell:
     """Return the cell that names a candidate."""
-    return Cell(entry.name, "failed" if entry.failed else "", entry.name.casefold(), False, entry)
+    return Cell(result.name, "failed" if result.failed else "", result.name.casefold(), False, result.name)
 
 
-def words(said: str) -> Cell:
+def words(text: str) -> Cell:
     """Return a cell of text."""
-    return Cell(said or NONE, "", said.casefold() or None, False)
+    return Cell(text or NONE, "", text.casefold() or None, False)
+
+
+def figure(value: float | None, factor: float = 1) -> Cell:
+    """Return a cell of three digits; its order is the value before the factor."""
+    return EMPTY if value is None else Cell(significant(value * factor), "", value)
+
+
+def spread(found: Spread | None, suffix: str = "", factor: float = 1) -> Cell:
+    """Return a cell of a quantity with its extremes."""
+    if found is None:
+        return EMPTY
+    scaled = found.estimate.scaled(factor)
+    return Cell(significant(scaled.value) + suffix, bounds(scaled, significant), scaled.value)
 
 
 def bounds(found: Estimate, write: Callable[[float | None], str]) -> str:
-    if found.low is None or found.high is None:
-        return ""
-    return f"{write(found.low)} to {write(found.high)}"
+    """Write an interval; "" where there is none."""
+    return "" if found.low is None or found.high is None else f"{write(found.low)} to {write(found.high)}"
 
 
-def _rate(*keys: str) -> Callable[[Entry], Cell]:
-    def cell(entry: Entry) -> Cell:
-        found = estimate(entry.data, *keys)
-        if found is None:
-            return EMPTY
-        return Cell(percent(found.value), bounds(found, lambda rate: percent(rate, 1)), found.value)
-
-    return cell
+def _whole(value: int | None) -> Cell:
+    return EMPTY if value is None else Cell(count(value), "", float(value))
 
 
-def _spread(*keys: str, suffix: str = "", factor: float = 1) -> Callable[[Entry], Cell]:
-    def cell(entry: Entry) -> Cell:
-        found = estimate(entry.data, *keys)
-        if found is None:
-            return EMPTY
-        found = found.scaled(factor)
-        return Cell(significant(found.value) + suffix, bounds(found, significant), found.value)
-
-    return cell
+def _rate(rate: ErrorRate | None) -> Cell:
+    found = rate.estimate if rate else None
+    if found is None:
+        return EMPTY
+    return Cell(percent(found.value), bounds(found, partial(percent, places=1)), found.value)
 
 
-def _scaled(factor: float, *keys: str) -> Callable[[Entry], Cell]:
-    def cell(entry: Entry) -> Cell:
-        value = number(entry.data, *keys)
-        return EMPTY if value is None else Cell(significant(value * factor), "", value)
-
-    return cell
+def _wer(write: Callable[[ErrorRate], Cell]) -> Callable[[CandidateResult], Cell]:
+    return lambda result: write(result.accuracy.wer) if result.accuracy else EMPTY
 
 
-def _whole(*keys: str) -> Callable[[Entry], Cell]:
-    def cell(entry: Entry) -> Cell:
-        value = number(entry.data, *keys)
-        return EMPTY if value is None else Cell(count(value), "", value)
-
-    return cell
+def _timed(write: Callable[[Timing], Cell]) -> Callable[[CandidateResult], Cell]:
+    return lambda result: write(result.timing) if result.timing else EMPTY
 
 
-def _text(*keys: str) -> Callable[[Entry], Cell]:
-    return lambda entry: words(text(entry.data, *keys))
+def _memory(name: str) -> Callable[[CandidateResult], Cell]:
+    return lambda result: figure(getattr(result.memory, name), 1e-6) if result.memory else EMPTY
 
 
-def _pairs(*keys: str) -> Callable[[Entry], Cell]:
-    return lambda entry: words(", ".join(f"{k} {v}" for k, v in mapping(entry.data, *keys).items()))
+def _latency(name: str) -> Callable[[CandidateResult], Cell]:
+    return _timed(lambda timing: figure(getattr(timing.latency, name), 1e3) if timing.latency else EMPTY)
 
 
-def _rtfx(entry: Entry) -> Cell:
-    found = estimate(entry.data, "timing", "rtfx")
-    if found is None and (rtf := entry.rtf) is not None and rtf.value > 0:
-        low, high = (1 / bound if bound else None for bound in (rtf.high, rtf.low))
-        found = Estimate(1 / rtf.value, low, high)
-    return EMPTY if found is None else Cell(significant(found.value), bounds(found, significant), found.value)
+def _fact(write: Callable[[Facts], Cell]) -> Callable[[CandidateResult], Cell]:
+    return lambda result: write(result.facts) if result.facts else EMPTY
 
 
+def _median(found: Spread | None) -> float | None:
+    return found.median if found else None
+
+
+Figure: TypeAlias = tuple[Column, Callable[[CandidateResult], Cell]]
 _INTERVAL = "with the bootstrap's 95 % interval over utterances"
 ACCURACY: list[Figure] = [
-    (Column("WER %", f"word errors in 100 reference words, {_INTERVAL}"), _rate("accuracy", "wer")),
-    (Column("CER %", f"character errors in 100, {_INTERVAL}"), _rate("accuracy", "cer")),
-    (Column("substituted", "words heard as others"), _whole("accuracy", "wer", "substitutions")),
-    (Column("inserted", "words heard that were not said"), _whole("accuracy", "wer", "insertions")),
-    (Column("deleted", "words said that were not heard"), _whole("accuracy", "wer", "deletions")),
-    (Column("reference words", "words in the references"), _whole("accuracy", "wer", "reference")),
-    (
-        Column("in silence, words/min", "words printed per minute of audio in which nothing is said"),
-        _scaled(1, "non_speech", "per_minute"),
-    ),
-    (Column("disagrees %", "word differences from the compared system"), _rate("agreement", "wer")),
-    (Column("same %", "transcripts equal to the compared system's"), _scaled(100, "agreement", "same")),
-]
+    (Column("WER %", f"word errors in 100 reference words, {_INTERVAL}"), _wer(_rate)),
+    (Column("CER %", f"character errors in 100, {_INTERVAL}"),
+     lambda result: _rate(result.accuracy.cer) if result.accuracy else EMPTY),
+    (Column("substituted", "words recognised as others"), _wer(lambda wer: _whole(wer.substitutions))),
+    (Column("inserted", "words recognised that were not said"), _wer(lambda wer: _whole(wer.insertions))),
+    (Column("deleted", "words said that were not recognised"), _wer(lambda wer: _whole(wer.deletions))),
+    (Column("reference words", "words in the references"), _wer(lambda wer: _whole(wer.reference))),
+    (Column("in silence, words/min", "words printed per minute of audio in which nothing is said"),
+     lambda result: figure(result.non_speech.per_minute) if result.non_speech else EMPTY),
+    (Column("disagrees %", "word differences from the compared system"),
+     lambda result: _rate(result.agreement.wer) if result.agreement else EMPTY),
+    (Column("same %", "transcripts equal to the compared system's"),
+     lambda result: figure(result.agreement.same, 100) if result.agreement else EMPTY),
+]  # fmt: skip
 SPEED: list[Figure] = [
     (Column("RTF", "processing time / audio time, end to end; least and most of the passes"),
-     _spread("timing", "rtf")),
-    (Column("RTFx", "how many times faster than real time"), _rtfx),
+     _timed(lambda t: spread(t.rtf))),
+    (Column("RTFx", "how many times faster than real time"), _timed(lambda t: spread(t.rtfx))),
     (Column("speed", "times faster than the reference model, pass by pass"),
-     _spread("timing", "speed", suffix="×")),
+     _timed(lambda t: spread(t.speed, "×"))),
     (Column("model s/h", "seconds that the model alone takes per hour of audio"),
-     _spread("timing", "model_rtf", factor=3600)),
-    (Column("features s/h", "the same for features"), _scaled(3600, "timing", "features_rtf", "median")),
-    (Column("decoding s/h", "the same for CTC decoding"), _scaled(3600, "timing", "decoding_rtf", "median")),
-    (Column("p50 ms", "half of the utterances took less"), _scaled(1e3, "timing", "latency", "p50")),
-    (Column("p90 ms", "nine in ten took less"), _scaled(1e3, "timing", "latency", "p90")),
-    (Column("p99 ms", "99 in 100 took less"), _scaled(1e3, "timing", "latency", "p99")),
-    (Column("first result ms", "opening the model and hearing the first utterance, nothing warmed up"),
-     _scaled(1e3, "timing", "first_result_seconds")),
-    (Column("load ms", "opening the model"), _scaled(1e3, "timing", "load_seconds")),
-    (Column("CPU s/h", "CPU seconds per hour of audio"), _scaled(1, "timing", "cpu_seconds_per_hour")),
-    (Column("cores busy", "CPU time / wall time"), _scaled(1, "timing", "cores_busy")),
+     _timed(lambda t: spread(t.model_rtf, factor=3600))),
+    (Column("features s/h", "the same for features"),
+     _timed(lambda t: figure(_median(t.features_rtf), 3600))),
+    (Column("decoding s/h", "the same for CTC decoding"),
+     _timed(lambda t: figure(_median(t.decoding_rtf), 3600))),
+    (Column("p50 ms", "half of the utterances took less"), _latency("p50")),
+    (Column("p90 ms", "nine in ten took less"), _latency("p90")),
+    (Column("p99 ms", "99 in 100 took less"), _latency("p99")),
+    (Column("first result ms", "opening the model and decoding the first utterance, nothing warmed up"),
+     _timed(lambda t: figure(t.first_result_seconds, 1e3))),
+    (Column("load ms", "opening the model"), _timed(lambda t: figure(t.load_seconds, 1e3))),
+    (Column("CPU s/h", "CPU seconds per hour of audio"), _timed(lambda t: figure(t.cpu_seconds_per_hour))),
+    (Column("cores busy", "CPU time / wall time"), _timed(lambda t: figure(t.cores_busy))),
 ]  # fmt: skip
 SIZE: list[Figure] = [
-    (Column("MB", "what must be shipped"), _scaled(1e-6, "bytes")),
-    (Column("parameters, M", "weights in millions"), _scaled(1e-6, "parameters")),
-    (Column("peak memory, MB", "most that a process of its own held"),
-     _scaled(1e-6, "memory", "peak_rss_bytes")),
-    (Column("model memory, MB", "what loading the model added"), _scaled(1e-6, "memory", "model_rss_bytes")),
-    (Column("GPU memory, MB", "on the device"), _scaled(1e-6, "memory", "gpu_bytes")),
+    (Column("MB", "what must be shipped"), lambda result: figure(result.bytes, 1e-6)),
+    (Column("parameters, M", "weights in millions"), lambda result: figure(result.parameters, 1e-6)),
+    (Column("peak memory, MB", "most that a process of its own held"), _memory("peak_rss_bytes")),
+    (Column("model memory, MB", "what loading the model added"), _memory("model_rss_bytes")),
+    (Column("GPU memory, MB", "on the device"), _memory("gpu_bytes")),
 ]  # fmt: skip
 RUNTIME: list[Figure] = [
-    (Column("runtime", numeric=False), _text("facts", "runtime")),
-    (Column("on", "the device", numeric=False), _text("facts", "provider")),
-    (Column("threads"), _whole("facts", "threads")),
-    (Column("precision", numeric=False), _text("facts", "precision")),
-    (Column("nodes", "operators that each execution provider ran", numeric=False), _pairs("facts", "nodes")),
-    (Column("session options", numeric=False), _pairs("facts", "options")),
-]
+    (Column("runtime", numeric=False), _fact(lambda f: words(f.runtime))),
+    (Column("on", "the device", numeric=False), _fact(lambda f: words(f.provider))),
+    (Column("threads"), _fact(lambda f: _whole(f.threads))),
+    (Column("precision", numeric=False), _fact(lambda f: words(f.precision))),
+    (Column("nodes", "operators that each execution provider ran", numeric=False),
+     _fact(lambda f: words(", ".join(f"{k} {v}" for k, v in f.nodes.items())))),
+    (Column("session options", numeric=False),
+     _fact(lambda f: words(", ".join(f"{k} {v}" for k, v in f.options.items())))),
+]  # fmt: skip

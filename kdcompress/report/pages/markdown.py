@@ -1,8 +1,7 @@
 """A report as Markdown: the page's summary and tables, for a comment under a change or a ticket."""
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from kdcompress.report.pages.alignment import Alignment, Alignments
 from kdcompress.report.pages.choice import RULE
@@ -10,8 +9,8 @@ from kdcompress.report.pages.columns import Cell
 from kdcompress.report.pages.setting import Fact, machine_facts, setting_facts, version_facts
 from kdcompress.report.pages.summary import summarize
 from kdcompress.report.pages.tables import Table, report_tables
-from kdcompress.report.pages.view import ReportView
 from kdcompress.report.pages.worst import WORST, WorstUtterance, worst_utterances
+from kdcompress.report.record import Report
 
 _OPEN = frozenset({"accuracy", "speed", "size", "differences"})  # the other tables are folded
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>!|~$&]|^[-+=])")
@@ -20,23 +19,19 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _LINKS = re.compile(r"(@|#|://|www\.)")  # would call people and tickets, or become links
 
 
-def render_markdown(report: Mapping[str, Any], *, worst: int = WORST) -> str:
+def render_markdown(report: Report, *, worst: int = WORST) -> str:
     """Return a report as GitHub-flavoured Markdown.
 
     Texts of models and files are escaped: they neither format, nor link, nor call anybody.
 
     Args:
-        report: the JSON of a report, of schema 1 or 2; what is missing is left out.
+        report: what the benchmark found; what is missing is left out.
         worst: how many of the worst utterances are shown.
-
-    Raises:
-        BenchError: it is no report, or an empty one.
     """
-    view = ReportView(report)
-    alignments = Alignments(view)
-    summary = summarize(view, alignments)
-    chosen = worst_utterances(view, alignments, worst)
-    tables = report_tables(view)
+    alignments = Alignments(report)
+    summary = summarize(report, alignments)
+    chosen = worst_utterances(report, alignments, worst)
+    tables = report_tables(report)
     lines = ["## Speech recognition benchmark", ""]
     lines += [f"**Failed:** {escape(failure)}\n" for failure in summary.failures]
     lines += [
@@ -58,7 +53,7 @@ def render_markdown(report: Mapping[str, Any], *, worst: int = WORST) -> str:
     ]
     lines += _folded("More tables", folded)
     lines += _folded(f"The {len(chosen)} worst utterances", _worst(chosen))
-    facts = [*machine_facts(view), *setting_facts(view), *version_facts(view)]
+    facts = [*machine_facts(report), *setting_facts(report), *version_facts(report)]
     lines += _folded("Machine and settings", _facts(facts))
     if summary.picked:
         lines += _folded("How the pick is made", [RULE])
@@ -99,27 +94,27 @@ def _worst(chosen: Sequence[WorstUtterance]) -> list[str]:
     if not chosen:
         return []
     rows = [
-        (escape(utterance.id), escape(entry.name), str(alignment.errors), _compared(alignment))
+        (escape(utterance.id), escape(result.name), str(alignment.errors), _compared(alignment))
         for utterance in chosen
-        for entry, alignment, _ in utterance.heard
+        for result, alignment, _ in utterance.found
         if alignment.errors
     ]
-    note = "Differences: **heard** for ~~said~~, **+inserted**, ~~−deleted~~."
-    columns = ["utterance", "model", "errors", "heard"]
+    note = "Differences: **recognised** for ~~said~~, **+inserted**, ~~−deleted~~."
+    columns = ["utterance", "model", "errors", "recognised"]
     return [note, "", _row(columns), _row([":--", ":--", "--:", ":--"]), *map(_row, rows)]
 
 
 def _compared(alignment: Alignment) -> str:
     words = []
     for edit in alignment.edits:
-        said, heard = escape(edit.said), escape(edit.heard)
+        said, written = escape(edit.said), escape(edit.written)
         match edit.kind:
             case "equal":
                 words.append(said)
             case "substitute":
-                words.append(f"**{heard}** ~~{said}~~")
+                words.append(f"**{written}** ~~{said}~~")
             case "insert":
-                words.append(f"**+{heard}**")
+                words.append(f"**+{written}**")
             case "delete":
                 words.append(f"~~−{said}~~")
     return " ".join(words)

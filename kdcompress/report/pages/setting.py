@@ -1,105 +1,79 @@
 """What a report was measured on and how, as named facts: Markdown and HTML write the same ones."""
 
-from collections.abc import Mapping
-from typing import Any, TypeAlias
+from collections.abc import Iterable
+from typing import TypeAlias
 
+from kdcompress.report.measured import Machine
 from kdcompress.report.pages.figures import count, duration, plural, short, significant
-from kdcompress.report.pages.view import ReportView, lookup, mapping, number, text
+from kdcompress.report.record import SCHEMA, Report
 
 Fact: TypeAlias = tuple[str, str]
 
 _INT8 = {True: "yes", False: "no: int8 gains little here", None: "unknown"}
-
 _VIRTUAL = {True: "yes: neighbours may slow it down", False: "no", None: ""}
 
 
-def machine_facts(report: ReportView) -> list[Fact]:
+def machine_facts(report: Report) -> list[Fact]:
     """Return what is known about the computer."""
-    machine = mapping(report.data, "machine")
-    if not machine:
+    machine = report.machine
+    if machine is None:
         return []
-    flags = lookup(machine, "flags")
-    memory = number(machine, "memory_gb")
     facts = [
-        ("CPU", text(machine, "cpu")),
+        ("CPU", machine.cpu),
         ("cores", _cores(machine)),
-        ("clock", _clock(machine)),
-        ("int8 in hardware (VNNI, AMX, dot product)", _INT8[_yes_or_no(machine, "int8_instructions")]),
-        ("instruction sets", _joined(flags) or "unknown"),
-        ("frequency governor", text(machine, "governor") or "not to be seen from here"),
-        ("virtual machine", _VIRTUAL[_yes_or_no(machine, "virtual")]),
-        ("memory", f"{short(memory)} GB" if memory else ""),
-        ("GPU", _joined(lookup(machine, "gpu"), "; ") or "none took part"),
-        ("system", text(machine, "system")),
-        ("load before the start", _load(machine)),
+        ("clock", f"up to {significant(machine.max_mhz / 1000)} GHz" if machine.max_mhz else ""),
+        ("int8 in hardware (VNNI, AMX, dot product)", _INT8[machine.int8_instructions]),
+        ("instruction sets", _joined(machine.flags) or "unknown"),
+        ("frequency governor", machine.governor or "not to be seen from here"),
+        ("virtual machine", _VIRTUAL[machine.virtual]),
+        ("memory", f"{short(machine.memory_gb)} GB" if machine.memory_gb else ""),
+        ("GPU", "; ".join(machine.gpu) or "none took part"),
+        ("system", machine.system),
+        ("load before the start", "" if machine.load_average is None else
+         f"{short(machine.load_average)} processes wanted a core"),
     ]  # fmt: skip
-    return [(name, said) for name, said in facts if said]
+    return [(name, text) for name, text in facts if text]
 
 
-def version_facts(report: ReportView) -> list[Fact]:
+def version_facts(report: Report) -> list[Fact]:
     """Return the versions of everything, and the variables that set threads."""
-    versions = mapping(report.data, "machine", "versions")
-    environment = mapping(report.data, "machine", "environment")
-    return [(str(name), str(value)) for name, value in [*versions.items(), *environment.items()]]
+    machine = report.machine
+    return [*machine.versions.items(), *machine.environment.items()] if machine else []
 
 
-def setting_facts(report: ReportView) -> list[Fact]:
+def setting_facts(report: Report) -> list[Fact]:
     """Return how it was measured."""
-    settings = mapping(report.data, "settings")
-    utterances, seconds = number(settings, "utterances"), number(settings, "audio_seconds")
-    repeats, block = number(settings, "repeats"), number(settings, "block")
-    normalizer, version = text(settings, "normalizer"), text(settings, "normalizer_version")
-    reading = number(report.data, "audio_decoding_rtf")
+    settings, reading = report.settings, report.audio_decoding_rtf
+    row = plural(settings.block, "utterance") if settings.block else ""
     facts = [
-        ("test set", report.source),
-        ("utterances", count(utterances) if utterances else ""),
-        ("audio", duration(seconds) if seconds else ""),
-        ("timed passes", f"{repeats:.0f}, after one untimed, interleaved" if repeats else ""),
-        ("in a row", f"{plural(int(block), 'utterance')}, then the next model's turn" if block else ""),
-        ("threads", _joined(lookup(settings, "threads"))),
-        ("batches", _joined(lookup(settings, "batches"))),
-        ("pinned to cores", _joined(lookup(settings, "affinity"))),
-        ("normaliser", f"{normalizer} v{version}" if normalizer else ""),
-        ("compared with", report.reference),
+        ("test set", settings.source),
+        ("utterances", count(settings.utterances) if settings.utterances else ""),
+        ("audio", duration(settings.audio_seconds) if settings.audio_seconds else ""),
+        ("timed passes", f"{settings.repeats}, after one untimed, interleaved" if settings.repeats else ""),
+        ("in a row", f"{row}, then the next model's turn" if row else ""),
+        ("threads", _joined(settings.threads) if settings.repeats else ""),
+        ("batches", _joined(settings.batches) if settings.repeats else ""),
+        ("pinned to cores", _joined(settings.affinity or ())),
+        ("normaliser", f"{settings.normalizer} v{settings.normalizer_version}"),
+        ("compared with", settings.reference),
         ("reading the audio, RTF", significant(reading) if reading is not None else ""),
-        ("seed of the bootstrap", text(settings, "seed")),
-        ("measured", _when(text(report.data, "created"))),
-        ("schema of the report", text(report.data, "schema")),
+        ("seed of the bootstrap", str(settings.seed)),
+        ("measured", report.created.replace("T", " ").replace("+00:00", " UTC")),
+        ("schema of the report", str(SCHEMA)),
     ]
-    return [(name, said) for name, said in facts if said]
+    return [(name, text) for name, text in facts if text]
 
 
-def _when(created: str) -> str:
-    return created.replace("T", " ").replace("+00:00", " UTC")
-
-
-def _yes_or_no(machine: Mapping[str, Any], key: str) -> bool | None:
-    found = lookup(machine, key)
-    return found if isinstance(found, bool) else None
-
-
-def _cores(machine: Mapping[str, Any]) -> str:
-    usable, logical = number(machine, "usable_cores"), number(machine, "cores")
-    if usable is None or logical is None:
+def _cores(machine: Machine) -> str:
+    if not machine.cores:
         return ""
-    physical = number(machine, "physical_cores")
-    parts = [f"{usable:.0f} of {logical:.0f} usable"]
-    if physical:
-        parts.append(f"{physical:.0f} physical")
-    if quota := number(machine, "quota"):
-        parts.append(f"time of {short(quota)} allowed to this container")
+    parts = [f"{machine.usable_cores} of {machine.cores} usable"]
+    if machine.physical_cores:
+        parts.append(f"{machine.physical_cores} physical")
+    if machine.quota:
+        parts.append(f"time of {short(machine.quota)} allowed to this container")
     return ", ".join(parts)
 
 
-def _clock(machine: Mapping[str, Any]) -> str:
-    highest = number(machine, "max_mhz")
-    return f"up to {significant(highest / 1000)} GHz" if highest else ""
-
-
-def _load(machine: Mapping[str, Any]) -> str:
-    load = number(machine, "load_average")
-    return "" if load is None else f"{short(load)} processes wanted a core"
-
-
-def _joined(found: object, between: str = ", ") -> str:
-    return between.join(map(str, found)) if isinstance(found, list | tuple) else ""
+def _joined(found: Iterable[object]) -> str:
+    return ", ".join(map(str, found))

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
+from kdcompress.report.measured import Estimate
 from kdcompress.report.pages.alignment import Alignments
-from kdcompress.report.pages.choice import Choice, choose, increase
+from kdcompress.report.pages.choice import Choice, choose, error_estimate, increase
 from kdcompress.report.pages.figures import duration, fixed, listed, plural, significant, size
-from kdcompress.report.pages.view import Entry, Estimate, ReportView, lookup, number, records, text
+from kdcompress.report.record import CandidateResult, Report
 
 _GAIN = 1.05  # below this ratio a difference is not worth a word
 _FEW_UTTERANCES, _FEW_PASSES = 50, 3
@@ -41,47 +42,51 @@ class Summary:
     gate: tuple[tuple[bool, str], ...] = ()
 
 
-def summarize(report: ReportView, alignments: Alignments) -> Summary:
+def summarize(report: Report, alignments: Alignments) -> Summary:
     """Say which models stand out and what a reader must beware of."""
     choice = choose(report, alignments)
     return Summary(
         sentences=tuple(_sentences(report, alignments, choice)),
         tiles=tuple(_tiles(report, choice)),
-        failures=tuple(f"{entry.name} failed and was not timed: {entry.failed}" for entry in report.failed),
+        failures=tuple(
+            f"{result.name} failed and was not timed: {result.failed}" for result in report.failed
+        ),
         cautions=tuple(_cautions(report, alignments)),
         picked=choice.pick is not None,
         gate=tuple(_gate(report)),
     )
 
 
-def _sentences(report: ReportView, alignments: Alignments, choice: Choice) -> list[str]:
+def _sentences(report: Report, alignments: Alignments, choice: Choice) -> list[str]:
     if not report.measured:
         return ["No model could be measured: all of them failed."]
     sentences = []
     best, first = choice.best, report.measured[0]
-    if best is not None and (error := report.error(best)) is not None:
+    if best is not None and (error := error_estimate(report, best)) is not None:
         sentences.append(_accuracy(report, best, error))
     elif first.rtf is not None and len(report.measured) == 1:
-        sentences.append(f"{first.name} hears an hour of audio in {duration(3600 * first.rtf.value)}.")
+        sentences.append(f"{first.name} decodes an hour of audio in {duration(3600 * first.rtf.value)}.")
     if choice.pick is not None:
         sentences += _recommendation(report, alignments, choice, choice.pick)
     return sentences
 
 
-def _accuracy(report: ReportView, best: Entry, error: Estimate) -> str:
+def _accuracy(report: Report, best: CandidateResult, error: Estimate) -> str:
     figure, interval = fixed(100 * error.value, 1), _interval(error)
-    if report.agreement_with:
+    if report.stand_in:
         return (
-            f"There are no references: {best.name} is the closest to {report.agreement_with}, with {figure} "
+            f"There are no references: {best.name} is the closest to {report.stand_in}, with {figure} "
             f"differences in 100 words{interval}."
         )
     if len(report.measured) == 1:
-        speed = f", and hears an hour of audio in {duration(3600 * best.rtf.value)}" if best.rtf else ""
+        speed = f", and decodes an hour of audio in {duration(3600 * best.rtf.value)}" if best.rtf else ""
         return f"{best.name} makes {figure} errors in 100 words{interval}{speed}."
     return f"{best.name} is the most accurate, with {figure} errors in 100 words{interval}."
 
 
-def _recommendation(report: ReportView, alignments: Alignments, choice: Choice, pick: Entry) -> list[str]:
+def _recommendation(
+    report: Report, alignments: Alignments, choice: Choice, pick: CandidateResult
+) -> list[str]:
     sentences = []
     best, candidate = choice.best, choice.candidate
     if candidate is not None and best is not None and candidate is not best:
@@ -95,7 +100,8 @@ def _recommendation(report: ReportView, alignments: Alignments, choice: Choice, 
         )
     else:
         sentences.append(f"None that is faster or smaller comes close: {pick.name} is the one to pick.")
-    for other in dict.fromkeys((choice.fastest, choice.smallest)):
+    fastest, smallest = choice.fastest, choice.smallest
+    for other in (fastest, smallest if smallest is not fastest else None):
         if other is not None and other not in (pick, best) and (gains := _gains(other, pick)):
             more = increase(alignments, other, pick)
             price = f", for {_price(more, pick)}" if more else f" than {pick.name}"
@@ -103,8 +109,8 @@ def _recommendation(report: ReportView, alignments: Alignments, choice: Choice, 
     return sentences
 
 
-def _trade(alignments: Alignments, entry: Entry, over: Entry) -> str:
-    gains, more = _gains(entry, over), increase(alignments, entry, over)
+def _trade(alignments: Alignments, result: CandidateResult, over: CandidateResult) -> str:
+    gains, more = _gains(result, over), increase(alignments, result, over)
     price = f", for {_price(more, over)}" if more is not None else ""
     return f": {gains}{price}" if gains else price
 
@@ -115,7 +121,7 @@ def _interval(found: Estimate) -> str:
     return f" (95 % interval {fixed(100 * found.low, 1)} to {fixed(100 * found.high, 1)})"
 
 
-def _price(more: Estimate, over: Entry) -> str:
+def _price(more: Estimate, over: CandidateResult) -> str:
     low, high = more.low or 0.0, more.high or 0.0
     if more.value <= 0:
         return f"no more errors than {over.name}"
@@ -126,31 +132,27 @@ def _price(more: Estimate, over: Entry) -> str:
     )
 
 
-def _gains(entry: Entry, over: Entry) -> str:
+def _gains(result: CandidateResult, over: CandidateResult) -> str:
     gains = []
-    ours, theirs = entry.rtf, over.rtf
+    ours, theirs = result.rtf, over.rtf
     if ours and theirs and ours.value and theirs.value / ours.value >= _GAIN:
         gains.append(f"{significant(theirs.value / ours.value, 2)}× faster")
-    if entry.bytes and over.bytes and over.bytes / entry.bytes >= _GAIN:
-        gains.append(f"{significant(over.bytes / entry.bytes, 2)}× smaller")
+    if result.bytes and over.bytes and over.bytes / result.bytes >= _GAIN:
+        gains.append(f"{significant(over.bytes / result.bytes, 2)}× smaller")
     return listed(gains)
 
 
-def _gate(report: ReportView) -> list[tuple[bool, str]]:
+def _gate(report: Report) -> list[tuple[bool, str]]:
     """Return what was judged; a finding without a limit is none of the gate's business."""
-    found = records(report.data, "gate", "findings")
-    return [
-        (lookup(one, "broken") is True, text(one, "sentence"))
-        for one in found
-        if lookup(one, "broken") is True or number(one, "limit") is not None
-    ]
+    found = report.gate.findings if report.gate else ()
+    return [(one.broken, one.sentence) for one in found if one.broken or one.limit is not None]
 
 
-def _tiles(report: ReportView, choice: Choice) -> list[Tile]:
+def _tiles(report: Report, choice: Choice) -> list[Tile]:
     tiles = []
     best, fastest, smallest, pick = choice.best, choice.fastest, choice.smallest, choice.pick
-    if best is not None and (error := report.error(best)) is not None:
-        against = report.agreement_with
+    if best is not None and (error := error_estimate(report, best)) is not None:
+        against = report.stand_in
         meaning = f"of words differ from {against}" if against else "word error rate"
         title = "Closest transcripts" if against else "Fewest errors"
         figure = f"{fixed(100 * error.value, 2)} %"
@@ -160,7 +162,7 @@ def _tiles(report: ReportView, choice: Choice) -> list[Tile]:
         tiles.append(Tile("Fastest", f"{significant(1 / rtf.value)}×", fastest.name, meaning))
     if smallest is not None:
         tiles.append(Tile("Smallest", size(smallest.bytes), smallest.name, "to ship: all files of the model"))
-    if pick is not None and (error := report.error(pick)) is not None:
+    if pick is not None and (error := error_estimate(report, pick)) is not None:
         speed = f", an hour of audio in {duration(3600 * pick.rtf.value)}" if pick.rtf else ""
         weight = f", {size(pick.bytes)}" if pick.bytes else ""
         tiles.append(
@@ -169,16 +171,14 @@ def _tiles(report: ReportView, choice: Choice) -> list[Tile]:
     return tiles
 
 
-def _cautions(report: ReportView, alignments: Alignments) -> list[str]:
-    cautions = [f"{entry.name}: {note}" for entry in report.measured for note in entry.notes]
+def _cautions(report: Report, alignments: Alignments) -> list[str]:
+    cautions = [f"{result.name}: {note}" for result in report.measured for note in result.notes]
     if 0 < len(report.utterances) < _FEW_UTTERANCES:
         cautions.append(f"Only {plural(len(report.utterances), 'utterance')}: error rates are rough.")
-    passes = number(report.data, "settings", "repeats")
-    if passes is not None and passes < _FEW_PASSES and any(entry.rtf for entry in report.measured):
-        counted = plural(int(passes), "timed pass", "timed passes")
+    passes = report.settings.repeats
+    if 0 < passes < _FEW_PASSES and any(result.rtf for result in report.measured):
+        counted = plural(passes, "timed pass", "timed passes")
         cautions.append(f"Only {counted}: how far times may range is hardly known.")
     if alignments.caution:
         cautions.append(alignments.caution)
-    if report.newer:
-        cautions.append("A newer kdcompress wrote the report: what this version does not know is left out.")
     return cautions

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from kdcompress.report.measured import Bucket
 from kdcompress.report.pages.columns import (
     ACCURACY,
     EMPTY,
+    MODEL,
     RUNTIME,
     SIZE,
     SPEED,
@@ -14,10 +16,12 @@ from kdcompress.report.pages.columns import (
     Figure,
     bounds,
     named,
+    spread,
     words,
 )
 from kdcompress.report.pages.figures import NONE, count, fixed, probability, significant
-from kdcompress.report.pages.view import Entry, Estimate, ReportView, estimate, lookup, number, records, text
+from kdcompress.report.record import Report
+from kdcompress.report.scored import Difference
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,7 @@ class Table:
     note: str = ""
 
 
-def report_tables(report: ReportView) -> list[Table]:
+def report_tables(report: Report) -> list[Table]:
     """Return the tables that this report has figures for, in reading order."""
     tables = [
         _table("accuracy", "Accuracy", report, ACCURACY, _accuracy_note(report)),
@@ -50,61 +54,59 @@ def report_tables(report: ReportView) -> list[Table]:
     return [table for table in tables if table.rows and len(table.columns) > 1]
 
 
-def _table(key: str, title: str, report: ReportView, figures: Sequence[Figure], note: str = "") -> Table:
-    entries = report.entries if key == "accuracy" else report.measured
-    cells = [[cell(entry) for entry in entries] for _, cell in figures]
+def _table(key: str, title: str, report: Report, figures: Sequence[Figure], note: str = "") -> Table:
+    results = report.results if key == "accuracy" else report.measured
+    cells = [[cell(result) for result in results] for _, cell in figures]
     kept = [at for at, column in enumerate(cells) if any(cell.shown != NONE for cell in column)]
-    return Table(
-        key,
-        title,
-        (Column("model", numeric=False), *(figures[at][0] for at in kept)),
-        tuple((named(entry), *(cells[at][row] for at in kept)) for row, entry in enumerate(entries)),
-        note,
-    )
+    columns = (MODEL, *(figures[at][0] for at in kept))
+    rows = tuple((named(result), *(cells[at][row] for at in kept)) for row, result in enumerate(results))
+    return Table(key, title, columns, rows, note)
 
 
-def _accuracy_note(report: ReportView) -> str:
-    name = text(report.data, "settings", "normalizer")
-    version = text(report.data, "settings", "normalizer_version")
-    note = f"Both sides went through the normaliser {name} v{version}." if name else ""
-    if any(lookup(entry.data, "agreement", "wer") for entry in report.measured) and not report.agreement_with:
-        note += f" disagrees, same: held against the transcripts of {report.reference}."
-    if report.agreement_with:
-        note += f" There are no references: transcripts are held against those of {report.agreement_with}."
-    return note.strip()
+def _accuracy_note(report: Report) -> str:
+    settings = report.settings
+    note = f"Both sides went through the normaliser {settings.normalizer} v{settings.normalizer_version}."
+    if report.stand_in:
+        return f"{note} There are no references: transcripts are compared with those of {report.stand_in}."
+    if any(result.agreement for result in report.measured):
+        note += f" disagrees, same: compared with the transcripts of {settings.reference}."
+    return note
 
 
-def _speed_note(report: ReportView) -> str:
+def _speed_note(report: Report) -> str:
     notes = []
-    if any(lookup(entry.data, "timing", "speed") for entry in report.measured):
-        notes.append(f"speed: times faster than {report.reference}, each pass against its same pass.")
-    inside = [entry.name for entry in report.measured if lookup(entry.data, "facts", "features_in_model")]
+    if any(result.timing and result.timing.speed for result in report.measured):
+        notes.append(
+            f"speed: times faster than {report.settings.reference}, each pass against its same pass."
+        )
+    inside = [result.name for result in report.measured if result.facts and result.facts.features_in_model]
     if inside:
         notes.append(f"The model's time contains the features in {', '.join(inside)}.")
     return " ".join(notes)
 
 
-def _differences(report: ReportView) -> Table:
-    entries = {entry.name: entry for entry in report.entries}
+def _differences(report: Report) -> Table:
     rows = []
-    for candidate, baseline, measure, value, p in report.differences():
+    for one in report.differences:
+        result = report.result(one.candidate)
         # Error rates differ by points; of times a ratio is what is compared.
-        factor, unit = (1.0, "×") if measure.startswith("rtf") else (100.0, " points")
-        shown = value.scaled(factor)
-        write = significant if unit == "×" else lambda points: fixed(points, 2)
-        name = named(entries[candidate]) if candidate in entries else words(candidate)
+        if one.measure == "rtf":
+            shown = spread_of(one)
+        else:
+            points = one.estimate.scaled(100)
+            shown = Cell(f"{fixed(points.value, 2)} points", bounds(points, lambda p: fixed(p, 2)), one.value)
         rows.append(
             (
-                name,
-                words(baseline),
-                words(measure.upper()),
-                Cell(write(shown.value) + unit, bounds(shown, write), value.value),
-                Cell(probability(p), "", p),
-                words(_verdict(value, measure, p)),
+                named(result) if result else words(one.candidate),
+                words(one.baseline),
+                words(one.measure.upper()),
+                shown,
+                Cell(probability(one.p), "", one.p),
+                words(_in_words(one)),
             )
         )
     columns = (
-        Column("model", numeric=False),
+        MODEL,
         Column("against", numeric=False),
         Column("measure", numeric=False),
         Column("difference", "with its 95 % interval, paired over utterances"),
@@ -114,78 +116,53 @@ def _differences(report: ReportView) -> Table:
     return Table("differences", "Differences", columns, tuple(rows))
 
 
-def _verdict(value: Estimate, measure: str, p: float | None) -> str:
-    even = 1.0 if measure.startswith("rtf") else 0.0
-    clear = p < 0.05 if p is not None else not (value.low or even) <= even <= (value.high or even)
+def spread_of(one: Difference) -> Cell:
+    """Return the cell of a ratio of times."""
+    return Cell(f"{significant(one.value)}×", bounds(one.estimate, significant), one.value)
+
+
+def _in_words(one: Difference) -> str:
+    even = 1.0 if one.measure == "rtf" else 0.0
+    clear = one.p < 0.05 if one.p is not None else not one.low <= even <= one.high
     if not clear:
         return "could be chance"
-    if measure.startswith("rtf"):
-        return "slower" if value.value > even else "faster"
-    return "more errors" if value.value > even else "fewer errors"
+    if one.measure == "rtf":
+        return "slower" if one.value > even else "faster"
+    return "more errors" if one.value > even else "fewer errors"
 
 
-def _by_duration(report: ReportView) -> Table:
-    found = {entry: records(entry.data, "timing", "buckets") for entry in report.measured}
-    counted = {
-        (number(bucket, "from") or 0.0, bucket_label(bucket)): number(bucket, "utterances")
-        for buckets in found.values()
-        for bucket in buckets
-    }
-    order = sorted(counted)
+def _by_duration(report: Report) -> Table:
+    timed = [(result, result.timing.buckets) for result in report.measured if result.timing]
+    found = {bucket.start: bucket for _, buckets in timed for bucket in buckets}
+    order = [found[start] for start in sorted(found)]
     rows = []
-    for entry, buckets in found.items():
-        by_label = {bucket_label(bucket): _latency(bucket) for bucket in buckets}
+    for result, buckets in timed:
+        by_start = {bucket.start: _latency(bucket) for bucket in buckets}
         if buckets:
-            rows.append((named(entry), *(by_label.get(label, EMPTY) for _, label in order)))
+            rows.append((named(result), *(by_start.get(bucket.start, EMPTY) for bucket in order)))
     columns = [
-        Column(label, f"ms of {count(counted[low, label])} utterances of this length") for low, label in order
+        Column(f"{one.span} s", f"ms of {count(one.utterances)} utterances of this length") for one in order
     ]
-    return Table(
-        "durations",
-        "Latency by length of the audio",
-        (Column("model", numeric=False), *columns),
-        tuple(rows),
-        "Milliseconds from samples to text: the median, and what 90 and 99 in 100 utterances stay below.",
-    )
+    note = "Milliseconds from samples to text: the median, and what 90 and 99 in 100 utterances stay below."
+    return Table("durations", "Latency by length of the audio", (MODEL, *columns), tuple(rows), note)
 
 
-def bucket_label(bucket: object) -> str:
-    """Name a bucket of durations."""
-    low, high = number(bucket, "from") or 0.0, number(bucket, "to")
-    return f"over {low:g} s" if high is None else f"{low:g}–{high:g} s"
+def _latency(bucket: Bucket) -> Cell:
+    tail = f"{significant(1e3 * bucket.p90)} · {significant(1e3 * bucket.p99)}"
+    return Cell(significant(1e3 * bucket.p50), tail, bucket.p50)
 
 
-def _latency(bucket: object) -> Cell:
-    p50, p90, p99 = (number(bucket, key) for key in ("p50", "p90", "p99"))
-    if p50 is None:
-        return EMPTY
-    tail = (
-        f"{significant(1e3 * p90)} · {significant(1e3 * p99)}" if p90 is not None and p99 is not None else ""
-    )
-    return Cell(significant(1e3 * p50), tail, p50)
-
-
-def _throughput(report: ReportView) -> Table:
-    rates: dict[tuple[Entry, float], dict[float, Cell]] = {}
-    for entry in report.measured:
-        for found in records(entry.data, "timing", "throughput"):
-            threads, batch = number(found, "threads"), number(found, "batch")
-            rtfx = estimate(found, "rtfx")
-            if threads and batch and rtfx:
-                cell = Cell(significant(rtfx.value), bounds(rtfx, significant), rtfx.value)
-                rates.setdefault((entry, threads), {})[batch] = cell
+def _throughput(report: Report) -> Table:
+    rates: dict[tuple[str, int], dict[int, Cell]] = {}
+    for result in report.measured:
+        for found in result.timing.throughput if result.timing else ():
+            rates.setdefault((result.name, found.threads), {})[found.batch] = spread(found.rtfx)
     batches = sorted({batch for row in rates.values() for batch in row})
-    return Table(
-        "throughput",
-        "Throughput",
-        (
-            Column("model", numeric=False),
-            Column("threads"),
-            *(Column(f"batch of {batch:g}", "RTFx: seconds of audio per second") for batch in batches),
-        ),
-        tuple(
-            (named(entry), Cell(count(threads), "", threads), *(row.get(batch, EMPTY) for batch in batches))
-            for (entry, threads), row in rates.items()
-        ),
-        "Seconds of audio heard per second (RTFx), least and most of the passes.",
+    columns = [Column(f"batch of {batch}", "RTFx: seconds of audio per second") for batch in batches]
+    named_rows = {result.name: named(result) for result in report.measured}
+    rows = tuple(
+        (named_rows[name], Cell(count(threads), "", threads), *(row.get(batch, EMPTY) for batch in batches))
+        for (name, threads), row in rates.items()
     )
+    note = "Seconds of audio decoded per second (RTFx), least and most of the passes."
+    return Table("throughput", "Throughput", (MODEL, Column("threads"), *columns), rows, note)

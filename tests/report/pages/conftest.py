@@ -22,7 +22,8 @@ HOSTILE = "<script>document.title='owned'</script><img src=x onerror=alert(1)>"
 
 
 def scored(said: dict[str, str], heard: dict[str, str]) -> dict[str, Any]:
-    return score([normalize(said[id_]) for id_ in said], [normalize(heard[id_]) for id_ in said]).to_json()
+    found = score([normalize(said[id_]) for id_ in said], [normalize(heard[id_]) for id_ in said])
+    return found.model_dump()
 
 
 def around(value: float, by: float = 0.1) -> dict[str, float]:

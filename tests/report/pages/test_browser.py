@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from kdcompress.report.pages.html.page import render_html
+from kdcompress.report.record import parse_report
 
 pytestmark = pytest.mark.slow
 
@@ -16,7 +17,7 @@ VISIBLE = """[...document.querySelectorAll(%r)].filter(e => {
 @pytest.fixture
 def page(report: dict[str, Any], tmp_path: Path) -> Path:
     path = tmp_path / "report.html"
-    path.write_text(render_html(report), encoding="utf-8")
+    path.write_text(render_html(parse_report(report, "it")), encoding="utf-8")
     return path
 
 

@@ -7,12 +7,13 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt  # rich brings it
 
 from kdcompress.report.pages.markdown import escape, render_markdown
+from kdcompress.report.record import parse_report
 
 PARSER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 
 
 def test_every_table_of_the_page_is_there(report: dict[str, Any]) -> None:
-    text = render_markdown(report)
+    text = render_markdown(parse_report(report, "it"))
     for title in ("Accuracy", "Speed", "Size and memory", "Differences", "Throughput"):
         assert f"# {title}\n" in text
     row = "| student fp32 | WER | 1.20 points <sub>0.20 to 2.10</sub> | 0.012 | more errors |"
@@ -22,7 +23,7 @@ def test_every_table_of_the_page_is_there(report: dict[str, Any]) -> None:
 
 
 def test_rows_are_as_wide_as_their_tables(report: dict[str, Any]) -> None:
-    tokens = PARSER.parse(render_markdown(report))
+    tokens = PARSER.parse(render_markdown(parse_report(report, "it")))
     widths: list[list[int]] = []
     for token in tokens:
         if token.type == "table_open":
@@ -33,7 +34,9 @@ def test_rows_are_as_wide_as_their_tables(report: dict[str, Any]) -> None:
             widths[-1][-1] += 1
     assert len(widths) == 9  # seven tables, the worst utterances, the machine
     # The parser cuts and fills rows; the bars show what was written.
-    for row in (line for line in render_markdown(report).splitlines() if line.startswith("|")):
+    for row in (
+        line for line in render_markdown(parse_report(report, "it")).splitlines() if line.startswith("|")
+    ):
         assert row.replace("\\|", "").count("|") - 1 in {len_ for table in widths for len_ in table}
 
 
@@ -41,7 +44,7 @@ def test_texts_neither_format_nor_link_nor_call(report: dict[str, Any]) -> None:
     report["settings"]["normalizer"] = "none"
     heard = report["results"][1]["hypotheses"]
     heard["u1"] = "**b** <b>x</b> @all #5 https://x.y `c` | [l](u) ![i](j) ~~s~~"
-    text = render_markdown(report)
+    text = render_markdown(parse_report(report, "it"))
     shown = PARSER.render(text)
     assert "<b>" not in shown
     assert "<script" not in shown

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdcompress.report.pages.html.axes import scale
-from kdcompress.report.pages.html.labels import Box, place, spread
+from kdcompress.report.pages.html.labels import Box, place, plot_names, spread
+from kdcompress.report.record import CandidateResult, ReferenceText, Report, Settings
 
 BOUNDS = Box(50, 10, 450, 280)
 
@@ -69,3 +70,23 @@ def test_spread_places_keep_their_order_and_a_gap(places: list[float]) -> None:
     assert all(-1e-9 <= at <= 100 for at in moved)
     if all(b - a >= 15 for a, b in pairwise(sorted(places))):
         assert moved == pytest.approx(places)
+
+
+@pytest.mark.parametrize(
+    ("names", "short"),
+    [
+        (["demo fp32", "demo int8"], ["fp32", "int8"]),
+        (["my demo fp32", "my demo fp32 (other)"], ["fp32", "fp32 (other)"]),
+        (["demo", "demo int8"], ["demo", "demo int8"]),
+        (["an4 fp32", "demo fp32"], ["an4 fp32", "demo fp32"]),
+        (["demo fp32"], ["demo fp32"]),
+        (["demo  fp32", "x"], ["demo fp32", "x"]),
+    ],
+)
+def test_plots_leave_out_what_all_names_begin_with(names: list[str], short: list[str]) -> None:
+    report = Report(
+        settings=Settings(normalizer="basic", reference=names[0]),
+        utterances=(ReferenceText(id="u", duration=1.0, reference="a"),),
+        results=tuple(CandidateResult(name=name, hypotheses={"u": "a"}) for name in names),
+    )
+    assert list(plot_names(report).values()) == short

@@ -12,7 +12,7 @@ from kdcompress.audio.decode import probe, read_utterance
 from kdcompress.audio.manifest import read_utterances
 from kdcompress.audio.utterance import SAMPLE_RATE, Utterance
 from kdcompress.errors import KdcompressError
-from kdcompress.report.pages.view import ReportView, number, text
+from kdcompress.report.record import Report
 
 AUDIO_LIMIT = 6_000_000
 """Bytes of audio in one page, as base64."""
@@ -28,15 +28,15 @@ class EmbeddedAudio:
     limit: int = AUDIO_LIMIT
 
 
-def find_audio(report: ReportView, wanted: Sequence[str]) -> dict[str, Utterance]:
+def find_audio(report: Report, wanted: Sequence[str]) -> dict[str, Utterance]:
     """Look for the audio of utterances: in the report's manifest or folder, else by the paths it gives.
 
     A path without a manifest is taken only where the file is as long as the utterance: it may be a stretch
     of a longer one, and the report does not say which.
     """
-    source = Path(report.source)
+    source = Path(report.settings.source)
     found: dict[str, Utterance] = {}
-    if report.source and source.exists():
+    if report.settings.source and source.exists():
         try:
             utterances, _ = read_utterances(source)
         except (KdcompressError, OSError):
@@ -53,7 +53,7 @@ def find_audio(report: ReportView, wanted: Sequence[str]) -> dict[str, Utterance
 def embed_audio(
     wanted: Sequence[str], places: Mapping[str, Utterance], limit: int = AUDIO_LIMIT
 ) -> EmbeddedAudio:
-    """Read audio and encode it without loss, as the models heard it: mono, 16 kHz.
+    """Read audio and encode it without loss, as the models got it: mono, 16 kHz.
 
     Args:
         wanted: ids, the most important first; once the limit is reached only shorter ones still go in.
@@ -84,11 +84,11 @@ def embed_audio(
     return EmbeddedAudio(addresses, missing, limit)
 
 
-def _by_path(report: ReportView, id_: str, folder: Path) -> Utterance | None:
-    found = report.utterances.get(id_)
-    given, duration = text(found, "audio"), number(found, "duration")
-    if not given or duration is None:
+def _by_path(report: Report, id_: str, folder: Path) -> Utterance | None:
+    found = next((utterance for utterance in report.utterances if utterance.id == id_), None)
+    if found is None or not found.audio:
         return None
+    given, duration = found.audio, found.duration
     for path in (Path(given), folder / given):
         try:
             length = probe(path).duration if path.is_file() else None

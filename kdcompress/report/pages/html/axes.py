@@ -4,8 +4,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from markupsafe import Markup
+
 from kdcompress.report.pages.figures import short
-from kdcompress.report.pages.html.markup import Child, Markup, tag
+from kdcompress.report.pages.html.markup import Child, tag
 
 WIDTH, HEIGHT = 460.0, 330.0
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 14.0, 14.0, 46.0

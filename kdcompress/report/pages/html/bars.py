@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from markupsafe import Markup
+
 from kdcompress.report.pages.figures import duration, fixed, short, shortened, significant
 from kdcompress.report.pages.html.axes import RIGHT, WIDTH, label, mark, plot, scale, series
 from kdcompress.report.pages.html.labels import text_width
-from kdcompress.report.pages.html.markup import Markup, tag
-from kdcompress.report.pages.view import Entry, ReportView, lookup, number
+from kdcompress.report.pages.html.markup import tag
+from kdcompress.report.record import Report
 
 _ROW, _BAR, _HEAD, _FOOT = 40.0, 15.0, 30.0, 46.0
 _NAME = 44
@@ -26,7 +28,7 @@ class Part:
 class _Row:
     """One candidate's bar: its parts, what stands at its end, and what is added to its name."""
 
-    entry: Entry
+    name: str
     values: Sequence[float]
     total: str
     note: str = ""
@@ -36,35 +38,36 @@ ERRORS = (Part("substituted", "sub"), Part("inserted", "ins"), Part("deleted", "
 STAGES = (Part("features", "features"), Part("model", "model"), Part("CTC decoding", "decoding"))
 
 
-def error_types(report: ReportView) -> Markup | None:
+def error_types(report: Report) -> Markup | None:
     """Draw how many words of 100 each candidate substitutes, inserts and deletes."""
     rows = []
-    for entry in report.measured:
-        keys = ("agreement", "wer") if report.agreement_with else ("accuracy", "wer")
-        words = number(entry.data, *keys, "reference")
-        kinds = [number(entry.data, *keys, k) for k in ("substitutions", "insertions", "deletions")]
-        if words and None not in kinds:
-            shares = [100 * (kind or 0) / words for kind in kinds]
-            rows.append(_Row(entry, shares, fixed(sum(shares), 1)))
+    for result in report.measured:
+        rate = report.error(result)
+        if rate and rate.reference:
+            kinds = (rate.substitutions, rate.insertions, rate.deletions)
+            shares = [100 * kind / rate.reference for kind in kinds]
+            rows.append(_Row(result.name, shares, fixed(sum(shares), 1)))
     unit = "errors in 100 reference words"
-    return _stacked("errors", "What kind of errors", unit, ERRORS, rows)
+    return _stacked(report, "errors", "What kind of errors", unit, ERRORS, rows)
 
 
-def stages(report: ReportView) -> Markup | None:
+def stages(report: Report) -> Markup | None:
     """Draw which share of each candidate's time goes to what; the time itself stands beside it."""
     rows = []
-    for entry in report.measured:
-        keys = ("features_rtf", "model_rtf", "decoding_rtf")
-        medians = [number(entry.data, "timing", key, "median") or 0.0 for key in keys]
+    for result in report.measured:
+        timing = result.timing
+        parts = (timing.features_rtf, timing.model_rtf, timing.decoding_rtf) if timing else ()
+        medians = [part.median if part else 0.0 for part in parts]
         if total := sum(medians):
-            inside = " (model with features)" if lookup(entry.data, "facts", "features_in_model") else ""
+            inside = " (model with features)" if result.facts and result.facts.features_in_model else ""
             shares = [100 * median / total for median in medians]
-            rows.append(_Row(entry, shares, f"{duration(3600 * total)}/h", inside))
+            rows.append(_Row(result.name, shares, f"{duration(3600 * total)}/h", inside))
     unit = "% of the time; beside it the time per hour of audio"
-    return _stacked("stages", "Where the time goes", unit, STAGES, rows)
+    return _stacked(report, "stages", "Where the time goes", unit, STAGES, rows)
 
 
 def _stacked(
+    report: Report,
     key: str,
     title: str,
     unit: str,
@@ -79,7 +82,7 @@ def _stacked(
     axis = scale([0.0, highest], left, WIDTH - RIGHT - _TOTAL)
     drawn = []
     for at, row in enumerate(rows):
-        entry, values = row.entry, row.values
+        index, values = report.index(row.name), row.values
         top = _HEAD + _ROW * at
         edge, segments = left, []
         for part, value in zip(parts, values, strict=True):
@@ -87,20 +90,18 @@ def _stacked(
             if value > 0:
                 segments.append(_segment(key, part, edge, right, top + 17))
             edge = right
-        name = shortened(entry.name, _NAME) + row.note
+        name = shortened(row.name, _NAME) + row.note
         drawn.append(
             series(
-                entry.index,
-                tag("title", f"{entry.name}: {_figures(parts, values)}; {unit}"),
-                mark(entry.index, left + 5, top + 8, 4),
+                index,
+                tag("title", f"{row.name}: {_figures(parts, values)}; {unit}"),
+                mark(index, left + 5, top + 8, 4),
                 label(name, left + 16, top + 12, class_="name"),
                 *segments,
                 label(row.total, edge + 6, top + 17 + _BAR - 3, class_="total"),
             )
         )
-    described = "; ".join(
-        f"{row.entry.name}: {_figures(parts, row.values)}, in all {row.total}" for row in rows
-    )
+    described = "; ".join(f"{row.name}: {_figures(parts, row.values)}, in all {row.total}" for row in rows)
     return plot(
         key,
         title,

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from kdcompress.report.record import Report
+
 _CHARACTER = 6.7  # [SVG units] a generous mean at the labels' size
 _HEIGHT = 13.0
 _DIRECTIONS = ((1, 0), (-1, 0), (0, -1), (0, 1), (1, -1), (-1, -1), (1, 1), (-1, 1))
@@ -84,6 +86,17 @@ def spread(places: Sequence[float], gap: float, top: float, bottom: float) -> li
         moved[at] = edge = min(moved[at], edge)
         edge -= gap
     return moved
+
+
+def plot_names(report: Report) -> dict[str, str]:
+    """Return candidates' names without the words that all of them begin with: plots are narrow."""
+    words = {result.name: result.name.split() for result in report.measured}
+    shared = 0
+    if len(words) > 1:
+        # At least one word of each stays.
+        columns = list(zip(*(name[:-1] for name in words.values()), strict=False))
+        shared = next((at for at, column in enumerate(columns) if len(set(column)) > 1), len(columns))
+    return {name: " ".join(parts[shared:]) for name, parts in words.items()}
 
 
 def text_width(name: str) -> float:

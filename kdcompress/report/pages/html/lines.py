@@ -3,6 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from markupsafe import Markup
+
+from kdcompress.report.measured import Bucket, Estimate
 from kdcompress.report.pages.figures import plural, shortened, significant
 from kdcompress.report.pages.html.axes import (
     BOTTOM,
@@ -20,10 +23,9 @@ from kdcompress.report.pages.html.axes import (
     scale,
     series,
 )
-from kdcompress.report.pages.html.labels import spread, text_width
-from kdcompress.report.pages.html.markup import Markup, tag
-from kdcompress.report.pages.tables import bucket_label
-from kdcompress.report.pages.view import Entry, Estimate, ReportView, estimate, mapping, number, records
+from kdcompress.report.pages.html.labels import plot_names, spread, text_width
+from kdcompress.report.pages.html.markup import tag
+from kdcompress.report.record import Report
 
 _NAME = 26
 _DODGE = 5.0  # [SVG units] between candidates in one category: bars do not cover each other
@@ -41,55 +43,55 @@ class _Line:
         dash: which of `_DASHES`.
     """
 
-    entry: Entry
+    index: int
     full: str
     name: str
     points: Mapping[str, Estimate]
     dash: int = 0
 
 
-def latency(report: ReportView) -> Markup | None:
+def latency(report: Report) -> Markup | None:
     """Draw the median latency with its p99, by the length of the audio where it is known by length."""
-    lines: list[_Line] = []
+    names, lines = plot_names(report), []
     starts: dict[str, float] = {}
-    for entry in report.measured:
+    for result in report.measured:
         points = {}
-        buckets = records(entry.data, "timing", "buckets")
-        for bucket in buckets or [mapping(entry.data, "timing", "latency")]:
-            p50, p99 = number(bucket, "p50"), number(bucket, "p99")
-            if p50 is not None:
-                name = bucket_label(bucket) if buckets else "all utterances"
-                starts[name] = number(bucket, "from") or 0.0
-                points[name] = Estimate(1e3 * p50, 1e3 * p50, None if p99 is None else 1e3 * p99)
+        timing = result.timing
+        whole = (timing.latency,) if timing and timing.latency else ()
+        for found in (timing.buckets or whole) if timing else ():
+            name = f"{found.span} s" if isinstance(found, Bucket) else "all utterances"
+            starts[name] = found.start if isinstance(found, Bucket) else 0.0
+            points[name] = Estimate(1e3 * found.p50, 1e3 * found.p50, 1e3 * found.p99)
         if points:
-            lines.append(_Line(entry, entry.name, shortened(report.plot_name(entry), _NAME), points))
+            name = shortened(names[result.name], _NAME)
+            lines.append(_Line(report.index(result.name), result.name, name, points))
     titles = ("length of the audio", "median to p99, ms")
     order = sorted(starts, key=starts.__getitem__)
     return _lines("latency", "How long one utterance takes", titles, order, lines, " ms")
 
 
-def throughput(report: ReportView) -> Markup | None:
+def throughput(report: Report) -> Markup | None:
     """Draw seconds of audio per second by batch size, or by threads where there is one batch size only."""
-    cells = [
-        (entry, number(found, "threads"), number(found, "batch"), estimate(found, "rtfx"))
-        for entry in report.measured
-        for found in records(entry.data, "timing", "throughput")
+    known = [
+        (result.name, found.threads, found.batch, found.rtfx.estimate)
+        for result in report.measured
+        if result.timing
+        for found in result.timing.throughput
     ]
-    known = [(entry, int(t), int(b), rtfx) for entry, t, b, rtfx in cells if t and b and rtfx]
     batches, threads = sorted({b for _, _, b, _ in known}), sorted({t for _, t, _, _ in known})
     if len(batches) * len(threads) < 2:
         return None
     by_batch = len(batches) > 1
-    groups: dict[tuple[Entry, int], dict[str, Estimate]] = {}
-    for entry, t, b, rtfx in known:
-        groups.setdefault((entry, t if by_batch else 0), {})[str(b if by_batch else t)] = rtfx
-    lines, named = [], set()
-    for (entry, t), points in groups.items():
+    groups: dict[tuple[str, int], dict[str, Estimate]] = {}
+    for model, t, b, rtfx in known:
+        groups.setdefault((model, t if by_batch else 0), {})[str(b if by_batch else t)] = rtfx
+    lines, named, names = [], set(), plot_names(report)
+    for (model, t), points in groups.items():
         dash = threads.index(t) % len(_DASHES) if by_batch else 0
-        full = f"{entry.name}, {plural(t, 'thread')}" if by_batch else entry.name
-        name = "" if entry in named else shortened(report.plot_name(entry), _NAME)
-        named.add(entry)
-        lines.append(_Line(entry, full, name, points, dash))
+        full = f"{model}, {plural(t, 'thread')}" if by_batch else model
+        name = "" if model in named else shortened(names[model], _NAME)
+        named.add(model)
+        lines.append(_Line(report.index(model), full, name, points, dash))
     x_title = "utterances in a batch" if by_batch else "threads"
     if by_batch and len(threads) > 1:
         drawn = [f"{dash}: {plural(t, 'thread')}" for dash, t in zip(_DASHES, threads, strict=False)]
@@ -125,7 +127,7 @@ def _lines(
                 label(line.name, WIDTH - right + 6, heights[line], class_="name"),
             ]
         points = [_point(line, n, places[n], y, unit) for n in places]
-        drawn.append(series(line.entry.index, _path(line, places, y), points, name))
+        drawn.append(series(line.index, _path(line, places, y), points, name))
     described = "; ".join(
         f"{line.full}: " + ", ".join(f"{n} {significant(e.value)}{unit}" for n, e in line.points.items())
         for line in lines
@@ -158,4 +160,4 @@ def _point(line: _Line, category: str, x: float, y: Scale, unit: str) -> Markup:
         bar = tag("path", d=f"M{x:.1f},{y(found.low):.1f}V{y(found.high):.1f}m-3,0h6", class_="interval")
         bounds = f" (up to {significant(found.high)}{unit})"
     said = f"{line.full}, {category}: {significant(found.value)}{unit}{bounds}"
-    return tag("g", tag("title", said), bar, mark(line.entry.index, x, y(found.value), 4.5))
+    return tag("g", tag("title", said), bar, mark(line.index, x, y(found.value), 4.5))

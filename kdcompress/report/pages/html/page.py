@@ -2,26 +2,28 @@
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import PurePath
-from typing import Any
 
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from kdcompress.report.measured import Estimate
 from kdcompress.report.pages.alignment import Alignments
-from kdcompress.report.pages.figures import duration, plural
+from kdcompress.report.pages.choice import RULE
+from kdcompress.report.pages.figures import duration, fixed, listed, plural, size
 from kdcompress.report.pages.html.audio import EmbeddedAudio, embed_audio, find_audio
 from kdcompress.report.pages.html.bars import error_types, stages
-from kdcompress.report.pages.html.headline import summary_section
 from kdcompress.report.pages.html.lines import latency, throughput
-from kdcompress.report.pages.html.listen import worst_section
-from kdcompress.report.pages.html.markup import Markup, tag
+from kdcompress.report.pages.html.markup import clean, tag
 from kdcompress.report.pages.html.scatter import scatter
-from kdcompress.report.pages.html.tabular import fact_list, table_element
 from kdcompress.report.pages.setting import Fact, machine_facts, setting_facts, version_facts
-from kdcompress.report.pages.summary import summarize
+from kdcompress.report.pages.summary import Summary, summarize
 from kdcompress.report.pages.tables import report_tables
-from kdcompress.report.pages.view import Estimate, ReportView, number, text
 from kdcompress.report.pages.worst import WORST, worst_utterances
+from kdcompress.report.record import Report
 
 _TERMS: tuple[Fact, ...] = (
     (
@@ -30,7 +32,7 @@ _TERMS: tuple[Fact, ...] = (
     ),
     ("CER", "the same in characters."),
     ("RTF", "real-time factor: processing time / audio time; 0.01 is a hundred times faster than real time."),
-    ("RTFx", "its inverse: how many seconds of audio are heard in a second."),
+    ("RTFx", "its inverse: how many seconds of audio are decoded in a second."),
     ("95 % interval", "where the rate would lie with other utterances of this kind (bootstrap)."),
     ("least to most", "of times: the extremes over the timed passes."),
     ("p50, p99", "half of all utterances, 99 in 100 of them, took less."),
@@ -39,146 +41,125 @@ _TERMS: tuple[Fact, ...] = (
 
 
 def render_html(
-    report: Mapping[str, Any],
-    *,
-    worst: int = WORST,
-    audio: bool = True,
-    embedded: EmbeddedAudio | None = None,
+    report: Report, *, worst: int = WORST, audio: bool = True, embedded: EmbeddedAudio | None = None
 ) -> str:
     """Return a report as one HTML page that asks nothing of any network.
 
     Args:
-        report: the JSON of a report, of schema 1 or 2; what is missing is left out.
+        report: what the benchmark found; what is missing is left out.
         worst: how many of the worst utterances are shown.
         audio: put their audio into the page, where it is at hand.
         embedded: audio to use instead of looking for it.
-
-    Raises:
-        BenchError: it is no report, or an empty one.
     """
-    view = ReportView(report)
-    alignments = Alignments(view)
-    chosen = worst_utterances(view, alignments, worst)
+    alignments = Alignments(report)
+    chosen = worst_utterances(report, alignments, worst)
     ids = [utterance.id for utterance in chosen]
     if audio and embedded is None:
-        embedded = embed_audio(ids, find_audio(view, ids))
-    sections = (
-        ("plots", "At a glance", _plots(view)),
-        ("tables", "All figures", [table_element(table) for table in report_tables(view)]),
-        ("utterances", "Worst utterances", worst_section(view, chosen, embedded if audio else None)),
-        ("setting", "Measured on", _setting(view)),
-        ("terms", "Terms", fact_list(_TERMS, "terms")),
+        embedded = embed_audio(ids, find_audio(report, ids))
+    embedded = embedded if audio else None
+    summary = summarize(report, alignments)
+    style, script = _resource("style.css"), _resource("page.js")
+    settings, machine = report.settings, report.machine
+    version = machine.versions.get("kdcompress", "") if machine else ""
+    title = "Speech recognition benchmark"
+    environment = Environment(
+        autoescape=True, finalize=clean, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
     )
-    names = [entry.name for entry in view.entries]
-    body = (
-        _header(view, [(key, title) for key, title, content in sections if content]),
-        tag(
-            "main",
-            summary_section(summarize(view, alignments), names),
-            [_section(key, title, content) for key, title, content in sections],
+    return environment.from_string(_resource("page.html.j2")).render(
+        title=f"{title}: {PurePath(settings.source).name}" if settings.source else title,
+        # By their hashes: an element or an attribute that got in some other way would neither run nor style.
+        policy=f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+        "media-src data:; img-src data:; base-uri 'none'; form-action 'none'",
+        style=Markup(style),
+        script=Markup(script),
+        facts=(
+            plural(len(report.results), "model"),
+            plural(len(report.utterances), "utterance"),
+            f"{duration(settings.audio_seconds)} of audio" if settings.audio_seconds else "",
+            machine.cpu if machine else "",
+            report.created[:10],
         ),
-        tag("footer", _footer(view)),
+        index={result.name: at for at, result in enumerate(report.results)},
+        summary=summary,
+        gate=_gate(summary),
+        emphasized=_emphasis([result.name for result in report.results]),
+        rule=RULE,
+        plots=_plots(report),
+        tables=report_tables(report),
+        worst=chosen,
+        models=list(alignments.of),
+        audio=embedded,
+        audio_sentence=_audio_sentence(len(chosen), embedded),
+        truth=report.stand_in or "reference",
+        setting=(
+            ("Machine", machine_facts(report)),
+            ("Settings", setting_facts(report)),
+            ("Versions and variables", version_facts(report)),
+        ),
+        terms=_TERMS,
+        footer=f"Measured by kdcompress{' ' * bool(version)}{version}.",
+        plural=plural,
+        fixed=fixed,
     )
-    return _document(_title(view), tag("body", body))
 
 
-def _document(title: str, body: Markup) -> str:
-    style, script = (
-        resources.files(__package__).joinpath(n).read_text("utf-8") for n in ("style.css", "page.js")
-    )
-    # By their hashes: an element or an attribute that got in some other way would neither run nor style.
-    policy = (
-        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; media-src data:; "
-        f"img-src data:; base-uri 'none'; form-action 'none'"
-    )
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=policy),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("meta", name="referrer", content="no-referrer"),
-        tag("title", title),
-        tag("style", Markup(style)),
-    )
-    # At the end of the body: the page is there when it runs.
-    closed = body.removesuffix("</body>") + tag("script", Markup(script)) + "</body>"
-    return f"<!DOCTYPE html>\n{tag('html', head, Markup(closed), lang='en')}\n"
+def _resource(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text("utf-8")
 
 
 def _hash(content: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode("ascii")
 
 
-def _title(view: ReportView) -> str:
-    return f"Speech recognition benchmark: {PurePath(view.source).name}" if view.source else (
-        "Speech recognition benchmark"
-    )  # fmt: skip
+def _gate(summary: Summary) -> tuple[str, str, list[str]]:
+    broken = sum(is_broken for is_broken, _ in summary.gate)
+    sentences = [f"{'broken: ' * is_broken}{sentence}" for is_broken, sentence in summary.gate]
+    if broken:
+        return "failed", f"✕ Gate: {plural(broken, 'limit')} broken", sentences
+    return "kept", "✓ Gate: every limit kept", sentences
 
 
-def _header(view: ReportView, sections: Sequence[Fact]) -> Markup:
-    settings = view.data.get("settings")
-    seconds, utterances = number(settings, "audio_seconds"), number(settings, "utterances")
-    facts = [
-        plural(len(view.entries), "model"),
-        plural(int(utterances), "utterance") if utterances else "",
-        f"{duration(seconds)} of audio" if seconds else "",
-        text(view.data, "machine", "cpu"),
-        text(view.data, "created")[:10],
+def _emphasis(names: Sequence[str]) -> Callable[[str], Markup]:
+    """Return what makes the names of models stand out in a sentence."""
+    longest_first = sorted(names, key=len, reverse=True)
+    pattern = re.compile(rf"(?<!\w)({'|'.join(map(re.escape, longest_first))})(?!\w)")
+
+    def emphasized(sentence: str) -> Markup:
+        parts = pattern.split(sentence)
+        return Markup("").join(tag("strong", part) if part in names else str(clean(part)) for part in parts)
+
+    return emphasized
+
+
+def _audio_sentence(shown: int, audio: EmbeddedAudio | None) -> str:
+    if audio is None:
+        return "Their audio was left out on request."
+    inside = len(audio.addresses)
+    sentence = (
+        f"The audio of {inside} of {shown} is part of this page (at most {size(audio.limit)})."
+        if inside
+        else "Their audio is not in this page."
+    )
+    reasons = [
+        f"{plural(sum(r == reason for r in audio.missing.values()), 'file')} {reason}"
+        for reason in dict.fromkeys(audio.missing.values())
     ]
-    toggle = tag("button", "Theme: system", type="button", id="theme", hidden=True, aria_live="polite")
-    return tag(
-        "header",
-        tag("div", tag("p", "kdcompress bench", class_="overline"), toggle, class_="top"),
-        tag("h1", _title(view)),
-        tag("p", " · ".join(fact for fact in facts if fact), class_="muted"),
-        tag("nav", [tag("a", name, href=f"#{key}") for key, name in sections], aria_label="On this page"),
-        class_="page",
-    )
+    return f"{sentence} Left out: {listed(reasons)}." if reasons else sentence
 
 
-def _section(key: str, title: str, content: Markup | Sequence[Markup]) -> Markup | None:
-    if not content:
-        return None
-    return tag(
-        "section", tag("h2", title, id=f"{key}-heading"), content, id=key, aria_labelledby=f"{key}-heading"
-    )
-
-
-def _plots(view: ReportView) -> list[Markup]:
-    def megabytes(count: float | None) -> Estimate | None:
-        return Estimate(count / 1e6) if count is not None and count > 0 else None
-
+def _plots(report: Report) -> list[tuple[str, Markup]]:
     drawn = {
-        "Errors against time": scatter(view, "rtf", "Errors against time", lambda e: e.rtf, "RTF"),
+        "Errors against time": scatter(report, "rtf", "Errors against time", lambda r: r.rtf, "RTF"),
         "Errors against size": scatter(
-            view, "size", "Errors against size", lambda e: megabytes(e.bytes), "size in MB"
+            report,
+            "size",
+            "Errors against size",
+            lambda result: Estimate(result.bytes / 1e6) if result.bytes else None,
+            "size in MB",
         ),
-        "How long one utterance takes": latency(view),
-        "Throughput": throughput(view),
-        "What kind of errors": error_types(view),
-        "Where the time goes": stages(view),
+        "How long one utterance takes": latency(report),
+        "Throughput": throughput(report),
+        "What kind of errors": error_types(report),
+        "Where the time goes": stages(report),
     }
-    figures = [
-        tag("figure", tag("figcaption", title), svg) for title, svg in drawn.items() if svg is not None
-    ]
-    return [tag("div", figures, class_="plots")] if figures else []
-
-
-def _setting(view: ReportView) -> Markup:
-    boxes = (
-        ("Machine", machine_facts(view)),
-        ("Settings", setting_facts(view)),
-        ("Versions and variables", version_facts(view)),
-    )
-    return tag(
-        "div",
-        [tag("article", tag("h3", title), fact_list(facts), class_="box") for title, facts in boxes if facts],
-        class_="boxes",
-    )
-
-
-def _footer(view: ReportView) -> str:
-    version = text(view.data, "machine", "versions", "kdcompress")
-    by = f"kdcompress {version}" if version else "kdcompress"
-    return f"Measured by {by}. This page holds everything it shows and asks nothing of any network."
+    return [(title, svg) for title, svg in drawn.items() if svg is not None]

@@ -3,6 +3,10 @@
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
+from markupsafe import Markup
+
+from kdcompress.report.measured import Estimate
+from kdcompress.report.pages.choice import error_estimate
 from kdcompress.report.pages.figures import fixed, shortened, significant
 from kdcompress.report.pages.html.axes import (
     BOTTOM,
@@ -19,54 +23,55 @@ from kdcompress.report.pages.html.axes import (
     scale,
     series,
 )
-from kdcompress.report.pages.html.labels import Box, place
-from kdcompress.report.pages.html.markup import Markup, tag
-from kdcompress.report.pages.view import Entry, Estimate, ReportView
+from kdcompress.report.pages.html.labels import Box, place, plot_names
+from kdcompress.report.pages.html.markup import tag
+from kdcompress.report.record import CandidateResult, Report
 
 _NAME = 26  # characters of a name on a plot
 
 
 def scatter(
-    report: ReportView,
+    report: Report,
     key: str,
     title: str,
-    cost: Callable[[Entry], Estimate | None],
+    cost: Callable[[CandidateResult], Estimate | None],
     cost_title: str,
 ) -> Markup | None:
     """Draw errors against a cost; None where no candidate has both.
 
     A dashed line joins those that no other candidate beats in both.
     """
-    found = [(entry, cost(entry), report.error(entry)) for entry in report.measured]
-    known = [(entry, x, y.scaled(100)) for entry, x, y in found if x is not None and y is not None]
+    found = [(result, cost(result), error_estimate(report, result)) for result in report.measured]
+    known = [(result, x, y.scaled(100)) for result, x, y in found if x is not None and y is not None]
     if not known:
         return None
     x_axis = scale(_extent([x for _, x, _ in known]), LEFT, WIDTH - RIGHT)
     y_axis = scale(_extent([y for _, _, y in known]), HEIGHT - BOTTOM, TOP)
     points = [(x_axis(x.value), y_axis(y.value)) for _, x, y in known]
-    names = [shortened(report.plot_name(entry), _NAME) for entry, _, _ in known]
+    short = plot_names(report)
+    names = [shortened(short[result.name], _NAME) for result, _, _ in known]
     bars = [box for _, x, y in known for box in _bar_boxes(x, y, x_axis, y_axis)]
     corners = _front(points)
     labels = place(
         points, names, [*bars, *_line_boxes(corners)], Box(LEFT + 2, TOP, WIDTH - 2, HEIGHT - BOTTOM - 2)
     )
     drawn = []
-    for (entry, x, y), (at_x, at_y), name, spot in zip(known, points, names, labels, strict=True):
+    for (result, x, y), (at_x, at_y), name, spot in zip(known, points, names, labels, strict=True):
         near_x = min(max(at_x, spot.box.left), spot.box.right)
         near_y = min(max(at_y, spot.box.top), spot.box.bottom)
         lead = tag("line", x1=at_x, y1=at_y, x2=near_x, y2=near_y, class_="lead") if spot.far else None
-        said = f"{entry.name}: {_written(y, '%')}, {cost_title} {_written(x)}"
+        said = f"{result.name}: {_written(y, '%')}, {cost_title} {_written(x)}"
         drawn.append(
             series(
-                entry.index,
+                report.index(result.name),
                 tag("title", said),
                 _bars(x, y, x_axis, y_axis),
                 lead,
-                mark(entry.index, at_x, at_y),
+                mark(report.index(result.name), at_x, at_y),
                 label(name, spot.x, spot.y, class_="name"),
             )
         )
-    measure = f"differs from {shortened(report.agreement_with, _NAME)}" if report.agreement_with else "WER"
+    measure = f"differs from {shortened(report.stand_in, _NAME)}" if report.stand_in else "WER"
     described = "; ".join(f"{e.name}: {_written(y, '%')} at {_written(x)}" for e, x, y in known)
     scale_said = ", logarithmic" if x_axis.log else ""
     return plot(

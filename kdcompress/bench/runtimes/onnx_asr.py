@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from kdcompress.aliases import FloatArray
 from kdcompress.audio.utterance import SAMPLE_RATE
-from kdcompress.bench.candidate import Recognition, Waveform
+from kdcompress.bench.candidate import Candidate, ModelSpec, Recognition
 from kdcompress.bench.facts import INT8_ON_CUDA
-from kdcompress.bench.spec import ModelSpec
+from kdcompress.bench.models import Model, layout_refusal
 from kdcompress.errors import BenchError
 from kdcompress.report.measured import Facts
 
@@ -23,6 +24,23 @@ _PROVIDERS = {
     "cpu": ["CPUExecutionProvider"],
     "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"],
 }
+
+
+LIBRARY = "onnx_asr"
+
+
+def build(spec: ModelSpec) -> Candidate:
+    """Return the candidate of a graph."""
+    return OnnxAsrCandidate(spec)
+
+
+def refusal(model: Model) -> str | None:
+    """Say why a model does not run here; None where it does."""
+    if reason := layout_refusal(model, "onnx-asr", tokens="vocab.txt"):
+        return reason
+    if not model.graph.name.startswith("model."):
+        return f"its graph is called {model.graph.name}, and onnx-asr looks for model.onnx"
+    return None
 
 
 class OnnxAsrCandidate:
@@ -37,7 +55,6 @@ class OnnxAsrCandidate:
         self._load: Any = onnx_asr.load_model
         self._model: Any = None
         self._spec = spec
-        self.name = spec.name
         self.bytes: int | None = Path(spec.graph).stat().st_size
         self.parameters: int | None = None
 
@@ -86,16 +103,15 @@ class OnnxAsrCandidate:
             fallback=fallback,
         )
 
-    def recognise(self, samples: Waveform) -> Recognition:
-        """Hear one utterance; the model's time is all of it, since onnx-asr tells no parts apart."""
+    def recognise(self, waveforms: Sequence[FloatArray]) -> Recognition:
+        """Decode; the model's time is all of it, since onnx-asr does not time its parts."""
         begin = time.perf_counter()
-        text = str(self._model.recognize(samples, sample_rate=SAMPLE_RATE))
-        return Recognition(" ".join(text.split()), 0.0, time.perf_counter() - begin, 0.0)
-
-    def recognise_batch(self, waveforms: Sequence[Waveform]) -> list[str]:
-        """Hear several at once."""
-        texts = self._model.recognize(list(waveforms), sample_rate=SAMPLE_RATE)
-        return [" ".join(str(text).split()) for text in texts]
+        if len(waveforms) == 1:
+            found = [self._model.recognize(waveforms[0], sample_rate=SAMPLE_RATE)]
+        else:
+            found = self._model.recognize(list(waveforms), sample_rate=SAMPLE_RATE)
+        texts = tuple(" ".join(str(text).split()) for text in found)
+        return Recognition(texts, 0.0, time.perf_counter() - begin)
 
     def _placement(self) -> tuple[dict[str, int], dict[str, int]]:
         from collections import Counter

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from kdcompress.aliases import FloatArray
 from kdcompress.audio.utterance import SAMPLE_RATE
-from kdcompress.bench.candidate import Recognition, Waveform
+from kdcompress.bench.candidate import Candidate, ModelSpec, Recognition
 from kdcompress.bench.facts import INT8_ON_CUDA
-from kdcompress.bench.spec import ModelSpec
+from kdcompress.bench.models import Model, layout_refusal
 from kdcompress.errors import BenchError
 from kdcompress.report.measured import Facts
 
@@ -26,6 +27,19 @@ _OPENERS = {
     "kaldi": "from_zipformer_ctc",
 }
 _HOP = SAMPLE_RATE // 100
+
+
+LIBRARY = "sherpa_onnx"
+
+
+def build(spec: ModelSpec) -> Candidate:
+    """Return the candidate of a graph."""
+    return SherpaCandidate(spec)
+
+
+def refusal(model: Model) -> str | None:
+    """Say why a model does not run here; None where it does."""
+    return layout_refusal(model, "sherpa-onnx", tokens="tokens.txt")
 
 
 class SherpaCandidate:
@@ -40,7 +54,6 @@ class SherpaCandidate:
         self._open: Any = getattr(sherpa_onnx.OfflineRecognizer, _OPENERS[spec.layout])
         self._recognizer: Any = None
         self._spec = spec
-        self.name = spec.name
         self.bytes: int | None = Path(spec.graph).stat().st_size
         self.parameters: int | None = None
 
@@ -87,21 +100,18 @@ class SherpaCandidate:
             precision=self._spec.precision,
         )
 
-    def recognise(self, samples: Waveform) -> Recognition:
-        """Hear one utterance; the model's time contains the CTC decoding."""
+    def recognise(self, waveforms: Sequence[FloatArray]) -> Recognition:
+        """Decode; the model's time contains the CTC decoding."""
         begin = time.perf_counter()
-        stream = self._stream(samples)
-        fed = time.perf_counter()
-        self._recognizer.decode_stream(stream)
-        return Recognition(_text(stream), fed - begin, time.perf_counter() - fed, 0.0)
-
-    def recognise_batch(self, waveforms: Sequence[Waveform]) -> list[str]:
-        """Hear several at once."""
         streams = [self._stream(samples) for samples in waveforms]
-        self._recognizer.decode_streams(streams)
-        return [_text(stream) for stream in streams]
+        fed = time.perf_counter()
+        if len(streams) == 1:
+            self._recognizer.decode_stream(streams[0])
+        else:
+            self._recognizer.decode_streams(streams)
+        return Recognition(tuple(map(_text, streams)), fed - begin, time.perf_counter() - fed)
 
-    def _stream(self, samples: Waveform) -> Any:
+    def _stream(self, samples: FloatArray) -> Any:
         stream = self._recognizer.create_stream()
         if self._spec.layout == "portable":
             # Its frames lie 5 ms later than those that NeMo's models learn from, and it counts a begun hop as

@@ -1,0 +1,255 @@
+"""Write the tables of recipes/README.md and export/README.md from the results in those folders.
+
+    python docs/tables.py           rewrite what stands between the markers
+    python docs/tables.py --check   exit 1 if a README is not what the results say
+
+A report is what `kdcompress bench … --json FILE` wrote, unchanged; a comparison, in
+recipes/comparisons/NAME/summary.json, what `kdcompress compare … --json FILE` wrote; export/presets.py and
+export/matrix.py write the results in export/results/.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+RECIPES, EXPORT = ROOT / "recipes", ROOT / "export"
+OURS = ("lengths", "padding", "selftest")
+END = "<!-- end of table -->"
+REPORT = ("model", "parameters", "MB", "WER % [95 %]", "S / I / D", "RTF", "model RTF", "model speed")
+PRESET = (
+    "preset", "MB", "of fp32", "time / fp32 (min–max)", "KL per frame", "same token %", "words changed %",
+    "WER % [95 %]", "to fp32, points [95 %]", "blank %", "deletions", "insertions",
+)  # fmt: skip
+
+
+def grid(headings: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> list[str]:
+    """Return the lines of a Markdown table whose first columns are left-aligned, the others right."""
+    rule = "|---" * left + "|---:" * (len(headings) - left) + "|"
+    return [f"| {' | '.join(headings)} |", rule, *(f"| {' | '.join(cells)} |" for cells in rows)]
+
+
+def report_table(report: dict[str, Any]) -> str:
+    """Return one report as Markdown: a line on what was measured where, then a row per model."""
+    settings, machine = report["settings"], report["machine"]
+    spoken = sum(bool(u["reference"]) for u in report["utterances"])
+    what = f"{settings['utterances']} utterances, {settings['audio_seconds'] / 60:.1f} min"
+    facts = (
+        f"{what}; {machine['cpu']}, {report['results'][0]['facts']['threads']} thread, "
+        f"{settings['repeats']} interleaved passes, {report['created'][:10]}; normaliser "
+        f"{settings['normalizer']} v{settings['normalizer_version']}; speeds against {settings['reference']}."
+    )
+    rows = [row(result) if spoken else silent_row(result) for result in report["results"]]
+    headings = REPORT if spoken else ("model", "characters printed", "clips with any", "of clips")
+    return "\n".join([facts, "", *grid(headings, rows)])
+
+
+def row(result: dict[str, Any]) -> list[str]:
+    """Return the cells of a model that heard speech."""
+    if result["failed"]:
+        return [result["name"], f"failed: {result['failed']}", *[""] * (len(REPORT) - 2)]
+    wer, timing = result["accuracy"]["wer"], result["timing"]
+    speed = timing["model_speed"]
+    return [
+        result["name"],
+        f"{result['parameters'] / 1e6:.2f} M",
+        f"{result['bytes'] / 1e6:.2f}",
+        f"{100 * wer['rate']:.2f} [{100 * wer['low']:.1f}, {100 * wer['high']:.1f}]",
+        f"{wer['substitutions']} / {wer['insertions']} / {wer['deletions']}",
+        f"{timing['rtf']['median']:.4f}",
+        f"{timing['model_rtf']['median']:.4f}",
+        "1" if speed is None else f"{speed['median']:.1f}× ({speed['low']:.1f}–{speed['high']:.1f})",
+    ]
+
+
+def silent_row(result: dict[str, Any]) -> list[str]:
+    """Return the cells of a model that heard silence."""
+    texts = list(result["hypotheses"].values())
+    return [result["name"], str(sum(map(len, texts))), str(sum(map(bool, texts))), str(len(texts))]
+
+
+def comparison_table(summary: dict[str, Any]) -> str:
+    """Return a comparison as Markdown: what was trained, then a row per method."""
+    comparison, training = summary["comparison"], summary["recipe"]["training"]
+    steps, batch = training["steps"], summary["recipe"]["data"]["batch_seconds"]
+    rows = summary["rows"]
+    first = next(iter(rows.values()))
+    facts = (
+        f"{comparison['description']}: {steps} steps of {batch:g} s, {first['parameters'] / 1e6:.2f} M "
+        f"parameters, {summary['test_utterances']} test utterances. WER is the mean over seeds; brackets are "
+        "95 % intervals by bootstrap over seeds and utterances; differences are paired and taken to "
+        f"*{comparison['baseline']}*."
+    )
+    headings = (
+        "method", "seeds", "WER %", "± seeds", "difference", "p", "S / I / D %", "against teacher %",
+        "silence: characters/min", "pauses: tokens/min", "blank %", "spike offset ms",
+    )  # fmt: skip
+    table = []
+    for name, row in rows.items():
+        wer, against = row["wer"], row["against_baseline"]
+        cells = [
+            name,
+            str(len(row["seeds"])),
+            f"{100 * wer['value']:.1f} [{100 * wer['low']:.1f}, {100 * wer['high']:.1f}]",
+            number(row["wer_deviation"], 100),
+            ""
+            if against is None
+            else f"{100 * against['value']:+.1f} [{100 * against['low']:+.1f}, {100 * against['high']:+.1f}]",
+            "" if against is None else f"{against['p']:.3f}",
+            " / ".join(f"{100 * value:.1f}" for value in row["substitutions_insertions_deletions"]),
+            number(row["disagreement"], 100),
+            number(row["silence_characters_per_minute"]),
+            number(row["pause_tokens_per_minute"]),
+            number(row["blank_rate"], 100),
+            number(row["spike_offset_ms"]),
+        ]
+        table.append(cells)
+    return "\n".join([facts, "", *grid(headings, table)])
+
+
+def number(value: float | None, scale: float = 1.0) -> str:
+    """Return one decimal, or nothing where there is no figure."""
+    return "" if value is None else f"{scale * value:.1f}"
+
+
+def preset_table(result: dict[str, Any]) -> str:
+    """Return one result as Markdown: a line on what was measured where, then a row per preset."""
+    settings, machine = result["settings"], result["machine"]
+    parameters = result["bundle"]["parameters"]
+    listened = "; ".join(result["bundle"]["listened_to"])
+    facts = (
+        f"{(parameters or 0) / 1e6:.2f} M parameters; {settings['utterances']} utterances, "
+        f"{settings['audio_seconds'] / 60:.1f} min of {settings['source']}; {machine['cpu']}, 1 thread, "
+        f"{settings['repeats']} interleaved passes, {result['created'][:10]}; normaliser "
+        f"{settings['normalizer']} v{settings['normalizer_version']}. Calibrated and searched on {listened}. "
+        "KL, words changed, deletions and insertions are against the fp32 graph; time is the graph's alone."
+    )
+    lines = grid(PRESET, [preset_row(name, row) for name, row in result["rows"].items()])
+    auto = result["bundle"]["auto"]
+    if auto and auto["chosen"] is None:
+        lines += ["", "`auto` found nothing within its budget and left fp32."]
+    elif auto:
+        lines += ["", f"`auto` chose: {auto['chosen']} (of {len(auto['tried'])} whole graphs tried)."]
+    return "\n".join([facts, "", *lines])
+
+
+def preset_row(name: str, row: dict[str, Any]) -> list[str]:
+    size = [name, f"{row['bytes'] / 1e6:.2f}", f"{100 * row['share']:.0f} %"]
+    if "failed" in row:
+        return [*size, f"failed: {row['failed']}", *[""] * (len(PRESET) - 4)]
+    frames, words, wer, time, against = (
+        row[key] for key in ("frames", "words", "wer", "time", "against_fp32")
+    )
+    return [
+        *size,
+        "1" if time is None else f"{time['median']:.2f} ({time['low']:.2f}–{time['high']:.2f})",
+        f"{frames['kl']:.2g}",
+        f"{100 * frames['agreement']:.2f}",
+        f"{100 * words['disagreement']:.2f}",
+        f"{100 * wer['rate']:.2f} [{100 * wer['low']:.1f}, {100 * wer['high']:.1f}]",
+        ""
+        if against is None
+        else f"{100 * against['value']:+.2f} [{100 * against['low']:+.2f}, {100 * against['high']:+.2f}]",
+        f"{100 * frames['blank_rate']:.2f}",
+        str(words["deletions"]),
+        str(words["insertions"]),
+    ]
+
+
+def matrix(results: list[dict[str, Any]]) -> str:
+    """Return the matrix of profile × variant × runtime: what each made of the other."""
+    found = [check for result in results for check in result["verification"]["checks"]]
+    runtimes = list(dict.fromkeys(check["what"] for check in found if check["what"] not in OURS))
+    headings = ["profile", "variant", "MB", "kdcompress", *runtimes]
+    rows = []
+    for result in results:
+        checks = result["verification"]["checks"]
+        for variant, size in result["bytes"].items():
+            of = {check["what"]: check for check in checks if check["variant"] == variant}
+            own = all(of[name]["passed"] for name in OURS)
+            cells = [result["profile"], variant, f"{size / 1e6:.2f}", "passes" if own else "FAILS"]
+            rows.append([*cells, *(check_cell(of.get(name)) for name in runtimes)])
+    versions = dict.fromkeys(f"{c['what']} {c['version']}" for c in found if c["version"])
+    audio = [
+        f"- {r['profile']}: {r['verification']['audio']}, heard by a student of "
+        f"{r['student']['parameters'] / 1e6:.2f} M parameters"
+        for r in results
+    ]
+    return "\n".join([*grid(headings, rows, left=2), "", *audio, "", f"Versions: {', '.join(versions)}."])
+
+
+def check_cell(check: dict[str, Any] | None) -> str:
+    """Return a check of a runtime in few words."""
+    if check is None:
+        return ""
+    if check["passed"] is None:
+        return "not tried"
+    if check["same"] is None:
+        return "FAILS"
+    word = "" if check["passed"] else "FAILS: "
+    return f"{word}{check['same']:.0%} same, {check['difference']:.1%} off"
+
+
+def read(paths: Iterable[Path]) -> Iterator[tuple[Path, Any]]:
+    """Yield the JSON of files, in the order of their names."""
+    for path in sorted(paths):
+        yield path, json.loads(path.read_text(encoding="utf-8"))
+
+
+def results() -> str:
+    """Return the tables of recipes/README.md."""
+    parts = [
+        f"### {path.stem}\n\n{report_table(data)}\n"
+        for path, data in read((RECIPES / "results").glob("*.json"))
+    ]
+    for path, summary in read((RECIPES / "comparisons").glob("*/summary.json")):
+        name = path.parent.name
+        plot = f"![Error rates of the methods](comparisons/{name}/plot.svg)"
+        parts.append(f"### Comparison: {name}\n\n{comparison_table(summary)}\n\n{plot}\n")
+    return "\n".join(parts)
+
+
+def presets() -> str:
+    """Return the tables of presets of export/README.md."""
+    found = read((EXPORT / "results" / "presets").glob("*.json"))
+    return "\n".join(f"### {path.stem}\n\n{preset_table(data)}\n" for path, data in found)
+
+
+def verified() -> str:
+    """Return the matrix of export/README.md."""
+    order = {"portable": 0, "waveform": 1, "kaldi": 2}
+    found = [data for _, data in read((EXPORT / "results").glob("*.json"))]
+    found.sort(key=lambda result: (order.get(result["profile"], len(order)), result["profile"]))
+    return matrix(found) + "\n"
+
+
+TABLES = (
+    (RECIPES / "README.md", "results", results),
+    (EXPORT / "README.md", "presets", presets),
+    (EXPORT / "README.md", "matrix", verified),
+)
+
+
+def main() -> None:
+    """Rewrite or check."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--check", action="store_true")
+    check = parser.parse_args().check
+    for readme, name, table in TABLES:
+        text = readme.read_text(encoding="utf-8")
+        begin = f"<!-- {name}: written by docs/tables.py -->"
+        before, rest = text.split(begin)
+        new = f"{before}{begin}\n\n{table()}\n{END}{rest.split(END, 1)[1]}"
+        if not check:
+            readme.write_text(new, encoding="utf-8")
+        elif new != text:
+            sys.exit(f"{readme.relative_to(ROOT)}: run python docs/tables.py")
+
+
+if __name__ == "__main__":
+    main()
