@@ -1,9 +1,12 @@
 """Write a student as an ONNX graph."""
 
 import logging
+import signal
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import FrameType
+from typing import Any
 
 import onnx
 import torch
@@ -28,7 +31,7 @@ def trace(view: ExportView, metadata: Mapping[str, str], opset: int) -> onnx.Mod
     layout = view.layout
     inputs = [*layout.inputs, *(state.given for state in layout.states)]
     try:
-        with _quiet():
+        with _quiet(), signals_wait():
             program = torch.onnx.export(
                 view.module,
                 view.example,
@@ -68,6 +71,34 @@ def _strip(model: onnx.ModelProto) -> None:
         part.doc_string = ""
     model.graph.doc_string = ""
     model.doc_string = ""
+
+
+@contextmanager
+def signals_wait() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM take effect after the block; a second one takes effect at once.
+
+    torch's exporter takes the exceptions that they raise for faults of the model, or aborts on them.
+    """
+    came: list[int] = []
+    before: dict[signal.Signals, Any] = {}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        if len(came) > 1 and callable(before[signal.Signals(number)]):
+            before[signal.Signals(number)](number, frame)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        try:
+            before[number] = signal.signal(number, note)
+        except ValueError:  # not in the main thread: the host program owns the signals
+            break
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
 
 
 def _check(model: onnx.ModelProto, layout: Layout, opset: int) -> None:

@@ -1,3 +1,5 @@
+import signal
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from torch import Tensor, nn
 
 from kdcompress.config.student import ConformerConfig
 from kdcompress.graph.runtime_files import metadata
-from kdcompress.graph.trace import trace
+from kdcompress.graph.trace import signals_wait, trace
 from kdcompress.runtime.bundle import Frontend
 from kdcompress.runtime.layout import LAYOUTS, State
 from kdcompress.runtime.session import Session
@@ -149,3 +151,31 @@ def test_states_are_inputs_and_outputs_behind_the_others(tmp_path: Path) -> None
     second, _, last = run(frames[:, 20:], middle)
     np.testing.assert_allclose(np.concatenate([first, second], axis=1), whole, atol=1e-4)
     np.testing.assert_allclose(last, end, atol=1e-4)
+class _Interrupted(torch.nn.Module):
+    """A student that is interrupted while it is traced."""
+
+    def __init__(self, inner: torch.nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, features: torch.Tensor, lengths: torch.Tensor) -> object:
+        signal.raise_signal(signal.SIGTERM)
+        return self.inner(features, lengths)
+
+
+def test_an_interrupted_exporter_is_no_fault_of_the_student(tiny_checkpoint: Path) -> None:
+    view = load_student(tiny_checkpoint).model.export_view("portable")
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        with pytest.raises(SystemExit) as caught:
+            trace(replace(view, module=_Interrupted(view.module).eval()), {}, 20)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert caught.value.code == 143
+
+
+def test_a_second_signal_does_not_wait() -> None:
+    with pytest.raises(KeyboardInterrupt, match="^$"), signals_wait():
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError
