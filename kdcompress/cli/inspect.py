@@ -44,10 +44,12 @@ def inspect(
     choose_threads()
     from kdcompress.analysis.advice import advise
     from kdcompress.analysis.inspection import inspect_teacher
-    from kdcompress.cli.render import progress_bars
+    from kdcompress.cli.render import progress_bars, show_note
     from kdcompress.teachers.open import open_teacher, resolve_teacher
 
     opened = open_teacher(resolve_teacher(teacher))
+    if note := getattr(opened, "note", None):
+        show_note(note)
     with progress_bars() as bars:
         task = bars.add_task("running the teacher", total=None)
         seen = inspect_teacher(

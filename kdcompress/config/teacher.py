@@ -28,11 +28,17 @@ class CheckpointTeacher(TeacherConfig):
 
 
 class HuggingFaceTeacher(TeacherConfig):
-    """Anything that `AutoModelForCTC` opens: a hub id or a directory written by `save_pretrained`."""
+    """Anything that `AutoModelForCTC` opens: a hub id or a directory written by `save_pretrained`.
+
+    Attributes:
+        language: of a model with vocabularies and adapters of many (MMS), such as `eng`; None takes what its
+            tokenizer says.
+    """
 
     kind: Literal["huggingface"] = "huggingface"
     path: str
     revision: str | None = None
+    language: str | None = None
 
 
 class TorchaudioTeacher(TeacherConfig):
@@ -55,12 +61,15 @@ class OnnxTeacher(TeacherConfig):
         path: the directory, or the graph in it.
         variant: of a bundle; None takes fp32 where there is one.
         provider: where the graph runs; None goes where the training does.
+        normalize: whether waveforms are brought to zero mean and unit variance. `auto` does what
+            preprocessor_config.json says, and without one assumes so, as wav2vec2 and its relatives want it.
     """
 
     kind: Literal["onnx"] = "onnx"
     path: Path
     variant: str | None = None
     provider: Literal["cpu", "cuda"] | None = None
+    normalize: bool | Literal["auto"] = "auto"
 
 
 _SINGLE: dict[str, Kind[TeacherConfig]] = {

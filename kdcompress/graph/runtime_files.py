@@ -69,7 +69,8 @@ def _portable_token(vocabulary: Vocabulary, index: int) -> str:
         return token
     if vocabulary.word_boundary:
         token = token.replace(vocabulary.word_boundary, BOUNDARY)
-    return token.replace(" ", BOUNDARY)
+    token = token.replace(" ", BOUNDARY)
+    return BOUNDARY + token if vocabulary.spaced and not token.startswith(BOUNDARY) else token
 
 
 def _checked_ids(vocabulary: Vocabulary) -> range:

@@ -28,7 +28,7 @@ from kdcompress.frontend.torchaudio_import import load_torchaudio
 from kdcompress.runtime.external.files import receptive_field
 from kdcompress.teachers.batch_invariance import batched_posteriors, probe_batch_policy
 from kdcompress.teachers.huggingface_files import check_vocabulary, find_folder, fingerprint, weight_files
-from kdcompress.teachers.huggingface_vocabulary import find_vocabulary
+from kdcompress.teachers.huggingface_vocabulary import check_language, check_size, find_vocabulary
 from kdcompress.teachers.teacher import Posteriors
 
 # Two frames of Kaldi's filterbank (400 + 160 samples): one input of wav2vec2-BERT, and enough for the
@@ -77,12 +77,18 @@ class TransformersTeacher:
         folder = find_folder(config)
         weights = weight_files(name, folder)
         check_vocabulary(name, folder)
+        check_language(name, folder, config.language)
+        language = {} if config.language is None else {"target_lang": config.language}
+        adapter = folder / f"adapter.{config.language}.safetensors"
+        adapted = language if adapter.is_file() else {}
         local = {"local_files_only": True, "trust_remote_code": False}
         # Loading draws random numbers for weights that it then overwrites: keep that out of the run's seed.
         with _quiet(), torch.random.fork_rng(devices=[]):
             extractor = _load(name, "feature extractor", AutoFeatureExtractor, folder, local)
-            tokenizer = _load(name, "vocabulary", AutoTokenizer, folder, local)
-            safe = {**local, "use_safetensors": True, "output_loading_info": True}
+            tokenizer = _load(name, "vocabulary", AutoTokenizer, folder, local | language)
+            safe = {**local, **adapted, "use_safetensors": True, "output_loading_info": True}
+            if adapted:  # brings a head of its own size
+                safe["ignore_mismatched_sizes"] = True
             model, info = _load(name, "weights", AutoModelForCTC, folder, safe)
         missing = sorted(key for key in info["missing_keys"] if not key.endswith(_UNUSED_IN_EVAL))
         if missing:
@@ -91,7 +97,10 @@ class TransformersTeacher:
                 f"teacher {name}: its weights lack {missing[0]}{others}; expected a model fine-tuned with "
                 "CTC, not a pretrained encoder"
             )
-        return cls(name, model, extractor, tokenizer, fingerprint(folder, weights)).to(device)
+        if (spoken := getattr(tokenizer, "target_lang", None)) is not None:
+            check_size(name, folder, spoken, model.config.vocab_size)
+        files = fingerprint(folder, [*weights, adapter] if adapted else weights)
+        return cls(name, model, extractor, tokenizer, files).to(device)
 
     def posteriors(self, waveforms: Tensor, lengths: Tensor) -> Posteriors:
         """Run the model on a batch; see `Teacher.posteriors`.

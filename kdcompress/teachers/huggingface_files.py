@@ -42,8 +42,10 @@ def find_folder(config: HuggingFaceTeacher) -> Path:
     except ImportError as error:
         raise MissingExtra("huggingface_hub", "train", "a teacher from the hub") from error
     name = config.path if config.revision is None else f"{config.path} (revision {config.revision})"
+    # Of a thousand adapters the one that is asked for.
+    wanted = [*_WANTED, *([f"adapter.{config.language}.safetensors"] if config.language else [])]
     try:
-        return Path(snapshot_download(config.path, revision=config.revision, allow_patterns=list(_WANTED)))
+        return Path(snapshot_download(config.path, revision=config.revision, allow_patterns=wanted))
     except errors.GatedRepoError as error:
         raise TeacherError(
             f"the hub gives teacher {name} only to those who accepted its terms: accept them on its page and "

@@ -1,5 +1,7 @@
 """From a transformers tokenizer to a `Vocabulary` in the order of the model's outputs."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 from kdcompress.errors import TeacherError
@@ -36,15 +38,91 @@ def find_vocabulary(name: str, tokenizer: Any, blank: int | None, size: int) -> 
             f"teacher {name}: the blank is {blank} in config.json (pad_token_id) and {padding} in the "
             f"tokenizer (pad_token {tokenizer.pad_token!r}); make the two agree"
         )
+    beyond = [i for token, i in own.items() if i >= size and token not in tokenizer.all_special_tokens]
+    if beyond:
+        raise TeacherError(
+            f"teacher {name} has {size} outputs and its tokenizer {len(own)} tokens, of which {len(beyond)} "
+            "have no output: the vocabulary is another model's, or another language's"
+        )
     tokens = [by_id.get(index) or f"<unused{index}>" for index in range(size)]
     boundary = _word_boundary(tokenizer, tokens)
+    spaced = _puts_spaces(tokenizer, {i: t for i, t in by_id.items() if i not in special | {blank}})
     silent = special | {index for index in range(size) if not by_id.get(index)}
+    if spaced and boundary is not None:  # such a tokenizer prints no other spaces
+        silent, boundary = silent | {tokens.index(boundary)}, None
     silent -= {blank, *(index for index, token in enumerate(tokens) if token == boundary)}
     lowered = [t if i in silent or i == blank else t.lower() for i, t in enumerate(tokens)]
     # What the tokenizer itself does when it decodes; only possible where case distinguishes no tokens.
     if getattr(tokenizer, "do_lower_case", False) and len(set(lowered)) == size:
         tokens = lowered
-    return Vocabulary(tuple(tokens), blank, boundary, frozenset(silent))
+    return Vocabulary(tuple(tokens), blank, boundary, frozenset(silent), spaced)
+
+
+def check_language(name: str, folder: Path, language: str | None) -> None:
+    """See that one vocabulary is meant where vocab.json holds those of several languages (MMS).
+
+    Raises:
+        TeacherError: it says which languages there are, and how to choose one.
+    """
+    languages = _nested(folder)
+    if not languages:
+        if language is not None:
+            raise TeacherError(f"teacher {name} has one vocabulary: leave teacher.language out")
+        return
+    chosen = language or _read(folder / "tokenizer_config.json").get("target_lang")
+    if chosen not in languages:
+        found = "nothing says which is meant" if chosen is None else f"{chosen!r} is none of them"
+        raise TeacherError(
+            f"teacher {name} has vocabularies of {len(languages)} languages ({_listed(list(languages))}) and "
+            f"{found}: set teacher.language, or target_lang in tokenizer_config.json"
+        )
+
+
+def check_size(name: str, folder: Path, language: str, size: int) -> None:
+    """See that the vocabulary of a language is the head's.
+
+    Raises:
+        TeacherError: they differ in size; it names the languages that fit.
+    """
+    languages = _nested(folder)
+    if language in languages and languages[language] != size:
+        fitting = _listed([key for key, tokens in languages.items() if tokens == size]) or "none"
+        raise TeacherError(
+            f"teacher {name} has {size} outputs, and the vocabulary of {language!r} has "
+            f"{languages[language]} tokens: the head is another language's (of that size: {fitting})"
+        )
+
+
+def _nested(folder: Path) -> dict[str, int]:
+    """Return the sizes of the vocabularies in vocab.json by language; none where there is but one."""
+    found = _read(folder / "vocab.json")
+    return {
+        key: max((i for i in tokens.values() if isinstance(i, int)), default=-1) + 1
+        for key, tokens in found.items()
+        if isinstance(tokens, dict)
+    }
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError):  # transformers says what is wrong with it
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(names[:8])
+    return shown + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+
+
+def _puts_spaces(tokenizer: Any, tokens: dict[int, str]) -> bool:
+    """Tell whether the tokenizer puts spaces between tokens that have none, from what it makes of two."""
+    plain = [index for index, token in sorted(tokens.items()) if token.isalnum()][:2]
+    if len(plain) < 2:
+        return False
+    text = str(tokenizer.decode(plain))
+    return text.lower() == " ".join(tokens[index] for index in plain).lower()
 
 
 def _word_boundary(tokenizer: Any, tokens: list[str]) -> str | None:

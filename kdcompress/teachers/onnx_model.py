@@ -39,6 +39,7 @@ class GraphTeacher:
 
     Attributes:
         runtime: what runs it, for the benchmark's report.
+        note: what no file says about it and was assumed, for people; None where nothing was.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class GraphTeacher:
         self.vocabulary = files.vocabulary
         self.sample_rate = SAMPLE_RATE
         self.frame_shift = self._measure_frame_shift()
+        self.note = None if self._graph.takes_features else files.assumed
         graph, counted = measure_graph(files.graph)
         fed = self._normalize if self._graph.takes_features else files.normalizes
         text = f"{graph} {fed} {self.vocabulary.fingerprint}"
@@ -67,7 +69,7 @@ class GraphTeacher:
             ConfigError: onnxruntime has no provider for the device.
         """
         try:
-            files = find_files(config.path, config.variant)
+            files = find_files(config.path, config.variant, config.normalize)
             return cls(str(config.path), files, device, config.provider)
         except (BundleError, VocabularyError) as error:
             raise TeacherError(f"cannot open teacher {config.path}: {error}") from error

@@ -23,6 +23,7 @@ class Vocabulary:
         blank: id of the CTC blank; explicit, since toolkits disagree (0, V - 1, `<pad>`).
         word_boundary: the string that stands for a space inside tokens ("|", "▁", " "), or None.
         silent: ids other than the blank that print nothing (`<s>`, `</s>`, `<unk>`).
+        spaced: whether there are spaces around every token, though none is in it: phones, whole words.
 
     Raises:
         VocabularyError: a token occurs twice or is empty, or an id is out of range.
@@ -32,6 +33,7 @@ class Vocabulary:
     blank: int
     word_boundary: str | None = None
     silent: frozenset[int] = frozenset()
+    spaced: bool = False
 
     def __post_init__(self) -> None:
         if len(set(self.tokens)) != len(self.tokens):
@@ -56,7 +58,9 @@ class Vocabulary:
     @cached_property
     def fingerprint(self) -> str:
         """Twelve hex digits that change when any token, the blank or the word boundary does."""
-        text = json.dumps([self.tokens, self.blank, self.word_boundary, sorted(self.silent)])
+        # Without `spaced` where that is not so: what was written before it was known is still the same.
+        identity = [self.tokens, self.blank, self.word_boundary, sorted(self.silent), *([True] * self.spaced)]
+        text = json.dumps(identity)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @cached_property
@@ -64,7 +68,10 @@ class Vocabulary:
         """What each id prints, word boundaries as spaces; None for the blank and the silent ids."""
         nothing = {self.blank, *self.silent}
         boundary = " " if self.word_boundary is None else self.word_boundary
-        return tuple(None if i in nothing else t.replace(boundary, " ") for i, t in enumerate(self.tokens))
+        before = " " if self.spaced else ""
+        return tuple(
+            None if i in nothing else before + t.replace(boundary, " ") for i, t in enumerate(self.tokens)
+        )
 
     @property
     def characters(self) -> list[str]:
@@ -73,23 +80,23 @@ class Vocabulary:
 
     def text(self, ids: Sequence[int]) -> str:
         """Join collapsed label ids into text; the blank and silent ids print nothing."""
-        joined = "".join(self.tokens[i] for i in ids if i != self.blank and i not in self.silent)
-        if self.word_boundary is not None:
-            joined = joined.replace(self.word_boundary, " ")
-        return " ".join(joined.split())
+        printed = self.printed
+        return " ".join("".join(printed[i] or "" for i in ids).split())
 
     def in_its_case(self, text: str) -> str:
         """Return text in capitals where the tokens are capitals alone, as those of many wav2vec2 models."""
         return text.upper() if self._capitals else text
 
     def encode(self, text: str) -> list[int]:
-        """Map text to ids by longest match (exact for character vocabularies).
+        """Map text to ids by longest match (exact for character vocabularies), or token by token if `spaced`.
 
         A vocabulary of capitals alone takes text in either case.
 
         Raises:
             VocabularyError: a stretch of the text is in no token.
         """
+        if self.spaced:
+            return [self._id_of(token, text) for token in self.in_its_case(text).split()]
         boundary = self.word_boundary or " "
         rest = boundary.join(self.in_its_case(text).split())
         if boundary == "▁":
@@ -103,11 +110,19 @@ class Vocabulary:
                     rest = rest[size:]
                     break
             else:
-                raise VocabularyError(
-                    f"no token for {rest[0]!r} of {text!r} in the vocabulary ({len(self)} tokens): "
-                    "normalise the transcripts or choose the vocabulary that they were written for"
-                )
+                raise self._no_token(rest[0], text)
         return ids
+
+    def _id_of(self, token: str, text: str) -> int:
+        if token not in self._ids:
+            raise self._no_token(token, text)
+        return self._ids[token]
+
+    def _no_token(self, stretch: str, text: str) -> VocabularyError:
+        return VocabularyError(
+            f"no token for {stretch!r} of {text!r} in the vocabulary ({len(self)} tokens): "
+            "normalise the transcripts or choose the vocabulary that they were written for"
+        )
 
     @cached_property
     def _ids(self) -> dict[str, int]:
@@ -129,6 +144,7 @@ class Vocabulary:
             "blank": self.blank,
             "word_boundary": self.word_boundary,
             "silent": sorted(self.silent),
+            **({"spaced": True} if self.spaced else {}),
         }
 
     @classmethod
@@ -142,7 +158,11 @@ class Vocabulary:
             tokens = tuple(str(t) for t in data["tokens"])
             boundary = data.get("word_boundary")
             vocabulary = cls(
-                tokens, int(data["blank"]), boundary, frozenset(map(int, data.get("silent", [])))
+                tokens,
+                int(data["blank"]),
+                boundary,
+                frozenset(map(int, data.get("silent", []))),
+                bool(data.get("spaced", False)),
             )
         except (KeyError, TypeError, AttributeError, OverflowError) as error:
             raise VocabularyError(f"not a vocabulary: {error!r}; expected keys tokens, blank") from error

@@ -73,3 +73,11 @@ def test_the_vocabulary_size_in_the_metadata_does_not_count_the_blank() -> None:
     vocabulary = Vocabulary(("<pad>", "a", "b"), 0)
     assert metadata(vocabulary, 4, "per_feature", "")["vocab_size"] == "2"
     assert metadata(vocabulary, 4, "none", "")["normalize_type"] == ""
+
+
+def test_phones_are_parted_in_every_runtime() -> None:
+    vocabulary = Vocabulary(("<pad>", "t", "ts"), 0, spaced=True)
+    lines = token_lines(vocabulary)
+    assert lines == ["<blk> 0", "▁t 1", "▁ts 2"]
+    for table in (as_onnx_asr_reads(lines), as_sherpa_reads(lines)):
+        assert "".join(table[i] for i in (1, 2, 1)).split() == vocabulary.text([1, 2, 1]).split()

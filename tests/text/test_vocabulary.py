@@ -1,10 +1,13 @@
 """Tokens to text and back; malformed vocabularies are refused."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kdcompress.errors import VocabularyError
+from kdcompress.text.decode import Hypothesis
 from kdcompress.text.vocabulary import Vocabulary
 
 LETTERS = Vocabulary(("<pad>", "<unk>", "|", "a", "b", "c"), 0, "|", frozenset({1}))
@@ -92,3 +95,18 @@ def test_malformed_vocabularies_are_refused(
 def test_other_json_is_refused(data: object) -> None:
     with pytest.raises(VocabularyError, match="not a vocabulary"):
         Vocabulary.from_json(data)
+
+
+def test_spaced_tokens_are_words_of_their_own() -> None:
+    plain = Vocabulary(("<pad>", "t", "s", "ts"), 0)
+    phones = replace(plain, spaced=True)
+    assert plain.text([1, 2, 3]) == "tsts"
+    assert phones.text([1, 2, 3]) == "t s ts"
+    assert phones.encode("t s ts") == [1, 2, 3]
+    with pytest.raises(VocabularyError, match="no token for 'st' of 't st'"):
+        phones.encode("t st")
+    assert Vocabulary.from_json(phones.to_json()) == phones
+    assert "spaced" not in plain.to_json()
+    assert phones.fingerprint != plain.fingerprint == "f73655a07301"  # as it always was
+    spoken = Hypothesis((1, 2, 3), (0, 2, 5), (1, 3, 6), 0.0)
+    assert [word.text for word in spoken.words(phones, 0.02)] == ["t", "s", "ts"]

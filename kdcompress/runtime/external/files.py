@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import onnx
 
@@ -13,7 +13,8 @@ from kdcompress.audio.utterance import SAMPLE_RATE
 from kdcompress.errors import BundleError
 from kdcompress.frontend.logmel_numpy import BANDS
 from kdcompress.runtime.bundle import FILE_NAME, FP32, Bundle, open_bundle
-from kdcompress.runtime.external.vocabulary import read_json, read_vocabulary
+from kdcompress.runtime.external.vocabulary import has_vocabulary, read_json, read_vocabulary
+from kdcompress.runtime.identify import graphs_in
 from kdcompress.text.vocabulary import Vocabulary
 
 # The receptive field of wav2vec2 and its relatives [samples].
@@ -31,6 +32,7 @@ class OnnxFiles:
             which the graph's metadata say.
         shortest: the fewest samples that a waveform must have.
         parameters: their number, where the files say so.
+        assumed: what no file says and was assumed, for people; None where nothing was.
     """
 
     graph: Path
@@ -38,14 +40,19 @@ class OnnxFiles:
     normalizes: bool
     shortest: int
     parameters: int | None
+    assumed: str | None = None
 
 
-def find_files(path: Path, variant: str | None = None) -> OnnxFiles:
+def find_files(
+    path: Path, variant: str | None = None, normalize: bool | Literal["auto"] = "auto"
+) -> OnnxFiles:
     """Read what a directory says about its graph.
 
     Args:
-        path: the directory, or the graph in it.
+        path: the directory, or the graph in it. optimum's layout is known: graphs in onnx/, and what is said
+            about them one folder up.
         variant: of a bundle; None takes fp32 where there is one.
+        normalize: see `config.teacher.OnnxTeacher`.
 
     Raises:
         BundleError: there is no graph, or more than one, or no vocabulary; or it is a bundle with other files
@@ -59,18 +66,31 @@ def find_files(path: Path, variant: str | None = None) -> OnnxFiles:
     bundle = open_bundle(folder) if (folder / FILE_NAME).is_file() else None
     if variant is not None and bundle is None:
         raise BundleError(f"{path} is no bundle and has no variants: leave the variant out")
-    extractor = read_json(folder / "preprocessor_config.json")
-    # Models of this kind were trained on normalised waveforms; a bundle's graph does all it needs itself.
-    normalizes = bool(extractor.get("do_normalize", bundle is None))
+    about = folder
+    if bundle is None and folder.name == "onnx" and not has_vocabulary(folder):
+        about = folder.parent
+    elif bundle is None and not has_vocabulary(folder) and has_vocabulary(folder / "onnx"):
+        about = folder / "onnx"
+    extractor = read_json(about / "preprocessor_config.json")
     rate = bundle.sample_rate if bundle else extractor.get("sampling_rate", SAMPLE_RATE)
     if rate != SAMPLE_RATE:
         raise BundleError(f"{path} takes audio at {rate} Hz; expected {SAMPLE_RATE} Hz: choose another")
-    if bundle is None:
-        graph = path if path.is_file() else _only_graph(folder)
-        return OnnxFiles(graph, read_vocabulary(folder), normalizes, _shortest(folder), None)
-    _check_features(bundle)
-    graph = path if path.is_file() else _variant(bundle, variant)
-    return OnnxFiles(graph, bundle.vocabulary, normalizes, _shortest(folder), bundle.parameters)
+    if bundle is not None:
+        _check_features(bundle)
+        graph = path if path.is_file() else _variant(bundle, variant)
+        # A bundle's graph does all that it needs itself.
+        return OnnxFiles(graph, bundle.vocabulary, normalize is True, _shortest(folder), bundle.parameters)
+    assumed = None
+    if normalize == "auto":
+        # Most models of this kind were trained on normalised waveforms.
+        normalize = bool(extractor.get("do_normalize", True))
+        if "do_normalize" not in extractor:
+            assumed = (
+                f"{path} does not say whether its waveforms are normalised (no preprocessor_config.json): "
+                "assumed so, as for wav2vec2; otherwise set teacher.normalize=false"
+            )
+    graph = path if path.is_file() else _only_graph(folder)
+    return OnnxFiles(graph, read_vocabulary(about), normalize, _shortest(about), None, assumed)
 
 
 def measure_graph(graph: Path) -> tuple[str, int]:
@@ -100,9 +120,9 @@ def receptive_field(kernels: Sequence[int], strides: Sequence[int], frames: int 
 
 
 def _only_graph(folder: Path) -> Path:
-    graphs = sorted(folder.glob("*.onnx"))
-    if (folder / "model.onnx") in graphs:
-        return folder / "model.onnx"
+    graphs = graphs_in(folder)
+    if usual := [graph for graph in graphs if graph.name == "model.onnx"]:
+        return usual[0]
     if len(graphs) == 1:
         return graphs[0]
     found = ", ".join(path.name for path in graphs) or "none"

@@ -16,7 +16,8 @@ _BLANKS = ("<blk>", "<blank>", "<ctc_blank>")
 _PADDING = ("<pad>", "[PAD]")
 # What toolkits call outputs that stand for no text; sentencepiece's bytes (<0x41>) are text.
 _SPECIAL = re.compile(r"</?(?!0x)\w+>|\[[A-Z]+\]")
-_LINE = re.compile(r"(.*)[ \t]+(\d+)\s*")
+_MOST_TOKENS = 1 << 20
+_LARGEST = 64 << 20  # [bytes] of a file of tokens or settings
 
 
 def read_vocabulary(folder: Path) -> Vocabulary:
@@ -29,7 +30,7 @@ def read_vocabulary(folder: Path) -> Vocabulary:
         BundleError: there is no such file, it is malformed, or nothing says which token is the blank.
         VocabularyError: two ids have the same token.
     """
-    file = next((folder / name for name in TOKEN_FILES if (folder / name).is_file()), None)
+    file = _token_file(folder)
     if file is None:
         raise BundleError(
             f"{folder} has no vocabulary: expected {', '.join(TOKEN_FILES[:-1])} or "
@@ -46,7 +47,17 @@ def read_vocabulary(folder: Path) -> Vocabulary:
     silent = (silent | (set(range(size)) - set(by_id))) - {blank}
     if settings.get("do_lower_case"):
         tokens = tuple(t if i in silent or i == blank else t.lower() for i, t in enumerate(tokens))
-    return Vocabulary(tokens, blank, _boundary(tokens, delimiter), frozenset(silent))
+    boundary = _boundary(tokens, delimiter)
+    # Its tokens are parted by spaces that are no token.
+    spaced = "Phoneme" in str(settings.get("tokenizer_class", ""))
+    if spaced and boundary is not None:
+        silent, boundary = silent | {tokens.index(boundary)}, None
+    return Vocabulary(tokens, blank, boundary, frozenset(silent), spaced)
+
+
+def has_vocabulary(folder: Path) -> bool:
+    """Tell whether a file of tokens is in a folder."""
+    return _token_file(folder) is not None
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -59,16 +70,22 @@ def read_json(path: Path) -> dict[str, Any]:
         return {}
     try:
         data = json.loads(_read(path))
-    except ValueError as error:
-        raise BundleError(f"{path} is not JSON: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{path} is not JSON: {str(error)[:200]}") from error
     if not isinstance(data, dict):
         raise BundleError(f"{path}: expected a JSON object, found {type(data).__name__}")
     return data
 
 
+def _token_file(folder: Path) -> Path | None:
+    return next((folder / name for name in TOKEN_FILES if (folder / name).is_file()), None)
+
+
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        if (size := path.stat().st_size) > _LARGEST:
+            raise BundleError(f"{path} has {size} bytes; expected less than {_LARGEST}: it is another file")
+        return path.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
     except (OSError, UnicodeDecodeError) as error:
         raise BundleError(f"cannot read {path}: {' '.join(str(error).split())}") from error
 
@@ -79,19 +96,35 @@ def _token_lines(file: Path, text: str) -> dict[int, str]:
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip("\r"):
             continue
-        found = _LINE.fullmatch(line)
-        if found is None:
+        line = line.rstrip()
+        at = max(line.rfind(" "), line.rfind("\t"))
+        token, digits = line[:at], line[at + 1 :]
+        if at < 0 or not (digits.isascii() and digits.isdecimal()):
             raise BundleError(f"{file}, line {number}: expected TOKEN ID, found {line[:40]!r}")
         # Nothing before the id: the token was a space itself.
-        tokens[int(found[2])] = found[1] or " "
+        tokens[_checked(file, int(digits) if len(digits) < 10 else _MOST_TOKENS)] = token or " "
     return tokens
 
 
 def _json_tokens(file: Path, text: str) -> dict[int, str]:
     data = read_json(file)
-    if not data or not all(isinstance(index, int) and index >= 0 for index in data.values()):
+    if data and all(isinstance(tokens, dict) for tokens in data.values()):
+        language = read_json(file.with_name("tokenizer_config.json")).get("target_lang")
+        if language not in data:
+            raise BundleError(
+                f"{file} holds vocabularies of {len(data)} languages ({', '.join(sorted(data)[:8])}): say "
+                "which is the graph's by target_lang in tokenizer_config.json"
+            )
+        data = data[language]
+    if not data or not all(type(index) is int and index >= 0 for index in data.values()):
         raise BundleError(f"{file}: expected a JSON object of tokens and their ids")
-    return {index: token for token, index in data.items()}
+    return {_checked(file, index): token for token, index in data.items()}
+
+
+def _checked(file: Path, index: int) -> int:
+    if index >= _MOST_TOKENS:
+        raise BundleError(f"{file} has an id of {_MOST_TOKENS} or more: no vocabulary has so many tokens")
+    return index
 
 
 def _blank(file: Path, by_id: dict[int, str], declared: Any) -> int:
