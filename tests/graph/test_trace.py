@@ -151,6 +151,8 @@ def test_states_are_inputs_and_outputs_behind_the_others(tmp_path: Path) -> None
     second, _, last = run(frames[:, 20:], middle)
     np.testing.assert_allclose(np.concatenate([first, second], axis=1), whole, atol=1e-4)
     np.testing.assert_allclose(last, end, atol=1e-4)
+
+
 class _Interrupted(torch.nn.Module):
     """A student that is interrupted while it is traced."""
 
