@@ -58,9 +58,9 @@ class Kinds(Generic[C]):
         added = {point.name: Kind[C](point.value) for point in entry_points(group=self.group)}
         return self._given | {name: kind for name, kind in added.items() if name not in self._given}
 
-    def add(self, kind: str, target: Any) -> None:
+    def add(self, kind: str, target: Any, config: type[C] | None = None) -> None:
         """Make a kind known in this process, as an entry point does wherever its package is installed."""
-        self._given[kind] = Kind(target)
+        self._given[kind] = Kind(target, config)
         self.__dict__.pop("_known", None)
 
     def names(self) -> tuple[str, ...]:

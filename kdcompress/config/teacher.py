@@ -72,13 +72,17 @@ class OnnxTeacher(TeacherConfig):
     normalize: bool | Literal["auto"] = "auto"
 
 
-_SINGLE: dict[str, Kind[TeacherConfig]] = {
-    "checkpoint": Kind("kdcompress.teachers.checkpoint:StudentTeacher", CheckpointTeacher),
-    "huggingface": Kind("kdcompress.teachers.huggingface:TransformersTeacher", HuggingFaceTeacher),
-    "torchaudio": Kind("kdcompress.teachers.torchaudio_pipeline:PipelineTeacher", TorchaudioTeacher),
-    "onnx": Kind("kdcompress.teachers.onnx_model:GraphTeacher", OnnxTeacher),
-}
-_MEMBERS = Kinds("teacher", TeacherConfig, _SINGLE)
+TEACHERS: Kinds[TeacherConfig] = Kinds(
+    "teacher",
+    TeacherConfig,
+    {
+        "checkpoint": Kind("kdcompress.teachers.checkpoint:StudentTeacher", CheckpointTeacher),
+        "huggingface": Kind("kdcompress.teachers.huggingface:TransformersTeacher", HuggingFaceTeacher),
+        "torchaudio": Kind("kdcompress.teachers.torchaudio_pipeline:PipelineTeacher", TorchaudioTeacher),
+        "onnx": Kind("kdcompress.teachers.onnx_model:GraphTeacher", OnnxTeacher),
+    },
+)
+"""The kinds of teachers: `target.open(config, device)` returns a `kdcompress.teachers.teacher.Teacher`."""
 
 
 class EnsembleTeacher(TeacherConfig):
@@ -90,11 +94,13 @@ class EnsembleTeacher(TeacherConfig):
     """
 
     kind: Literal["ensemble"] = "ensemble"
-    members: tuple[Annotated[TeacherConfig, _MEMBERS], ...] = Field(min_length=2)
+    members: tuple[Annotated[TeacherConfig, TEACHERS], ...] = Field(min_length=2)
     weights: tuple[PositiveFloat, ...] | None = None
 
     @model_validator(mode="after")
-    def _one_weight_per_member(self) -> Self:
+    def _one_weight_per_single_member(self) -> Self:
+        if wrong := [member.kind for member in self.members if member.kind in {"ensemble", "cache"}]:
+            raise ValueError(f"an ensemble has no members of kind {wrong[0]}; name the teachers one by one")
         if self.weights is not None and len(self.weights) != len(self.members):
             raise ValueError(f"{len(self.members)} members need as many weights, found {len(self.weights)}")
         return self
@@ -107,13 +113,5 @@ class CachedTeacher(TeacherConfig):
     path: Path
 
 
-TEACHERS: Kinds[TeacherConfig] = Kinds(
-    "teacher",
-    TeacherConfig,
-    {
-        **_SINGLE,
-        "ensemble": Kind("kdcompress.teachers.ensemble:Ensemble", EnsembleTeacher),
-        "cache": Kind("kdcompress.distill.posteriors.cache:open_cache", CachedTeacher),
-    },
-)
-"""The kinds of teachers: `target.open(config, device)` returns a `kdcompress.teachers.teacher.Teacher`."""
+TEACHERS.add("ensemble", "kdcompress.teachers.ensemble:Ensemble", EnsembleTeacher)
+TEACHERS.add("cache", "kdcompress.distill.posteriors.cache:open_cache", CachedTeacher)

@@ -1,12 +1,17 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from kdcompress.config.teacher import (
+    TEACHERS,
     CheckpointTeacher,
+    EnsembleTeacher,
     HuggingFaceTeacher,
     OnnxTeacher,
+    TeacherConfig,
     TorchaudioTeacher,
 )
 from kdcompress.errors import TeacherError
@@ -77,3 +82,34 @@ def test_no_teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) 
     with pytest.raises(TeacherError, match=r"expected a run|found neither") as caught:
         resolve_teacher(text)
     assert "\n" not in str(caught.value)
+
+
+class Mine:
+    """A teacher that another package might add; only its keys matter here."""
+
+    class Config(TeacherConfig):
+        path: Path
+
+
+@pytest.fixture
+def mine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Make the kind known for the time of a test."""
+    monkeypatch.setattr(TEACHERS, "_given", dict(TEACHERS._given))
+    TEACHERS.add("mine", Mine)
+    yield
+    TEACHERS.__dict__.pop("_known", None)
+
+
+def test_a_kind_of_another_package_is_named_before_a_colon(mine: None) -> None:
+    assert resolve_teacher("mine:some/file") == Mine.Config(kind="mine", path=Path("some/file"))
+    with pytest.raises(TeacherError, match="no teacher 'other:some/file'"):
+        resolve_teacher("other:some/file")
+    with pytest.raises(TeacherError, match="ensemble:x names no teacher: members: Field required; use a recipe"):
+        resolve_teacher("ensemble:x")
+
+
+def test_members_of_an_ensemble_may_be_of_any_kind_but_two(mine: None) -> None:
+    member = {"kind": "mine", "path": "x"}
+    assert EnsembleTeacher(members=(member, member)).members[0] == Mine.Config(kind="mine", path=Path("x"))
+    with pytest.raises(ValidationError, match="no members of kind cache; name the teachers one by one"):
+        EnsembleTeacher(members=(member, {"kind": "cache", "path": "y"}))
