@@ -34,7 +34,7 @@ class BadFile:
 
 
 @dataclass(frozen=True, slots=True)
-class _Line:
+class Line:
     """One manifest line; `text` stays None unless it was asked for."""
 
     number: int
@@ -66,7 +66,7 @@ def read_utterances(
         ManifestError: a line of the manifest is not what the format says, or an id occurs twice.
     """
     if source.is_dir():
-        lines = _folder_lines(source)
+        lines = read_folder_lines(source)
     elif source.is_file():
         lines = list(_lines(source, with_text=False))
     else:
@@ -141,7 +141,8 @@ def find_audio(folder: Path) -> list[Path]:
     return files
 
 
-def _folder_lines(folder: Path) -> list[_Line]:
+def read_folder_lines(folder: Path) -> list[Line]:
+    """List the audio of a folder and below it; ids are its paths, without suffix where these differ."""
     files = find_audio(folder)
     ids: dict[Path, str] = {}
     taken: set[str] = set()
@@ -152,10 +153,20 @@ def _folder_lines(folder: Path) -> list[_Line]:
         # x.flac beside x.wav: the second keeps its suffix.
         ids[audio] = relative.as_posix() if id_ in taken else id_
         taken.add(ids[audio])
-    return [_Line(number, ids[audio], audio, 0.0, None) for number, audio in enumerate(files, 1)]
+    return [Line(number, ids[audio], audio, 0.0, None) for number, audio in enumerate(files, 1)]
 
 
-def _lines(manifest: Path, *, with_text: bool) -> Iterator[_Line]:
+def read_manifest_lines(manifest: Path) -> Iterator[Line]:
+    """Yield the lines of a manifest without their texts; no audio file is looked at.
+
+    Raises:
+        AudioError: the manifest cannot be read.
+        ManifestError: a line is not what the format says, or an id occurs twice.
+    """
+    return _lines(manifest, with_text=False)
+
+
+def _lines(manifest: Path, *, with_text: bool) -> Iterator[Line]:
     first_at: dict[str, int] = {}
     try:
         with manifest.open(encoding="utf-8-sig") as file:
@@ -178,7 +189,7 @@ def _lines(manifest: Path, *, with_text: bool) -> Iterator[_Line]:
         raise ManifestError(f"{manifest} has no lines: expected one JSON object with audio_filepath per line")
 
 
-def _parse(text: str, manifest: Path, number: int, *, with_text: bool) -> _Line:
+def _parse(text: str, manifest: Path, number: int, *, with_text: bool) -> Line:
     where = f"{manifest}:{number}"
     try:
         record = json.loads(text)
@@ -203,7 +214,7 @@ def _parse(text: str, manifest: Path, number: int, *, with_text: bool) -> _Line:
         # The path, not the file's name alone: speakers' folders often hold files of the same names.
         id_ = Path(name).with_suffix("").as_posix() + (f"@{start:.3f}" if start is not None else "")
         id_ += "" if channel is None else f"#{channel}"
-    return _Line(number, str(id_), manifest.parent / name, start or 0.0, duration, transcript, channel)
+    return Line(number, str(id_), manifest.parent / name, start or 0.0, duration, transcript, channel)
 
 
 def _keys(record: dict[str, Any]) -> str:
@@ -232,7 +243,7 @@ def _seconds(record: dict[str, Any], key: str, where: str) -> float | None:
     return seconds
 
 
-def _resolve(lines: Sequence[_Line], on_progress: Progress | None) -> Iterator[Utterance | str]:
+def _resolve(lines: Sequence[Line], on_progress: Progress | None) -> Iterator[Utterance | str]:
     """Give each line its utterance, or the reason why there is none."""
     files = list(dict.fromkeys(line.audio for line in lines))
     found: dict[Path, Probe | str] = {}

@@ -26,6 +26,23 @@ class Utterance:
 
 
 @dataclass(frozen=True, slots=True)
+class Stretch:
+    """A part of an audio file, or its all.
+
+    Attributes:
+        audio: the file.
+        start: [s].
+        duration: [s]; None goes to the end.
+        channel: from 0; None is the mix of all.
+    """
+
+    audio: Path
+    start: float = 0.0
+    duration: float | None = None
+    channel: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Reference:
     """An utterance with its transcript: read by bench, validation on request and the CTC term only."""
 

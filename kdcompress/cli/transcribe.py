@@ -8,6 +8,7 @@ import typer
 from kdcompress.cli.transcription import SUFFIXES, Format, write_transcripts
 
 if TYPE_CHECKING:
+    from kdcompress.audio.sources import Source
     from kdcompress.runtime.recognizer import Decoder
 
 
@@ -15,7 +16,16 @@ def transcribe(
     bundle: Annotated[
         Path, typer.Argument(metavar="BUNDLE", help="A directory written by kdcompress export.")
     ],
-    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Audio: wav, flac, mp3, ogg, opus.")],
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="AUDIO…", help="Files, folders (searched), manifests (.jsonl), or - for standard input."
+        ),
+    ] = None,
+    files_from: Annotated[
+        Path | None,
+        typer.Option("--files-from", metavar="FILE", help="A list of paths; - reads it from stdin."),
+    ] = None,
     format_: Annotated[Format, typer.Option("--format", help="What is printed.")] = "text",
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format jsonl.")] = False,
     out: Annotated[
@@ -26,8 +36,18 @@ def transcribe(
     ] = None,
     provider: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where the model runs.")] = "cpu",
     threads: Annotated[
-        int | None, typer.Option(min=1, help="For the model; all usable cores unless given.")
+        int | None,
+        typer.Option(
+            min=1, help="For the model; one with several jobs, else all usable cores, unless given."
+        ),
     ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Recordings at a time; as many as keep the cores busy unless given."),
+    ] = None,
+    channels: Annotated[
+        str, typer.Option(metavar="mix|split|N", help="Average channels, each by itself, or one, from 0.")
+    ] = "mix",
     batch_seconds: Annotated[
         float,
         typer.Option(min=0, help="Files of like length in one run, up to so much audio; 0: one by one."),
@@ -58,32 +78,46 @@ def transcribe(
 ) -> None:
     """Turn audio files of any length into text.
 
-    Prints the text of one file, or path, tab and text of each of several. With --format jsonl (or --json)
-    each line is an object with audio_filepath, duration, text, words and tokens (times in seconds): a file of
-    such lines is a manifest. With json all of them are one array; srt and vtt are subtitles of one file. A
-    file that cannot be used is an error line on standard error; the others are still transcribed, and the
-    exit code is 1.
+    Named are files, folders (searched), manifests (.jsonl, with their stretches), or - for audio on standard
+    input. Prints the text of one file, or path, tab and text of each of several, in their order. With
+    --format jsonl (or --json) each line is an object with audio_filepath, duration, text, words and tokens
+    (times in seconds): a file of such lines is a manifest. With json all of them are one array; srt and vtt
+    are subtitles of one file. A file that cannot be used is an error line on standard error; the others are
+    still transcribed, and the exit code is 1.
 
     \b
     Examples:
       kdcompress transcribe bundles/mine call.wav
       kdcompress transcribe bundles/mine recordings/*.flac > texts.tsv
       kdcompress transcribe bundles/mine lecture.mp3 --format vtt > lecture.vtt
-      kdcompress transcribe bundles/mine recordings/*.mp3 --format srt --out subtitles/
+      kdcompress transcribe bundles/mine recordings/ --format srt --out subtitles/
+      find calls -name '*.wav' | kdcompress transcribe bundles/mine --files-from - --json --channels split
+      ffmpeg -i talk.mp4 -f wav - | kdcompress transcribe bundles/mine -
       kdcompress transcribe bundles/mine call.wav --lm words.arpa --hotword 'kd compress'
     """
     chosen = _format(format_, as_json)
-    if out is None and chosen in {"srt", "vtt"} and len(files) > 1:
+    from kdcompress.audio.sources import find_sources, read_list
+
+    if not files and files_from is None:
+        raise typer.BadParameter("name audio, or give a list with --files-from", param_hint="AUDIO")
+    channel = _channel(channels)
+    named = [*(files or []), *([] if files_from is None else read_list(files_from))]
+    sources = list(find_sources(named, channel))
+    if out is None and chosen in {"srt", "vtt"} and (len(sources) > 1 or channels == "split"):
         raise typer.BadParameter(f"{chosen} of several files needs --out DIR", param_hint="--format")
+    if out is not None:
+        _prepare(out, sources, SUFFIXES[chosen])
     code = write_transcripts(
         bundle,
-        files,
+        sources,
         chosen,
-        None if out is None else _targets(out, files, SUFFIXES[chosen]),
+        out,
         variant=variant,
         provider=provider,
         threads=threads,
+        jobs=jobs,
         batch_seconds=batch_seconds,
+        split=channels == "split",
         cutting=(chunk_seconds, overlap_seconds, pause_seconds),
         decoder=_decoder(beam, lm, lm_words, lm_weight, word_bonus, tuple(hotword or ()), hotword_weight),
     )
@@ -97,15 +131,24 @@ def _format(chosen: Format, as_json: bool) -> Format:
     return "jsonl" if as_json else chosen
 
 
-def _targets(out: Path, files: list[Path], suffix: str) -> dict[Path, Path]:
-    """Return where each file's result goes; names are those of the recordings."""
-    targets = {file: out / f"{file.stem}.{suffix}" for file in files}
-    if len(set(targets.values())) < len(targets):
-        names = [target.name for target in targets.values()]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise typer.BadParameter(f"two recordings would be written to {twice}", param_hint="--out")
+def _channel(chosen: str) -> int | None:
+    if chosen in {"mix", "split"}:
+        return None
+    if not chosen.isdecimal():
+        raise typer.BadParameter(f"{chosen!r} is not mix, split or a number from 0", param_hint="--channels")
+    return int(chosen)
+
+
+def _prepare(out: Path, sources: "list[Source]", suffix: str) -> None:
+    """Make the folder of the results, which have the names of the recordings."""
+    taken: set[str] = set()
+    for source in sources:
+        if source.name in taken:
+            raise typer.BadParameter(
+                f"two recordings would be written to {source.name}.{suffix}", param_hint="--out"
+            )
+        taken.add(source.name)
     out.mkdir(parents=True, exist_ok=True)
-    return targets
 
 
 def _decoder(

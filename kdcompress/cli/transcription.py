@@ -1,12 +1,13 @@
 """What `kdcompress transcribe` does once its options are read (which takes typer, and this does not)."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from kdcompress.audio.sources import Source
     from kdcompress.runtime.recognizer import Decoder
 
 Format = Literal["text", "json", "jsonl", "srt", "vtt"]
@@ -15,82 +16,131 @@ SUFFIXES: dict[Format, str] = {"text": "txt", "json": "json", "jsonl": "jsonl", 
 
 def write_transcripts(
     bundle: Path,
-    files: Sequence[Path],
+    sources: "Sequence[Source]",
     chosen: Format = "text",
-    targets: Mapping[Path, Path] | None = None,
+    out: Path | None = None,
     *,
     variant: str | None = None,
     provider: Literal["cpu", "cuda"] = "cpu",
     threads: int | None = None,
+    jobs: int | None = None,
     batch_seconds: float = 0.0,
+    split: bool = False,
     cutting: tuple[float, float, float] = (30.0, 4.0, 0.8),
     decoder: "Decoder | None" = None,
 ) -> int:
-    """Transcribe files to standard output, or each to a file of its own; returns the exit code.
+    """Transcribe recordings to standard output, or each to a file of its own; returns the exit code.
 
     Args:
         bundle: its directory.
-        files: audio.
+        sources: what to transcribe.
         chosen: what is written.
-        targets: where each file's result goes; None prints them.
-        variant: as for `Recognizer`, like the next two.
+        out: folder of the files; None prints.
+        variant: as for `Recognizer`, like the next.
         provider: where the model runs.
-        threads: for the model.
-        batch_seconds: as for `transcribe_files`.
+        threads: for the model; None is one where several recordings are read at a time, else every core.
+        jobs: recordings at a time; None takes as many as keep the cores busy.
+        batch_seconds: as for `transcribe_sources`, like the next.
+        split: channels apart.
         cutting: longest chunk, overlap and pause [s], as for `Chunking`.
         decoder: None is greedy.
     """
     from kdcompress.files import write_file
-    from kdcompress.runtime.batches import transcribe_files
+    from kdcompress.runtime.batches import transcribe_sources
     from kdcompress.runtime.chunks import Chunking
-    from kdcompress.runtime.formats import JsonArray, rendered
+    from kdcompress.runtime.formats import JsonArray, label, rendered
     from kdcompress.runtime.recognizer import Recognizer
     from kdcompress.runtime.transcript import Transcript
     from kdcompress.text.decode import greedy_pieces
 
+    single = len(sources) == 1 or batch_seconds > 0 or provider != "cpu" or decoder is not None
+    jobs, threads = _parallel(1 if single and jobs is None else jobs, threads, len(sources))
     recognizer = Recognizer(
-        bundle, variant, provider, threads, decoder=decoder or greedy_pieces, chunking=Chunking(*cutting)
+        bundle,
+        variant,
+        provider,
+        threads,
+        decoder=_one_at_a_time(decoder) if decoder and jobs > 1 else decoder or greedy_pieces,
+        chunking=Chunking(*cutting),
     )
     unusable = 0
+    alone = len(sources) == 1 and not split
     array = JsonArray(sys.stdout)
     # On a terminal the lines of several files show how far it is.
-    with _progress(files, hidden=len(files) > 1 and targets is None and sys.stdout.isatty()) as progress:
-        for file, outcome in transcribe_files(recognizer, files, batch_seconds, progress):
+    hidden = len(sources) > 1 and out is None and sys.stdout.isatty()
+    with _progress(sources, hidden) as (read, done):
+        results = transcribe_sources(
+            recognizer, sources, jobs=jobs, batch_seconds=batch_seconds, split=split, progress=read
+        )
+        for source, outcome in results:
+            done()
             if not isinstance(outcome, Transcript):
                 from kdcompress.cli.render import show_error
 
                 unusable += 1
-                show_error(str(outcome) if str(file) in str(outcome) else f"{file}: {outcome}")
-            elif targets is not None:
-                write_file(targets[file], rendered(chosen, file, outcome, alone=True))
+                file = label(source.stretch)
+                named = str(source.stretch.audio) in str(outcome)
+                show_error(str(outcome) if named else f"{file}: {outcome}")
+            elif out is not None:
+                target = out / f"{source.name}.{SUFFIXES[chosen]}"
+                target.parent.mkdir(parents=True, exist_ok=True)
+                write_file(target, rendered(chosen, source.stretch, outcome, alone=True))
             elif chosen == "json":
-                array.add(file, outcome)
+                array.add(source.stretch, outcome)
             else:
-                sys.stdout.write(rendered(chosen, file, outcome, alone=len(files) == 1))
+                sys.stdout.write(rendered(chosen, source.stretch, outcome, alone=alone))
                 sys.stdout.flush()  # a reader downstream need not wait for the last file
-    if chosen == "json" and targets is None:
+    if chosen == "json" and out is None:
         array.close()
     return 1 if unusable else 0
 
 
+def _parallel(jobs: int | None, threads: int | None, recordings: int) -> tuple[int, int | None]:
+    """Return recordings at a time and threads for each; one thread each does most with the same cores."""
+    from kdcompress.cores import available_cores
+
+    if jobs is None:
+        jobs = max(1, min(available_cores() // (threads or 1), recordings))
+    return jobs, 1 if threads is None and jobs > 1 else threads
+
+
+def _one_at_a_time(decoder: "Decoder") -> "Decoder":
+    """Let no two threads into a beam search: what it keeps between two steps is not theirs to share."""
+    import threading
+
+    lock = threading.Lock()
+
+    def locked(*arguments: object) -> object:
+        with lock:
+            return decoder(*arguments)  # type: ignore[arg-type]
+
+    return locked  # type: ignore[return-value]
+
+
 @contextmanager
-def _progress(files: Sequence[Path], hidden: bool) -> Iterator[Callable[[float], None] | None]:
-    """Give what is called with the seconds that were heard: a bar moves, where there is a terminal."""
+def _progress(
+    sources: "Sequence[Source]", hidden: bool
+) -> Iterator[tuple[Callable[[float], None] | None, Callable[[], None]]]:
+    """Give what is called with the seconds that were read, and after each recording: a bar moves."""
     if hidden or not sys.stderr.isatty():
-        yield None
+        yield None, lambda: None
         return
     from kdcompress.cli.render import progress_bars
 
     with progress_bars() as bars:
-        task = bars.add_task("transcribing", total=sum(map(_duration, files)))
-        yield lambda seconds: bars.advance(task, seconds)
+        if len(sources) > 1:
+            task = bars.add_task(f"transcribing {len(sources):,} recordings", total=len(sources))
+            yield None, lambda: bars.advance(task)
+        else:
+            task = bars.add_task("transcribing", total=_duration(sources[0]))
+            yield (lambda seconds: bars.advance(task, seconds)), lambda: None
 
 
-def _duration(file: Path) -> float:
+def _duration(source: "Source") -> float | None:
     from kdcompress.audio.decode import probe
     from kdcompress.errors import AudioError
 
     try:
-        return probe(file).duration
-    except AudioError:  # told when its turn comes
-        return 0.0
+        return source.stretch.duration or probe(source.stretch.audio).duration
+    except AudioError:  # a pipe, or told when its turn comes
+        return None

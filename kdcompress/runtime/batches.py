@@ -1,19 +1,32 @@
-"""Many files at once: those of like length in one run of the graph."""
+"""Many recordings: several at a time, or those of like length in one run of the graph."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import TypeAlias
 
 from kdcompress.audio.decode import probe
+from kdcompress.audio.sources import Source, on_disk
+from kdcompress.audio.utterance import Stretch
 from kdcompress.errors import AudioError, NumericsError
 from kdcompress.runtime.recognizer import Recognizer
 from kdcompress.runtime.transcript import Transcript
 
 Outcome: TypeAlias = Transcript | AudioError | NumericsError
+Result: TypeAlias = tuple[Source, Outcome]
+Read: TypeAlias = Callable[[float], None]
+"""Called with the seconds of audio that were read since the last call."""
 
 # Files are sorted by length among so many neighbours: the first texts need not wait for the last file.
 _WINDOW = 128
+
+# So many results wait for an earlier one at most: behind an hour's recording others still come to an end.
+_AHEAD = 4096
 
 
 def batches(durations: Sequence[float], seconds: float) -> list[list[int]]:
@@ -31,45 +44,127 @@ def batches(durations: Sequence[float], seconds: float) -> list[list[int]]:
     return groups
 
 
-def transcribe_files(
+def transcribe_sources(
     recognizer: Recognizer,
-    files: Sequence[Path],
+    sources: Iterable[Source],
+    *,
+    jobs: int = 1,
     batch_seconds: float = 0.0,
-    progress: Callable[[float], None] | None = None,
-) -> Iterator[tuple[Path, Outcome]]:
-    """Yield each file, in their order, with its transcript or with the error that it met.
+    split: bool = False,
+    progress: Read | None = None,
+) -> Iterator[Result]:
+    """Yield each recording, in their order, with its transcript or with the error that it met.
 
     Args:
-        recognizer: that listens.
-        files: audio files.
+        recognizer: shared by the jobs, which pays with one thread each: two threads of one recording took
+            twice the CPU time of two recordings with one thread each.
+        sources: what to transcribe.
+        jobs: recordings at a time; not with batches.
         batch_seconds: of audio in one run of the graph, padding included [s]; 0 runs each file by itself,
             which keeps the text of an int8 graph independent of the files beside it: it takes the range of
             its activations from all that is in a run.
-        progress: called with the seconds of audio that were read since the last call.
+        split: each channel of a recording with several by itself.
+        progress: told how much was read.
     """
-    window = _WINDOW if batch_seconds > 0 else 1
-    for first in range(0, len(files), window):
-        some = files[first : first + window]
-        durations = [_duration(file) for file in some] if batch_seconds > 0 else [0.0]
-        outcomes: dict[int, Outcome] = {}
-        for group in batches(durations, batch_seconds):
-            outcomes |= zip(group, _heard(recognizer, [some[i] for i in group], progress), strict=True)
-        yield from ((file, outcomes[index]) for index, file in enumerate(some))
+    if batch_seconds > 0:
+        yield from _in_batches(recognizer, sources, batch_seconds, split, progress)
+    elif jobs == 1:
+        for source in sources:
+            yield from _one(recognizer, source, split, progress)
+    else:
+        yield from _at_a_time(recognizer, sources, jobs, split, progress)
 
 
-def _heard(
-    recognizer: Recognizer, files: Sequence[Path], progress: Callable[[float], None] | None
-) -> list[Outcome]:
+def _at_a_time(
+    recognizer: Recognizer, sources: Iterable[Source], jobs: int, split: bool, progress: Read | None
+) -> Iterator[Result]:
+    stopped = threading.Event()
+
+    def read(seconds: float) -> None:
+        if stopped.is_set():
+            raise KeyboardInterrupt  # within an hour's recording too
+        if progress is not None:
+            progress(seconds)
+
+    waiting: deque[Future[list[Result]]] = deque()
+    with ThreadPoolExecutor(jobs) as pool:
+        try:
+            for source in sources:
+                waiting.append(pool.submit(lambda one: list(_one(recognizer, one, split, read)), source))
+                while waiting and (len(waiting) >= _AHEAD or waiting[0].done()):
+                    yield from waiting.popleft().result()
+            while waiting:
+                yield from waiting.popleft().result()
+        finally:
+            stopped.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _one(recognizer: Recognizer, source: Source, split: bool, progress: Read | None) -> Iterator[Result]:
+    """Transcribe one recording, which may be a pipe and have several channels."""
     try:
-        return list(recognizer.transcribe_batch(files, progress=progress))
-    except (AudioError, NumericsError) as error:
-        if len(files) == 1:
-            return [error]
-    return [outcome for file in files for outcome in _heard(recognizer, [file], None)]
+        with on_disk(source.stretch.audio) as path:
+            for part in _split(source, path) if split else [source]:
+                stretch = replace(part.stretch, audio=path)
+                try:
+                    [outcome] = recognizer.transcribe_batch([stretch], progress=progress)
+                except (AudioError, NumericsError) as error:
+                    yield part, type(error)(str(error).replace(str(path), str(source.stretch.audio)))
+                else:
+                    yield part, outcome
+    except AudioError as error:
+        yield source, error
 
 
-def _duration(file: Path) -> float:
+def _split(source: Source, path: Path) -> list[Source]:
+    if source.stretch.channel is not None:
+        return [source]
+    channels = probe(path).channels
+    if channels == 1:
+        return [source]
+    return [
+        Source(f"{source.name}.{channel}", replace(source.stretch, channel=channel))
+        for channel in range(channels)
+    ]
+
+
+def _in_batches(
+    recognizer: Recognizer,
+    sources: Iterable[Source],
+    seconds: float,
+    split: bool,
+    progress: Read | None,
+) -> Iterator[Result]:
+    rest = iter(sources)
+    while window := list(islice(rest, _WINDOW)):
+        some: list[Source] = []
+        for source in window:
+            try:
+                some += _split(source, source.stretch.audio) if split else [source]
+            except AudioError:  # told where it is read, by itself
+                some.append(source)
+        durations = [_duration(source.stretch) for source in some]
+        results: dict[int, list[Result]] = {}
+        for group in batches(durations, seconds):
+            if len(group) == 1:
+                results[group[0]] = list(_one(recognizer, some[group[0]], False, progress))
+                continue
+            try:
+                stretches = [some[i].stretch for i in group]
+                outcomes: list[Transcript] = recognizer.transcribe_batch(stretches, progress=progress)
+            except (AudioError, NumericsError):
+                for i in group:
+                    results[i] = list(_one(recognizer, some[i], False, None))
+            else:
+                results |= {i: [(some[i], outcome)] for i, outcome in zip(group, outcomes, strict=True)}
+        for index in range(len(some)):
+            yield from results[index]
+
+
+def _duration(stretch: Stretch) -> float:
+    if stretch.duration is not None:
+        return stretch.duration
     try:
-        return probe(file).duration
-    except AudioError:  # told where the file is heard, by itself
+        return probe(stretch.audio).duration - stretch.start
+    except AudioError:  # a pipe, or told where the file is read, by itself
         return math.inf

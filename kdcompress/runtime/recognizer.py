@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from kdcompress.aliases import FloatArray
 from kdcompress.audio.decode import probe, read_audio, read_blocks, resampled
-from kdcompress.audio.utterance import SAMPLE_RATE
+from kdcompress.audio.utterance import SAMPLE_RATE, Stretch
 from kdcompress.errors import AudioError, BundleError
 from kdcompress.runtime.bundle import Bundle, open_bundle
 from kdcompress.runtime.chunks import Chunking, joined
@@ -24,7 +24,7 @@ from kdcompress.text.decode import Hypothesis, greedy_pieces, words_of
 from kdcompress.text.vocabulary import Vocabulary
 
 Samples: TypeAlias = npt.NDArray[np.floating[Any]] | npt.NDArray[np.integer[Any]]
-Audio: TypeAlias = str | Path | Samples
+Audio: TypeAlias = str | Path | Stretch | Samples
 Decoder: TypeAlias = Callable[[Iterable[FloatArray], Vocabulary], Hypothesis]
 
 
@@ -99,7 +99,8 @@ class Recognizer:
         run and decoded piece by piece: an hour needs no more memory than a minute.
 
         Args:
-            audio: a file, or samples [S] or [S, channels], floats within ±1 or integers of full scale.
+            audio: a file or a stretch of one, or samples [S] or [S, channels], floats within ±1 or integers
+                of full scale.
             sample_rate: of the samples [Hz]; ignored for a file, which says so itself.
             progress: called now and then with the seconds of audio that were read since the last call.
 
@@ -134,10 +135,17 @@ class Recognizer:
         for row, audio in enumerate(audios):
             begin = time.perf_counter()
             if isinstance(audio, str | Path):
-                if probe(Path(audio)).duration > self.chunking.seconds:
-                    transcripts[row] = self._transcribe_long(read_blocks(Path(audio)), 0.0, progress)
+                audio = Stretch(Path(audio))
+            if isinstance(audio, Stretch):
+                where = (audio.start, audio.duration)
+                length = (
+                    probe(audio.audio).duration - audio.start if audio.duration is None else audio.duration
+                )
+                if length > self.chunking.seconds:
+                    blocks = read_blocks(audio.audio, 10.0, *where, channel=audio.channel)
+                    transcripts[row] = self._transcribe_long(blocks, 0.0, progress)
                     continue
-                waveform = read_audio(Path(audio))
+                waveform = read_audio(audio.audio, *where, channel=audio.channel)
             else:
                 waveform = _to_mono(audio, sample_rate)
             read = time.perf_counter()

@@ -103,10 +103,11 @@ def test_another_rate_costs_what_changes_it(tone_bundle: Path, say: Say, tmp_pat
 def test_the_short_way_has_the_defaults_of_the_long_way() -> None:
     said = {name: p.default for name, p in inspect.signature(transcribe).parameters.items()}
     short = {name: p.default for name, p in inspect.signature(write_transcripts).parameters.items()}
-    alike = {"variant", "provider", "threads", "batch_seconds"}
+    alike = {"variant", "provider", "threads", "jobs", "batch_seconds"}
     assert {name: said[name] for name in alike} == {name: short[name] for name in alike}
     assert short["cutting"] == (said["chunk_seconds"], said["overlap_seconds"], said["pause_seconds"])
-    assert (short["chosen"], short["targets"]) == (said["format_"], said["out"])
+    assert (short["chosen"], short["out"]) == (said["format_"], said["out"])
+    assert (said["channels"], short["split"]) == ("mix", False)
     # What weighs words is off; each needs one of these.
     assert short["decoder"] is None
     assert not any(said[name] for name in ("as_json", "beam", "lm", "lm_words", "word_bonus", "hotword"))

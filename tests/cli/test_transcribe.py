@@ -1,5 +1,7 @@
 import json
 import re
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -165,3 +167,77 @@ def test_wrong_usage_is_told_apart(run: Run, tone_bundle: Path, clips: list[Path
     assert run(tone_bundle)[0] == 2
     assert run(tone_bundle, clips[0], "--provider", "tpu")[0] == 2
     assert run(tone_bundle, clips[0], "--threads", "0")[0] == 2
+
+
+def piped(content: bytes, *arguments: object) -> "subprocess.CompletedProcess[bytes]":
+    command = [sys.executable, "-m", "kdcompress", "transcribe", *map(str, arguments)]
+    return subprocess.run(command, input=content, capture_output=True, timeout=120, check=False)
+
+
+@pytest.mark.skipif(not Path("/dev/stdin").exists(), reason="no /dev/stdin here")
+def test_standard_input_and_pipes(tone_bundle: Path, clips: list[Path]) -> None:
+    content = clips[0].read_bytes()
+    for name in ("-", "/dev/stdin"):
+        done = piped(content, tone_bundle, name)
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"ab c\n", b"")
+    done = piped(b"", tone_bundle, "-")
+    assert (done.returncode, done.stderr) == (1, b"error: -: standard input ended without a byte of audio\n")
+    done = piped("\n".join(map(str, clips)).encode(), tone_bundle, "--files-from", "-")
+    assert (done.returncode, done.stdout.decode()) == (0, f"{clips[0]}\tab c\n{clips[1]}\tcab\n")
+
+
+def test_a_folder_or_a_manifest(run: Run, tone_bundle: Path, clips: list[Path], tmp_path: Path) -> None:
+    expected = (0, f"{clips[0]}\tab c\n{clips[1]}\tcab\n", "")
+    for more in ([], ["--jobs", 1], ["--jobs", 3], ["--batch-seconds", 20]):
+        assert run(tone_bundle, tmp_path, *more) == expected
+    code, out, _ = run(tone_bundle, tmp_path, "--json")
+    assert code == 0
+    manifest = tmp_path / "said.jsonl"
+    manifest.write_text(out)
+    assert run(tone_bundle, manifest) == expected
+    part = {"audio_filepath": clips[0].name, "offset": 0.9, "duration": 0.9}
+    lines = [part, {"audio_filepath": "none.wav"}]
+    manifest.write_text("\n".join(map(json.dumps, lines)))
+    code, out, err = run(tone_bundle, manifest, "--json")
+    assert (code, json.loads(out)["text"], json.loads(out)["offset"]) == (1, "c", 0.9)
+    assert err == f"error: no such audio file: {tmp_path / 'none.wav'}\n"
+    (tmp_path / "list").write_text(f"{clips[1]}\n")
+    assert run(tone_bundle, "--files-from", tmp_path / "list") == (0, "cab\n", "")
+    assert run(tone_bundle)[0] == 2
+
+
+def test_results_of_a_folder_lie_as_its_files_do(
+    run: Run, tone_bundle: Path, clips: list[Path], tmp_path: Path
+) -> None:
+    for speaker in "xy":
+        (tmp_path / "calls" / speaker).mkdir(parents=True)
+        shutil.copy(clips[0], tmp_path / "calls" / speaker / "001.wav")
+    assert run(tone_bundle, tmp_path / "calls", "--format", "srt", "--out", tmp_path / "out") == (0, "", "")
+    written = sorted(p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*.srt"))
+    assert written == ["x/001.srt", "y/001.srt"]
+
+
+def test_two_speakers_on_two_channels(run: Run, tone_bundle: Path, say: Say, tmp_path: Path) -> None:
+    first, second = say("ab c"), say("cab ")
+    length = max(len(first), len(second))
+    both = np.stack([np.pad(one, (0, length - len(one))) for one in (first, second)], axis=1)
+    call = tmp_path / "call.wav"
+    soundfile.write(call, both, 16_000)
+    assert run(tone_bundle, call, "--channels", "split") == (0, f"{call}#0\tab c\n{call}#1\tcab\n", "")
+    assert run(tone_bundle, call, "--channels", 1) == (0, "cab\n", "")
+    code, out, _ = run(tone_bundle, call, "--channels", "split", "--json")
+    assert [json.loads(line)["channel_selector"] for line in out.splitlines()] == [0, 1]
+    (tmp_path / "said.jsonl").write_text(out)
+    assert [r.text for r in read_references(tmp_path / "said.jsonl")] == ["ab c", "cab"]
+    assert run(tone_bundle, tmp_path / "said.jsonl")[1] == f"{call}#0\tab c\n{call}#1\tcab\n"
+    assert run(tone_bundle, call, "--channels", "split", "--out", tmp_path / "out") == (0, "", "")
+    assert (tmp_path / "out" / "call.1.txt").read_text() == "cab\n"
+    code, out, err = run(tone_bundle, call, "--channels", 2)
+    assert (code, out) == (1, "")
+    assert "has no channel 2: it has 2, counted from 0" in err
+    assert run(tone_bundle, call, "--channels", "left")[0] == 2
+    soundfile.write(call, np.stack([first, -first], axis=1), 16_000)
+    code, out, err = run(tone_bundle, call)
+    assert (code, out) == (1, "")
+    assert "cancel out" in err
+    assert run(tone_bundle, call, "--channels", "split")[1] == f"{call}#0\tab c\n{call}#1\tab c\n"

@@ -8,8 +8,9 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kdcompress.audio.sources import find_sources
 from kdcompress.errors import AudioError
-from kdcompress.runtime.batches import batches, transcribe_files
+from kdcompress.runtime.batches import batches, transcribe_sources
 from kdcompress.runtime.recognizer import Recognizer
 from kdcompress.runtime.transcript import Transcript
 
@@ -43,8 +44,10 @@ def test_files_come_back_in_their_order(tone_bundle: Path, say: Say, tmp_path: P
     heard: list[float] = []
     for seconds, expected in ((0.0, [1] * 6), (6.0, [1, 1, 4])):
         runs.clear()
-        outcomes = list(transcribe_files(recognizer, files, seconds, heard.append))
-        assert [file for file, _ in outcomes] == files
+        outcomes = list(
+            transcribe_sources(recognizer, find_sources(files), batch_seconds=seconds, progress=heard.append)
+        )
+        assert [source.stretch.audio for source, _ in outcomes] == files
         said = [o.text if isinstance(o, Transcript) else str(o) for _, o in outcomes]
         assert [said[0], said[1], *said[4:]] == texts
         assert "is not audio" in said[2]
@@ -61,7 +64,38 @@ def test_padding_in_company_changes_nothing(tone_bundle: Path, say: Say, tmp_pat
         files.append(tmp_path / f"{text}.wav")
         soundfile.write(files[-1], say(text), 16_000)
     recognizer = Recognizer(tone_bundle, "fp32", threads=1)
-    alone = [o.to_json() for _, o in transcribe_files(recognizer, files) if isinstance(o, Transcript)]
-    together = [o.to_json() for _, o in transcribe_files(recognizer, files, 60) if isinstance(o, Transcript)]
+    alone, together = (
+        [
+            outcome.to_json()
+            for _, outcome in transcribe_sources(recognizer, find_sources(files), batch_seconds=seconds)
+            if isinstance(outcome, Transcript)
+        ]
+        for seconds in (0, 60)
+    )
     assert alone == together
     assert len(alone) == 3
+
+
+def test_several_at_a_time_come_in_their_order(tone_bundle: Path, say: Say, tmp_path: Path) -> None:
+    recognizer = Recognizer(tone_bundle, "fp32", threads=1)
+    texts = ["abc cab " * 40, "a", "b", "ab c"]  # the first takes longest
+    for number, text in enumerate(texts):
+        soundfile.write(tmp_path / f"{number}.wav", say(text), 16_000)
+    (tmp_path / "1b.wav").write_text("this is text")
+    heard: list[float] = []
+    results = list(transcribe_sources(recognizer, find_sources([tmp_path]), jobs=3, progress=heard.append))
+    assert [source.name for source, _ in results] == ["0", "1", "1b", "2", "3"]
+    said = [o.text if isinstance(o, Transcript) else type(o) for _, o in results]
+    assert said == [texts[0].strip(), "a", AudioError, "b", "ab c"]
+    assert sum(heard) == sum(o.duration for _, o in results if isinstance(o, Transcript))
+
+
+def test_who_stops_listening_is_not_made_to_wait(tone_bundle: Path, say: Say, tmp_path: Path) -> None:
+    recognizer = Recognizer(tone_bundle, "fp32", threads=1)
+    soundfile.write(tmp_path / "a.wav", say("a"), 16_000)
+    named = [tmp_path / "a.wav"] * 500
+    read: list[float] = []
+    results = transcribe_sources(recognizer, find_sources(named), jobs=2, progress=read.append)
+    next(results)
+    results.close()  # type: ignore[attr-defined]
+    assert len(read) < 500
