@@ -13,17 +13,18 @@ from typing import Any
 import numpy as np
 
 from kdcompress import __version__
+from kdcompress.analysis.rehearsal import rehearse
 from kdcompress.analysis.student_score import decode, score_student
 from kdcompress.audio.manifest import read_references, read_utterances
 from kdcompress.audio.utterance import Reference
-from kdcompress.config.comparison import Comparison
-from kdcompress.config.recipe import Recipe, load_recipe, make_recipe, merge, read_layers
+from kdcompress.config.comparison import Comparison, row_recipes
+from kdcompress.config.recipe import Recipe, load_recipe, merge, read_layers
 from kdcompress.distill.distributed import training_device
 from kdcompress.distill.loop import distill
 from kdcompress.distill.observer import Observer
 from kdcompress.distill.posteriors.source import PosteriorSource, open_source
 from kdcompress.distill.run import environment
-from kdcompress.errors import ConfigError
+from kdcompress.errors import ConfigError, KdcompressError, RunError
 from kdcompress.files import write_file
 from kdcompress.report.bootstrap import difference, rate
 from kdcompress.resources import recipe_path
@@ -67,25 +68,18 @@ def cells(comparison: Comparison, materials: Materials, out: Path) -> list[Cell]
     """Lay the rows over the recipe, all rows of a seed before the next seed.
 
     Raises:
-        ConfigError: an override is not allowed, or a row needs transcripts and there are none.
+        ConfigError: as `row_recipes`.
     """
-    layers = read_layers(recipe_path(comparison.recipe))
     flags = {
         "teacher": resolve_teacher(materials.teacher).model_dump(mode="json"),
         "data": {"audio": str(materials.audio.resolve())},
     }
-    found = []
-    for seed in comparison.seeds:
-        for row, overrides in comparison.rows.items():
-            sets = [*comparison.common, *overrides, f"seed={seed}"]
-            recipe = make_recipe(merge(layers, flags), sets, f"row {row}")
-            if recipe.objective.kd_weight < 1:
-                if materials.transcribed is None:
-                    raise ConfigError(f"row {row} reads transcripts: give --transcribed MANIFEST")
-                sets.append(f"data.audio={materials.transcribed.resolve()}")
-                recipe = make_recipe(merge(layers, flags), sets, f"row {row}")
-            found.append(Cell(row, seed, recipe, out / row / f"seed-{seed}"))
-    return found
+    layers = merge(read_layers(recipe_path(comparison.recipe)), flags)
+    return [
+        Cell(row, seed, recipe, out / row / f"seed-{seed}")
+        for seed in comparison.seeds
+        for row, recipe in row_recipes(comparison, layers, seed, materials.transcribed).items()
+    ]
 
 
 def compare(
@@ -99,6 +93,9 @@ def compare(
 ) -> bool:
     """Train and score the cells of a shard; what is done is skipped, what was interrupted goes on.
 
+    Every row that is not begun is tried for a step before the first is trained. A row that fails later does
+    not keep the others from being trained.
+
     Args:
         shard: (i, n): the cells i, i + n, i + 2n, …, so that n processes share a comparison.
         on_cell: called with each cell before it is trained, its number and how many there are.
@@ -107,11 +104,17 @@ def compare(
         Whether all of the shard is done; False after a signal.
 
     Raises:
-        ConfigError: a cell was trained with other settings than these.
-        KdcompressError: as `distill`.
+        ConfigError: a cell was trained with other settings than these, or rows cannot be trained.
+        RunError: cells failed while they were trained; says which and why, when all others are done.
     """
     index, of = shard
     mine = cells(comparison, materials, out)[index::of]
+    untried: dict[str, Recipe] = {}
+    for cell in mine:
+        if not _scored(cell) and not (cell.folder / "recipe.yaml").is_file():
+            untried.setdefault(cell.row, cell.recipe)
+    rehearse(untried, observer)
+    failed: list[str] = []
     scoring: _Scoring | None = None
     source: PosteriorSource | None = None
     source_of = None
@@ -120,19 +123,29 @@ def compare(
             continue
         if on_cell is not None:
             on_cell(cell, number, len(mine))
-        asked = cell.recipe.teacher if cell.recipe.objective.kd_weight > 0 else None
-        if asked is not None and source_of != (cell.seed, asked):
-            # Rows of one seed and teacher train on the same audio: the teacher runs on it once for all.
-            source, source_of = open_source(asked, training_device()), (cell.seed, asked)
-        begun = (cell.folder / "recipe.yaml").is_file()
-        own = None if asked is None else source
-        # The recipe is given again on resumption: a run of other settings must not pass for this one.
-        if not distill(cell.recipe, cell.folder, observer, resume=begun, source=own).finished:
-            return False
-        if scoring is None:
-            scoring = _Scoring(materials)
-        text = json.dumps({"schema": SCHEMA, **scoring(cell.folder)})
+        try:
+            asked = cell.recipe.teacher if cell.recipe.objective.kd_weight > 0 else None
+            if asked is not None and source_of != (cell.seed, asked):
+                # Rows of one seed and teacher train on the same audio: the teacher runs on it once for all.
+                source, source_of = open_source(asked, training_device()), (cell.seed, asked)
+            begun = (cell.folder / "recipe.yaml").is_file()
+            own = None if asked is None else source
+            # The recipe is given again on resumption: a run of other settings must not pass for this one.
+            if not distill(cell.recipe, cell.folder, observer, resume=begun, source=own).finished:
+                return False
+            if scoring is None:
+                scoring = _Scoring(materials)
+            text = json.dumps({"schema": SCHEMA, **scoring(cell.folder)})
+        except KdcompressError as error:
+            failed.append(f"{cell.row}, seed {cell.seed}: {error}")
+            observer.say(f"failed: {failed[-1]}")
+            continue
         write_file(cell.folder / "score.json", text + "\n")
+    if failed:
+        raise RunError(
+            f"{len(failed)} of {len(mine)} runs failed, the others are done: {'; '.join(failed)}; "
+            "the same command tries them again"
+        )
     return True
 
 

@@ -39,7 +39,9 @@ def compare(
 ) -> None:
     """Train and score every row of a comparison with every seed.
 
-    What is done is skipped and what was interrupted goes on, so the same command continues after Ctrl-C.
+    All rows are tried for one step first, and those that cannot be trained are listed. What is done is
+    skipped and what was interrupted goes on, so the same command continues after Ctrl-C. A run that fails
+    does not keep the others from being trained; what is done is summed up in any case.
     Processes with --shard 0/2 and --shard 1/2 share the work; one more call sums up.
 
     \b
@@ -53,6 +55,7 @@ def compare(
     from kdcompress.analysis.comparison import compare as run_comparison
     from kdcompress.cli.progress import DistillProgress
     from kdcompress.config.comparison import load_comparison
+    from kdcompress.errors import RunError
     from kdcompress.files import write_file
 
     asked = load_comparison(comparison)
@@ -62,14 +65,18 @@ def compare(
         raise typer.BadParameter(
             f"{shard!r}: expected I/N with I below N, for example 0/2", param_hint="--shard"
         )
+    finished, failure = True, None
     with DistillProgress() as progress:
 
         def announce(cell: "Cell", number: int, total: int) -> None:
             progress.say(f"[{number + 1}/{total}] {cell.row}, seed {cell.seed}")
 
-        finished = run_comparison(
-            asked, materials, out, progress, shard=(int(index), int(of)), on_cell=announce
-        )
+        try:
+            finished = run_comparison(
+                asked, materials, out, progress, shard=(int(index), int(of)), on_cell=announce
+            )
+        except RunError as error:
+            failure = error
     summary = summarize(asked, materials, out)
     if json_file is not None:
         write_file(json_file, json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
@@ -83,6 +90,8 @@ def compare(
             f"{name:<28} WER {100 * wer['value']:6.2f} % [{100 * wer['low']:.1f}, {100 * wer['high']:.1f}] "
             f"seeds {len(row['seeds'])}\n"
         )
+    if failure is not None:
+        raise failure
     if not finished:
         typer.echo("stopped; the same command goes on", err=True)
         raise typer.Exit(130)

@@ -15,12 +15,15 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 from typing_extensions import Self
 
 if TYPE_CHECKING:
     from kdcompress.distill.validate import ValidationFigures
 
 _QUIET_SECONDS = 15.0  # between lines where there is no terminal
+_TIMED_STEPS = 20  # after which the time of the others is foreseen
+_NARROW = 100  # columns of a terminal, below which bars are short
 
 
 def leads() -> bool:
@@ -34,17 +37,19 @@ class DistillProgress:
     def __init__(self) -> None:
         self.console = Console(stderr=True, quiet=not leads())
         self.progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.description}", table_column=_column()),
+            BarColumn(10 if self.console.width < _NARROW else 40),
+            MofNCompleteColumn(table_column=_column()),
+            TimeElapsedColumn(table_column=_column()),
+            TimeRemainingColumn(table_column=_column()),
+            TextColumn("{task.fields[note]}", table_column=_column()),
             console=self.console,
             disable=not self.console.is_terminal,
         )
-        self._tasks: dict[str, TaskID] = {}
-        self._last_line = time.monotonic()
+        self._task: TaskID | None = None
+        self._name = ""  # of the stage that is shown
+        self._done = self._first = 0.0  # of it, now and when it was first seen
+        self._begun = self._last_line = time.monotonic()
 
     def __enter__(self) -> Self:
         self.progress.start()
@@ -65,6 +70,11 @@ class DistillProgress:
         if "selected_share" in figures:
             note += f"  selected {figures['selected_share']:.0%}"
         self._move("Training", step, total, note)
+        if step - self._first == _TIMED_STEPS and total - step > _TIMED_STEPS:
+            from kdcompress.distill.budget import duration
+
+            pace = (time.monotonic() - self._begun) / _TIMED_STEPS
+            self.say(f"about {duration(pace * (total - step))} to go, {pace:.2g} s a step")
 
     def validated(self, step: int, figures: "ValidationFigures", best: bool) -> None:
         """Print what a validation found."""
@@ -80,12 +90,30 @@ class DistillProgress:
 
     def say(self, text: str) -> None:
         """Print a line above the bars."""
-        self.progress.console.print(text, highlight=False, markup=False)
+        # What goes to a file or a pipe is wrapped by whoever reads it.
+        soft = not self.console.is_terminal
+        self.progress.console.print(text, highlight=False, markup=False, soft_wrap=soft)
 
     def _move(self, name: str, done: float, total: float, note: str) -> None:
-        if name not in self._tasks:
-            self._tasks[name] = self.progress.add_task(name, total=total, note="")
-        self.progress.update(self._tasks[name], completed=done, total=total, note=note)
-        if not self.console.is_terminal and time.monotonic() - self._last_line > _QUIET_SECONDS:
-            self._last_line = time.monotonic()
-            self.say(f"{name} {done:.0f}/{total:.0f} {note}".rstrip())
+        now = time.monotonic()
+        if self._task is None or name != self._name or done < self._done:
+            # One bar at a time: a column is as wide as the longest name that is shown.
+            if self._task is not None:
+                self.progress.remove_task(self._task)
+            self._task = self.progress.add_task(name, total=total, note="")
+            self._name, self._begun, self._first = name, now, done
+        self._done = done
+        self.progress.update(self._task, completed=done, total=total, note=note)
+        if not self.console.is_terminal and now - self._last_line > _QUIET_SECONDS:
+            from kdcompress.distill.budget import duration
+
+            self._last_line = now
+            line = f"{name} {done:.0f}/{total:.0f} {note}".rstrip()
+            if done > self._first:
+                left = (now - self._begun) / (done - self._first) * (total - done)
+                line += f", {duration(left)} left"
+            self.say(line)
+
+
+def _column() -> Column:
+    return Column(no_wrap=True)

@@ -105,14 +105,16 @@ def validate_recipes(
     """Check recipes without running them.
 
     Keys, values, and whether the audio, manifests, teachers and runs that it names are there; what is not
-    named (audio that --audio will give) is not missed. One line each; exit code 1 if any is wrong.
+    named (audio that --audio will give) is not missed. Of comparisons every row is checked. One line each,
+    with all that is wrong; exit code 1 if any is wrong.
 
     \b
     Examples:
       kdcompress recipes validate mine.yaml
-      kdcompress recipes validate recipes/*.yaml
+      kdcompress recipes validate recipes/*.yaml recipes/comparisons/*/comparison.yaml
       kdcompress recipes validate --schema-only cluster/*.yaml
     """
+    from kdcompress.config.comparison import is_comparison
     from kdcompress.config.recipe import load_recipe
     from kdcompress.config.references import check_files
     from kdcompress.errors import ConfigError
@@ -121,9 +123,13 @@ def validate_recipes(
     wrong = 0
     for name in names:
         try:
-            recipe = load_recipe(recipe_path(name))
-            if not schema_only:
-                check_files(recipe)
+            path = recipe_path(name)
+            if is_comparison(path):
+                _check_comparison(path, schema_only)
+            elif schema_only:
+                load_recipe(path)
+            else:
+                check_files(load_recipe(path))
         except ConfigError as error:
             wrong += 1
             # Errors of the file itself begin with its name already.
@@ -133,3 +139,26 @@ def validate_recipes(
             sys.stdout.write(f"ok     {name}\n")
     if wrong:
         raise typer.Exit(1)
+
+
+def _check_comparison(path: Path, schema_only: bool) -> None:
+    """Check every row of a comparison, with stand-ins for teacher and audio, which `compare` is given."""
+    from kdcompress.config.comparison import load_comparison, row_recipes
+    from kdcompress.config.recipe import merge, read_layers
+    from kdcompress.config.references import check_files
+    from kdcompress.errors import ConfigError
+    from kdcompress.resources import recipe_path
+
+    given = Path("/given on the command line")
+    comparison = load_comparison(path)
+    flags = {"teacher": {"kind": "checkpoint", "path": str(given)}, "data": {"audio": str(given)}}
+    layers = merge(read_layers(recipe_path(comparison.recipe)), flags)
+    faults: dict[str, list[str]] = {}
+    for row, recipe in row_recipes(comparison, layers, comparison.seeds[0], given).items():
+        if not schema_only:
+            try:
+                check_files(recipe, {given})
+            except ConfigError as error:
+                faults.setdefault(str(error), []).append(row)
+    if faults:
+        raise ConfigError("; ".join(f"{', '.join(rows)}: {fault}" for fault, rows in faults.items()))

@@ -1,12 +1,16 @@
 """A comparison: one recipe, several settings, several seeds."""
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
 from typing_extensions import Self
 
 from kdcompress.config.base import Frozen, describe_faults
+from kdcompress.config.recipe import Recipe, make_recipe
 from kdcompress.errors import ConfigError
 
 
@@ -47,7 +51,48 @@ def load_comparison(path: Path) -> Comparison:
         return Comparison.model_validate(data)
     except OSError as error:
         raise ConfigError(f"cannot read the comparison {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     except ValidationError as error:
         raise ConfigError(f"{path}: {describe_faults(error, Comparison, data)}") from error
+
+
+def row_recipes(
+    comparison: Comparison, layers: Mapping[str, Any], seed: int, transcribed: Path | None
+) -> dict[str, Recipe]:
+    """Lay each row's overrides over the recipe that all share.
+
+    Args:
+        layers: keys of that recipe, with teacher and audio.
+        transcribed: manifest that rows which read transcripts train on.
+
+    Raises:
+        ConfigError: an override is not allowed, or a row needs transcripts and there are none; lists every
+            row that is wrong.
+    """
+    found, faults = {}, []
+    for row, overrides in comparison.rows.items():
+        sets = [*comparison.common, *overrides, f"seed={seed}"]
+        try:
+            recipe = make_recipe(layers, sets, f"row {row}")
+            if recipe.objective.kd_weight < 1:
+                if transcribed is None:
+                    raise ConfigError(f"row {row} reads transcripts: give --transcribed MANIFEST")
+                sets.append(f"data.audio={json.dumps(str(transcribed.resolve()))}")
+                recipe = make_recipe(layers, sets, f"row {row}")
+        except ConfigError as error:
+            faults.append(str(error))
+        else:
+            found[row] = recipe
+    if faults:
+        raise ConfigError("; ".join(faults))
+    return found
+
+
+def is_comparison(path: Path) -> bool:
+    """Tell a comparison from a recipe: it has rows."""
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError):
+        return False
+    return isinstance(data, dict) and "rows" in data

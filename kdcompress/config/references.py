@@ -1,6 +1,6 @@
 """Whether the files that a recipe names are there: asked before a run, which may find out hours later."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,16 @@ def named_files(recipe: Recipe) -> Iterator[tuple[str, Path]]:
             yield key, Path(path)
 
 
-def check_files(recipe: Recipe) -> None:
+def check_files(recipe: Recipe, given: Collection[Path] = ()) -> None:
     """See that the files and folders that a recipe names are there; nothing in them is read.
+
+    Args:
+        given: names that stand for what the command line will give.
 
     Raises:
         ConfigError: one is not; names its key.
     """
-    missing = [(key, path) for key, path in named_files(recipe) if not path.exists()]
+    missing = [(key, path) for key, path in named_files(recipe) if path not in given and not path.exists()]
     if missing:
         raise ConfigError("; ".join(f"{key}: no such file or folder: {path}" for key, path in missing))
     references = recipe.data.validation.references

@@ -10,6 +10,7 @@ from kdcompress.audio.manifest import BadFile
 from kdcompress.config.cache import CacheStorage
 from kdcompress.config.recipe import Recipe
 from kdcompress.config.selection import SelectAll, Selection
+from kdcompress.distill.budget import duration
 from kdcompress.distill.data.audio_batch import audio_batches
 from kdcompress.distill.data.fingerprint import audio_list
 from kdcompress.distill.data.training_data import TrainingData, load_training_data
@@ -180,10 +181,10 @@ def _announce(
     """
     foreseen = estimate(parts, record, labeller, batch_seconds)
     hours = sum(part.seconds for part in todo) / 3600
-    duration = _duration(hours * 3600 * foreseen.seconds)
+    expected = duration(hours * 3600 * foreseen.seconds)
     observer.say(
         f"{len(todo)} of {len(parts)} shards to label: {hours:.2f} h of audio in about "
-        f"{duration}; the cache will take about {foreseen.bytes / 1e6:.1f} MB"
+        f"{expected}; the cache will take about {foreseen.bytes / 1e6:.1f} MB"
     )
     share = sum(part.seconds for part in todo) / max(1e-9, sum(part.seconds for part in parts))
     free = shutil.disk_usage(out).free
@@ -225,10 +226,3 @@ def _label(
         {u.id: reasons[u.audio] for u in part.utterances if u.id not in there},
     )
     return entry, arrays, bad
-
-
-def _duration(seconds: float) -> str:
-    for unit, size in (("h", 3600), ("min", 60)):
-        if seconds >= 1.5 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} s"

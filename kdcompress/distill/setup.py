@@ -12,6 +12,7 @@ from accelerate.utils import set_seed
 
 from kdcompress.config.recipe import Recipe
 from kdcompress.distill.augment import SpecAugment
+from kdcompress.distill.budget import describe_budget
 from kdcompress.distill.checkpoint import LoopState, load_checkpoint
 from kdcompress.distill.data.audio_batch import Batch
 from kdcompress.distill.data.batches import Batches, write_cuts
@@ -148,6 +149,7 @@ def set_up(
         f"student {student.parameter_count() / 1e6:.2f} M parameters at "
         f"{1000 * student.frame_shift:g} ms"
     )
+    observer.say(describe_budget(recipe, hours, accelerator.num_processes, device.type == "cpu"))
 
     # ---- the teacher's posteriors
     if source is not None:

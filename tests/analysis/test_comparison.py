@@ -15,7 +15,7 @@ from kdcompress.cli.app import app
 from kdcompress.config.comparison import Comparison, load_comparison
 from kdcompress.config.recipe import Recipe, dump_recipe
 from kdcompress.distill.validate import ValidationFigures
-from kdcompress.errors import ConfigError
+from kdcompress.errors import ConfigError, RunError
 from kdcompress.students.weights import load_student, save_student
 
 Make = Callable[..., Recipe]
@@ -132,6 +132,40 @@ def test_a_row_may_have_a_teacher_of_its_own(
     assert heard[0] != heard[1]
 
 
+def test_a_bad_row_is_found_before_the_first_is_trained(
+    comparison: Comparison, materials: Materials, tmp_path: Path
+) -> None:
+    rows = {
+        "all": (),
+        "shape": (f"training.start_from={materials.teacher}", "student.width=40"),
+        "labels": ("objective.kd_weight=0",),
+        "absent": (f"teacher.path={tmp_path / 'nowhere'}",),
+    }
+    asked = comparison.model_copy(update={"rows": rows, "seeds": (0,)})
+    with pytest.raises(
+        ConfigError, match=r"2 of 4 rows cannot be trained: row shape: .*; row absent: "
+    ) as failed:
+        compare(asked, materials, tmp_path / "out", Silent())
+    assert "\n" not in str(failed.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_row_that_fails_leaves_the_others_and_the_summary(
+    comparison: Comparison, materials: Materials, tmp_path: Path
+) -> None:
+    data = comparison.model_dump(mode="json")
+    data |= {"rows": {"burst": ["training.peak_lr=1e30"], "all": []}, "seeds": [0]}
+    (tmp_path / "two.yaml").write_text(yaml.safe_dump(data))
+    arguments = ["compare", str(tmp_path / "two.yaml"), "--teacher", materials.teacher]
+    arguments += ["--audio", str(materials.audio), "--test", str(materials.test)]
+    done = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "out")])
+    assert isinstance(done.exception, RunError)
+    assert str(done.exception).startswith(
+        "1 of 2 runs failed, the others are done: burst, seed 0: the loss is"
+    )
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["all"]
+
+
 def test_rows_that_read_transcripts_need_them(
     comparison: Comparison, materials: Materials, tmp_path: Path
 ) -> None:
@@ -141,6 +175,15 @@ def test_rows_that_read_transcripts_need_them(
     without = Materials(materials.teacher, materials.audio, None, materials.test, None)
     with pytest.raises(ConfigError, match="row labels reads transcripts"):
         cells(comparison, without, tmp_path)
+
+
+def test_every_bad_row_is_named(comparison: Comparison, materials: Materials, tmp_path: Path) -> None:
+    rows = {"all": (), "one": ("training.stps=3",), "two": ("objective.selection.kind=some",)}
+    asked = comparison.model_copy(update={"rows": rows})
+    with pytest.raises(
+        ConfigError, match=r"row one: training\.stps: unknown key.*; row two: .*no kind 'some'"
+    ):
+        cells(asked, materials, tmp_path)
 
 
 def test_a_bad_comparison_is_one_line(tmp_path: Path) -> None:

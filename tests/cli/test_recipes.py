@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from kdcompress.cli.app import app
 from kdcompress.config.recipe import load_recipe
 from kdcompress.errors import ConfigError
-from kdcompress.resources import recipe_files, recipe_name
+from kdcompress.resources import recipe_files, recipe_name, resource_dir
 
 run = CliRunner()
 
@@ -115,3 +115,33 @@ def test_a_copy_overwrites_nothing_and_is_named_as_a_recipe(tmp_path: Path) -> N
         assert complaint in str(result.exception)
     assert kept.read_text() == "precious"
     assert [p.name for p in tmp_path.iterdir()] == ["mine.yaml"]
+
+
+def test_validate_knows_comparisons(tmp_path: Path) -> None:
+    shipped = sorted(map(str, (resource_dir("recipes") / "comparisons").glob("*/comparison.yaml")))
+    result = run.invoke(app, ["recipes", "validate", *shipped])
+    assert result.exit_code == 0, result.stdout
+    assert len(shipped) > 2
+
+    path = tmp_path / "comparison.yaml"
+    text = "{{description: x, recipe: demo, baseline: a, seeds: [0], rows: {{a: [{}], b: [{}], c: []}}}}"
+    for first, second, complaint in (
+        (
+            "training.stps=3",
+            "data.speed=9",
+            "row a: training.stps: unknown key (did you mean 'steps'?); row b: data",
+        ),
+        (
+            "training.start_from=nix",
+            "training.start_from=nix",
+            "a, b: training.start_from: no such file or folder",
+        ),
+    ):
+        path.write_text(text.format(first, second))
+        result = run.invoke(app, ["recipes", "validate", str(path)])
+        assert (result.exit_code, result.stdout.count("\n")) == (1, 1)
+        assert complaint in result.stdout
+    assert run.invoke(app, ["recipes", "validate", "--schema-only", str(path)]).exit_code == 0
+    path.write_text("{rows: {a: []}}")
+    result = run.invoke(app, ["recipes", "validate", str(path)])
+    assert "description: Field required; recipe: Field required; baseline: Field required" in result.stdout
