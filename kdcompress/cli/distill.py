@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kdcompress.cli.threads import choose_threads
+from kdcompress.config.deploy import PRESETS
 
 if TYPE_CHECKING:
     from kdcompress.config.recipe import Recipe
+
+PACKED = tuple(name for name, preset in PRESETS.items() if preset.method == "packed")
 
 
 def distill(
@@ -37,6 +40,15 @@ def distill(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override any value of the recipe; repeatable."),
     ] = None,
+    quantize_aware: Annotated[
+        str | None,
+        typer.Option(
+            "--quantize-aware",
+            metavar=f"[{'|'.join(PACKED)}]",
+            help="Train the student to be exported with this preset of --quantize; begin with a trained run: "
+            "--set training.start_from=RUN.",
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
 ) -> None:
     """Train a small CTC student to imitate a teacher on untranscribed audio.
@@ -48,6 +60,7 @@ def distill(
       kdcompress distill an4 --audio an4/audio/train --teacher runs/an4-teacher --out runs/an4
       kdcompress distill --cache cache/calls --out runs/calls
       kdcompress distill an4 --out runs/try --set training.steps=200 --set objective.selection.ms=40
+      kdcompress distill an4 --out runs/an4-int2 --quantize-aware int2 --set training.start_from=runs/an4
       kdcompress distill --out runs/calls --resume
       torchrun --nproc_per_node 4 -m kdcompress distill --teacher runs/big --audio calls/ --out runs/calls
 
@@ -56,8 +69,8 @@ def distill(
     choose_threads()
     asked: Recipe | None = None
     if not resume:
-        asked = read_recipe(recipe, teacher, audio, cache, preset, set_ or [])
-    elif recipe or teacher or audio or cache or preset or set_:
+        asked = read_recipe(recipe, teacher, audio, cache, preset, set_ or [], quantize_aware)
+    elif recipe or teacher or audio or cache or preset or set_ or quantize_aware:
         from kdcompress.errors import ConfigError
 
         raise ConfigError("--resume goes on with the run's own recipe: give it nothing but --out")
@@ -76,7 +89,8 @@ def distill(
         )
         raise typer.Exit(130)
     typer.echo(f"{out}: {result.step} steps" + _figures(result.best))
-    typer.echo(f"next: kdcompress export {out} --out bundles/{out.name} --quantize int8-dynamic", err=True)
+    quantize = quantize_aware or "int8-dynamic"
+    typer.echo(f"next: kdcompress export {out} --out bundles/{out.name} --quantize {quantize}", err=True)
 
 
 def read_recipe(
@@ -86,6 +100,7 @@ def read_recipe(
     cache: Path | None = None,
     preset: str | None = None,
     sets: Sequence[str] = (),
+    quantize_aware: str | None = None,
 ) -> "Recipe":
     """Lay the flags over the named recipe (or over the defaults; over a cache's own data settings)."""
     from kdcompress.config.recipe import make_recipe, merge, read_layers
@@ -113,6 +128,13 @@ def read_recipe(
         flags["data"] = {"audio": str(audio.expanduser().resolve())}
     if preset is not None:
         flags["student"] = {"preset": preset}
+    if quantize_aware is not None:
+        if quantize_aware not in PACKED:
+            raise typer.BadParameter(
+                f"{quantize_aware!r} is not one of {', '.join(PACKED)}", param_hint="--quantize-aware"
+            )
+        width = PRESETS[quantize_aware].width
+        flags["training"] = {"quantize": {"bits": int(width) if width.isdigit() else width}}
     return make_recipe(merge(layers, flags), sets, name or "command line")
 
 

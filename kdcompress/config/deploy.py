@@ -8,6 +8,9 @@ Preference = Literal["size", "speed"]
 Method = Literal["dynamic", "packed", "static", "weights", "half", "search"]
 
 
+OUTPUT_SHARE = 0.05  # of the weights: an output layer that holds no more stays in float
+
+
 @dataclass(frozen=True)
 class Preset:
     """One way to quantize; a new one is an entry of `PRESETS`.
@@ -37,7 +40,7 @@ class Preset:
     summary: str
     operators: tuple[str, ...] = ("MatMul",)
     reduce_range: bool = False
-    output_share: float = 0.05
+    output_share: float = OUTPUT_SHARE
     width: str = "8"
     bits: int = 8
     blocks: tuple[int, ...] = ()

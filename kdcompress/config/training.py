@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from typing_extensions import Self
 
 from kdcompress.config.base import Frozen
 
@@ -24,6 +25,16 @@ class SpecAugmentConfig(Frozen):
     band_masks: int = Field(2, ge=0)
     band_width: int = Field(20, ge=0, le=80)
     band_warp: float = Field(0.0, ge=0, le=0.3)
+
+
+class QuantizeConfig(Frozen):
+    """Quantization-aware training: the student computes as its exported integer graph will.
+
+    Attributes:
+        bits: of a weight: what `kdcompress export --quantize int2` will keep of it.
+    """
+
+    bits: Literal[6, 4, 3, 2, "ternary"]
 
 
 class TrainingConfig(Frozen):
@@ -51,6 +62,9 @@ class TrainingConfig(Frozen):
             1 − ema_decay (Polyak and Juditsky 1992); None: the weights themselves.
         delay_ms: the student's audio begins up to so much later than the teacher's, at random: other runtimes
             cut their frames elsewhere, and less than a frame shift must not matter.
+        quantize: round the student's linear layers as export will, so that it learns to make up for it. Begin
+            with the weights of a trained run (`start_from`) and take a tenth of its steps; not with
+            `ema_decay`.
     """
 
     steps: int = Field(20_000, ge=1)
@@ -68,3 +82,10 @@ class TrainingConfig(Frozen):
     spec_augment: SpecAugmentConfig = SpecAugmentConfig()
     ema_decay: float | None = Field(None, gt=0, lt=1)
     delay_ms: float = Field(10.0, ge=0, le=40)
+    quantize: QuantizeConfig | None = None
+
+    @model_validator(mode="after")
+    def _averages_no_integers(self) -> Self:
+        if self.quantize is not None and self.ema_decay is not None:
+            raise ValueError("quantize keeps rounded weights, ema_decay averaged ones: leave one of them out")
+        return self

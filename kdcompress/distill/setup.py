@@ -18,6 +18,7 @@ from kdcompress.distill.data.audio_batch import Batch
 from kdcompress.distill.data.batches import Batches, write_cuts
 from kdcompress.distill.data.training_data import TrainingData, load_training_data
 from kdcompress.distill.distributed import processes, training_device
+from kdcompress.distill.fake_quantization import RoundedStudent, round_linear_layers
 from kdcompress.distill.objective.alignment import FrameAlignment, check_ctc_feasible, student_frame_shift
 from kdcompress.distill.objective.objective import Objective
 from kdcompress.distill.objective.prior import resolve_prior
@@ -172,7 +173,10 @@ def set_up(
 
     # ---- optimiser, average, checkpoint
     optimizer = make_optimizer(student, config)
-    averaged = AveragedStudent(student, config.ema_decay, device)
+    if config.quantize is None:
+        averaged = AveragedStudent(student, config.ema_decay, device)
+    else:
+        averaged = RoundedStudent(round_linear_layers(student, str(config.quantize.bits)), device)
     state = LoopState()
     # Everything random before this line may differ between a fresh and a resumed run; nothing after it may.
     set_seed(recipe.seed)

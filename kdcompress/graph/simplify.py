@@ -11,6 +11,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from kdcompress.quantize.rounding import trained_integers
+
 
 def simplify(model: onnx.ModelProto) -> None:
     """Rewrite the graph in place."""
@@ -104,6 +106,8 @@ def fold_norms(graph: onnx.GraphProto) -> int:
             continue
         if shift and shift not in weights:
             continue
+        if any(trained_integers(numpy_helper.to_array(weights[product.input[1]])) for product in products):
+            continue  # a gain would make floats of them again
         gain = numpy_helper.to_array(weights[norm.input[1]])
         for product, add in zip(products, adds, strict=True):
             assert add is not None

@@ -162,3 +162,10 @@ def on_grid(weights: FloatArray, width: Width) -> IntegerWeights | None:
         found.values[:, fits], found.scale[fits] = integers[:, fits], scale_N[fits]
         missing &= ~fits
     return None if missing.any() else found
+
+
+def trained_integers(weights: FloatArray) -> bool:
+    """Tell whether weights [K, N] were trained to be integers of 6 bits or less, from the first column."""
+    if weights.ndim != 2 or len(weights) < 2 or not weights[:, 0].any():
+        return False
+    return any(on_grid(weights[:, :1], WIDTHS[name]) is not None for name in ("ternary", "6"))
