@@ -175,13 +175,12 @@ def merge(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(low)
     for key, value in high.items():
         old = merged.get(key)
-        if isinstance(value, Mapping) and isinstance(old, Mapping) and _same_kind(key, old, value):
+        if isinstance(value, Mapping) and isinstance(old, Mapping) and _same_kind(old, value):
             merged[key] = merge(old, value)
         else:
             merged[key] = value
     return merged
 
 
-def _same_kind(key: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    default = STUDENTS.default if key == "student" else None
-    return "preset" not in new and ("kind" not in new or new["kind"] == old.get("kind", default))
+def _same_kind(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    return "preset" not in new and ("kind" not in new or new["kind"] == old.get("kind"))

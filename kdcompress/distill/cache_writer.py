@@ -16,7 +16,7 @@ from kdcompress.distill.data.fingerprint import audio_list
 from kdcompress.distill.data.training_data import TrainingData, load_training_data
 from kdcompress.distill.distributed import training_device
 from kdcompress.distill.observer import StageObserver
-from kdcompress.distill.posteriors.cache import RECORD, CacheRecord, differences, read_record
+from kdcompress.distill.posteriors.cache import RECORD, CacheRecord, read_record
 from kdcompress.distill.posteriors.cache_compatibility import serves
 from kdcompress.distill.posteriors.packing import Arrays
 from kdcompress.distill.posteriors.plan import SHARD_SECONDS, PlannedShard, estimate, plan_shards
@@ -158,8 +158,8 @@ def _finished(out: Path, record: CacheRecord, parts: Sequence[PlannedShard]) -> 
             there = record  # a damaged record is written anew: each shard names its cache
         if there.identity != record.identity:
             raise CacheError(
-                f"{out} is a cache of other {', '.join(differences(there, record))}: choose another "
-                "--out, or delete it"
+                f"{out} is a cache of other {', '.join(there.differences(record))}: choose another --out, or "
+                "delete it"
             )
     entries = ((part, finished_shard(out / part.file, record.identity)) for part in parts)
     return {part.file: entry for part, entry in entries if entry is not None and part.is_entry(entry)}
@@ -179,21 +179,21 @@ def _announce(
     Raises:
         CacheError: the disk has no room for it.
     """
-    foreseen = estimate(parts, record, labeller, batch_seconds)
+    foreseen, pace = estimate(parts, record, labeller, batch_seconds)
     hours = sum(part.seconds for part in todo) / 3600
-    expected = duration(hours * 3600 * foreseen.seconds)
+    expected = duration(hours * 3600 * pace)
     observer.say(
         f"{len(todo)} of {len(parts)} shards to label: {hours:.2f} h of audio in about "
-        f"{expected}; the cache will take about {foreseen.bytes / 1e6:.1f} MB"
+        f"{expected}; the cache will take about {foreseen / 1e6:.1f} MB"
     )
     share = sum(part.seconds for part in todo) / max(1e-9, sum(part.seconds for part in parts))
     free = shutil.disk_usage(out).free
-    if foreseen.bytes * share > free:
+    if foreseen * share > free:
         raise CacheError(
-            f"{out} needs about {foreseen.bytes * share / 1e6:.0f} MB and its disk has {free / 1e6:.0f} MB "
+            f"{out} needs about {foreseen * share / 1e6:.0f} MB and its disk has {free / 1e6:.0f} MB "
             "left: make room, choose another --out, or keep less with --frames selected or --top-k"
         )
-    return foreseen.bytes
+    return foreseen
 
 
 def _label(

@@ -48,15 +48,15 @@ def distill(
     Raises:
         KdcompressError: bad input, a bad teacher, or numbers that are not; see `kdcompress.errors`.
     """
-    run = set_up(recipe, out, observer, resume=resume, teacher=teacher, source=source, student=student)
-    config, data = run.recipe.training, run.recipe.data
-    accelerator, device, state = run.accelerator, run.accelerator.device, run.state
-    model, optimizer, objective = run.model, run.optimizer, run.objective
-    exits = {"exits": True} if run.student.exits else {}
+    training = set_up(recipe, out, observer, resume=resume, teacher=teacher, source=source, student=student)
+    config, data = training.recipe.training, training.recipe.data
+    accelerator, device, state = training.accelerator, training.accelerator.device, training.state
+    model, optimizer, objective = training.model, training.optimizer, training.objective
+    exits = {"exits": True} if training.student.exits else {}
     best: ValidationFigures | None = None
     started, seconds, first_step = time.monotonic(), 0.0, state.step
-    stream = run.stream()
-    run.student.train()
+    stream = training.stream()
+    training.student.train()
     with stop_on_signal() as stopped:
         while state.step < config.steps and not stopped_anywhere(stopped, accelerator):
             # ---- batches
@@ -73,8 +73,8 @@ def distill(
             targets = [
                 objective.targets(
                     batch,
-                    None if run.source is None else run.source(batch),
-                    run.student.output_lengths(batch.lengths),
+                    None if training.source is None else training.source(batch),
+                    training.student.output_lengths(batch.lengths),
                 )
                 for batch in group
             ]
@@ -82,7 +82,7 @@ def distill(
                 [*objective.counts(targets), len(group), len(bad)], accelerator
             )
             if unreadable:  # on every process, so that they give up together
-                run.run.skip(gathered(bad, accelerator), run.files, data.max_bad_share)
+                training.run.skip(gathered(bad, accelerator), training.files, data.max_bad_share)
             if not usable:
                 continue
             counts = torch.tensor(counted, device=device).clamp(min=1)
@@ -99,7 +99,7 @@ def distill(
                 with nullcontext() if last else accelerator.no_sync(model):
                     waveforms = delay(batch.waveforms, config.delay_ms).repeat(objective.views, 1)
                     samples = batch.lengths.repeat(objective.views)
-                    log_probs, lengths = model(waveforms, samples, run.augment, **exits)
+                    log_probs, lengths = model(waveforms, samples, training.augment, **exits)
                     log_probs = log_probs if exits else log_probs[None]
                     terms = objective.terms(log_probs, lengths, target)
                     loss = sum(
@@ -125,7 +125,7 @@ def distill(
             optimizer.step()
             optimizer.zero_grad()
             state.step += 1
-            run.averaged.update(state.step)
+            training.averaged.update(state.step)
 
             # ---- figures
             seconds += sum(batch.seconds for batch in group)
@@ -142,35 +142,35 @@ def distill(
             if state.step % config.log_every == 0 or state.step == config.steps:
                 elapsed = time.monotonic() - started
                 rate = round(seconds / elapsed, 1)
-                run.run.log({**figures, "seconds": round(elapsed, 2), "audio_per_second": rate})
+                training.run.log({**figures, "seconds": round(elapsed, 2), "audio_per_second": rate})
 
             # ---- validation and checkpoint
             if state.step % config.validate_every == 0 or state.step == config.steps:
-                best = _checkpoint(run, observer) or best
+                best = _checkpoint(training, observer) or best
         if state.step < config.steps and state.step > first_step and state.step % config.validate_every:
-            best = _checkpoint(run, observer) or best
+            best = _checkpoint(training, observer) or best
     return DistillResult(out, state.step, state.step >= config.steps, best)
 
 
-def _checkpoint(run: Training, observer: Observer) -> ValidationFigures | None:
+def _checkpoint(training: Training, observer: Observer) -> ValidationFigures | None:
     """Validate and save; return the figures if these are the best so far."""
-    state, lowest = run.state, run.state.lowest_score
-    figures = run.validation(run.averaged.model, run.accelerator.device)
+    state, lowest = training.state, training.state.lowest_score
+    figures = training.validation(training.averaged.model, training.accelerator.device)
     is_best = figures.as_good_as(lowest)
     state.lowest_score = figures.score if lowest is None else min(figures.score, lowest)
     observer.validated(state.step, figures, is_best)
-    run.run.log({"step": state.step, "validation": figures.to_json(), "best": is_best})
-    if run.accelerator.is_main_process:
+    training.run.log({"step": state.step, "validation": figures.to_json(), "best": is_best})
+    if training.accelerator.is_main_process:
         save_checkpoint(
-            run.run.folder,
-            run.averaged.model,
-            run.vocabulary,
-            run.optimizer.optimizer,
+            training.run.folder,
+            training.averaged.model,
+            training.vocabulary,
+            training.optimizer.optimizer,
             state,
-            {**run.record, "figures": figures.to_json()},
+            {**training.record, "figures": figures.to_json()},
             best=is_best,
-            keep=run.recipe.training.keep,
-            trained=run.student,
+            keep=training.recipe.training.keep,
+            trained=training.student,
         )
-    run.accelerator.wait_for_everyone()
+    training.accelerator.wait_for_everyone()
     return figures if is_best else None

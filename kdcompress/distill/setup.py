@@ -16,7 +16,7 @@ from kdcompress.distill.budget import describe_budget
 from kdcompress.distill.checkpoint import LoopState, load_checkpoint
 from kdcompress.distill.data.audio_batch import Batch
 from kdcompress.distill.data.batches import Batches, write_cuts
-from kdcompress.distill.data.training_data import TrainingData, load_training_data
+from kdcompress.distill.data.training_data import load_training_data
 from kdcompress.distill.distributed import processes, training_device
 from kdcompress.distill.fake_quantization import RoundedStudent, round_linear_layers
 from kdcompress.distill.objective.alignment import FrameAlignment, check_ctc_feasible, student_frame_shift
@@ -142,7 +142,14 @@ def set_up(
     if config.start_from is not None and not resuming:
         progress = partial(observer.stage, "Narrowing the layers to start from")
         start_from(config.start_from, student, vocabulary, data.training, progress)
-    batches = _batches(recipe, run, data, accelerator)
+    cuts = out / "data" / "train.jsonl"
+    if main:
+        cuts.parent.mkdir(exist_ok=True)
+        write_cuts(data.training, cuts)
+        write_cuts(data.held_out, cuts.with_name("held_out.jsonl"))
+    accelerator.wait_for_everyone()
+    place = accelerator.process_index, accelerator.num_processes
+    batches = Batches(cuts, len(data.training), recipe.data, recipe.seed, data.labels, *place)
     hours = sum(u.duration for u in data.training) / 3600
     observer.say(
         f"{len(data.training)} utterances ({hours:.2f} h) to train on, "
@@ -186,28 +193,14 @@ def set_up(
     if resume and main:
         run.forget_after(state.step)
     model, optimizer = accelerator.prepare(student, optimizer)
-    return Training(
-        recipe,
-        run,
-        accelerator,
-        source,
-        student,
-        vocabulary,
-        batches,
-        objective,
-        validation,
-        model,
-        optimizer,
-        averaged,
-        SpecAugment(config.spec_augment),
-        state,
-        files=len(data.training) + len(run.bad),
-        record={
-            "teacher": None if source is None else source.fingerprint,
-            "frame_shift": student.frame_shift,
-            "objective": recipe.objective.model_dump(mode="json"),
-        },
-    )
+    augment, files = SpecAugment(config.spec_augment), len(data.training) + len(run.bad)
+    record = {
+        "teacher": None if source is None else source.fingerprint,
+        "frame_shift": student.frame_shift,
+        "objective": recipe.objective.model_dump(mode="json"),
+    }
+    parts = (source, student, vocabulary, batches, objective, validation, model, optimizer, averaged, augment)
+    return Training(recipe, run, accelerator, *parts, state, files, record)
 
 
 def _accelerator(precision: str) -> Accelerator:
@@ -227,24 +220,6 @@ def _open(recipe: Recipe, teacher: Teacher | None, device: torch.device) -> Post
             "no teacher to imitate: add --teacher, or train on transcripts by objective.kd_weight=0"
         )
     return open_source(recipe.teacher, device)
-
-
-def _batches(recipe: Recipe, run: Run, data: TrainingData, accelerator: Accelerator) -> Batches:
-    cuts = run.folder / "data" / "train.jsonl"
-    if accelerator.is_main_process:
-        cuts.parent.mkdir(exist_ok=True)
-        write_cuts(data.training, cuts)
-        write_cuts(data.held_out, cuts.with_name("held_out.jsonl"))
-    accelerator.wait_for_everyone()
-    return Batches(
-        cuts,
-        len(data.training),
-        recipe.data,
-        recipe.seed,
-        data.labels,
-        accelerator.process_index,
-        accelerator.num_processes,
-    )
 
 
 def _aligned(

@@ -1,7 +1,7 @@
 """Compare a student with its teacher on held-out audio, without transcripts."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import jiwer
@@ -103,6 +103,7 @@ class Validation:
             ids = (id_ for batch, _ in self.batches for id_ in batch.ids)
             self.references = [normalize(references[id_], "basic") for id_ in ids]
 
+    @torch.no_grad()
     def __call__(self, student: Student, device: torch.device) -> ValidationFigures:
         """Run the student in eval mode over the held-out audio and compare."""
         was_training = student.training
@@ -110,7 +111,8 @@ class Validation:
         texts: list[str] = []
         kl = 0.0
         frames = blanks = teacher_frames = teacher_blanks = 0
-        for batch, posteriors, log_probs, lengths in self._outputs(student, device):
+        for batch, posteriors in self.batches:
+            log_probs, lengths = student(batch.waveforms.to(device), batch.lengths.to(device))
             texts += _texts(log_probs, lengths, self.vocabulary)
             valid = valid_frames(lengths, log_probs.shape[1])
             frames += int(lengths.sum())
@@ -146,14 +148,6 @@ class Validation:
             if posteriors is not None and alignment is not None:
                 found += collisions(posteriors.log_probs, posteriors.lengths, alignment.blank, alignment.pool)
         return found
-
-    @torch.no_grad()
-    def _outputs(
-        self, student: Student, device: torch.device
-    ) -> Iterator[tuple[Batch, Posteriors | None, Tensor, Tensor]]:
-        for batch, posteriors in self.batches:
-            log_probs, lengths = student(batch.waveforms.to(device), batch.lengths.to(device))
-            yield batch, posteriors, log_probs, lengths
 
 
 def _texts(log_probs: Tensor, lengths: Tensor, vocabulary: Vocabulary) -> list[str]:

@@ -270,11 +270,3 @@ def test_a_selection_without_kind_is_symmetric() -> None:
     )
     with pytest.raises(ConfigError, match="selection"):
         make_recipe({}, ["objective.selection.kind=roll"], "here")
-
-
-def test_a_student_without_a_kind_is_a_conformer_to_what_lies_over_it() -> None:
-    """`--set student.kind=conformer` changes nothing, and another kind starts afresh."""
-    layers = {"student": {"preset": "0.2M", "dropout": 0.0}}
-    assert make_recipe(layers, ["student.kind=conformer"], "r") == make_recipe(layers, [], "r")
-    with pytest.raises(ConfigError, match=r"no student kind 'other'"):
-        make_recipe(layers, ["student.kind=other"], "r")

@@ -104,7 +104,9 @@ def test_a_kind_of_another_package_is_named_before_a_colon(mine: None) -> None:
     assert resolve_teacher("mine:some/file") == Mine.Config(kind="mine", path=Path("some/file"))
     with pytest.raises(TeacherError, match="no teacher 'other:some/file'"):
         resolve_teacher("other:some/file")
-    with pytest.raises(TeacherError, match="ensemble:x names no teacher: members: Field required"):
+    with pytest.raises(
+        TeacherError, match="ensemble:x names no teacher: members: Field required; use a recipe"
+    ):
         resolve_teacher("ensemble:x")
 
 

@@ -63,7 +63,7 @@ class Batches:
         """Yield an epoch's batches from position `start` on; skipped ones are not decoded."""
         loader = DataLoader(
             _Decoding(self, epoch),
-            sampler=_Skipping(self._sampler(epoch), start),
+            sampler=islice(iter(self._sampler(epoch)), start, None),
             batch_size=None,
             num_workers=self.config.workers,
             # Its own, or every new iterator would draw from the generator that dropout and masks use.
@@ -90,16 +90,6 @@ class Batches:
             sampler = DynamicCutSampler(cuts, **options)
         sampler.set_epoch(epoch)
         return sampler
-
-
-class _Skipping:
-    """A sampler without its first batches."""
-
-    def __init__(self, sampler: DynamicBucketingSampler | DynamicCutSampler, start: int) -> None:
-        self.sampler, self.start = sampler, start
-
-    def __iter__(self) -> Iterator[CutSet]:
-        return islice(iter(self.sampler), self.start, None)
 
 
 class _Decoding(Dataset[Batch]):

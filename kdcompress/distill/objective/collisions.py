@@ -3,7 +3,7 @@
 House letters: B batch, T teacher frames, V vocabulary.
 """
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import torch
 from torch import Tensor
@@ -37,13 +37,8 @@ class Collisions:
         return (self.shared + self.doubled) / max(1, self.tokens)
 
     def __add__(self, other: "Collisions") -> "Collisions":
-        return Collisions(
-            self.tokens + other.tokens,
-            self.shared + other.shared,
-            self.doubled + other.doubled,
-            self.utterances + other.utterances,
-            self.infeasible + other.infeasible,
-        )
+        pairs = zip(astuple(self), astuple(other), strict=True)
+        return Collisions(*(one + another for one, another in pairs))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch
 from pydantic import Field, ValidationError
 from torch import Tensor
 
-from kdcompress.config.base import Frozen
+from kdcompress.config.base import Frozen, describe_faults
 from kdcompress.config.objective import ObjectiveConfig
 from kdcompress.distill.data.audio_batch import Batch
 from kdcompress.distill.objective.collisions import Collisions
@@ -88,9 +88,8 @@ class LossTerm(ABC):
         try:
             self.options = self.options_class.model_validate(asked)
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(map(str, ("objective.terms", self.name, *first["loc"])))
-            raise ConfigError(f"{where}: {first['msg']}, found {first.get('input')!r}") from error
+            faults = describe_faults(error, self.options_class, asked)
+            raise ConfigError(f"objective.terms.{self.name}: {faults}") from error
         self.weight: float = self.options.weight
 
     def prepare(self, batch: Batch, posteriors: Posteriors | None, frames_B: Tensor) -> Any:

@@ -7,7 +7,7 @@ House letters: B batch, T frames, V vocabulary.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from kdcompress.aliases import StageProgress
-from kdcompress.config.base import Frozen
+from kdcompress.config.base import Frozen, describe_faults
 from kdcompress.config.cache import CacheStorage
 from kdcompress.config.data import DataConfig
 from kdcompress.config.recipe import Recipe
@@ -90,6 +90,11 @@ class CacheRecord(Frozen):
         """Twelve hex digits that change with anything that matters."""
         return hashlib.sha256(json.dumps(self.identity_fields(), sort_keys=True).encode()).hexdigest()[:12]
 
+    def differences(self, other: "CacheRecord") -> list[str]:
+        """Name what another cache does not share."""
+        theirs = other.identity_fields()
+        return [name for name, value in self.identity_fields().items() if value != theirs[name]]
+
     def to_json(self) -> str:
         """Return the content of cache.json."""
         return self.model_dump_json(by_alias=True) + "\n"
@@ -113,11 +118,14 @@ def read_record(folder: Path) -> CacheRecord:
         raise CacheError(
             f"{folder} is no cache: it has no {RECORD}; make one with kdcompress cache"
         ) from error
-    except (OSError, ValueError, RecursionError, ValidationError) as error:
-        if isinstance(error, CacheError):
-            raise
+    except CacheError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        if isinstance(error, ValidationError):
+            reason = describe_faults(error, CacheRecord, data)
         raise CacheError(
-            f"{path} is damaged ({_reason(error)}): run the same kdcompress cache command again; finished "
+            f"{path} is damaged ({reason}): run the same kdcompress cache command again; finished "
             "shards are kept"
         ) from error
 
@@ -233,19 +241,6 @@ def open_cache(folder: Path, device: torch.device) -> CachedPosteriors:
         raise CacheError(f"{folder / RECORD} is damaged ({error}): make the cache anew") from error
 
 
-def differences(old: CacheRecord, new: CacheRecord) -> Iterator[str]:
-    """Name what two records do not share."""
-    before, after = old.identity_fields(), new.identity_fields()
-    yield from (name for name, value in before.items() if value != after[name])
-
-
 def _named(selection: Selection) -> str:
     values: Mapping[str, Any] = selection.model_dump(exclude={"kind"}, exclude_defaults=True)
     return selection.kind + "".join(f" {name}={value}" for name, value in values.items())
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        first = error.errors(include_url=False)[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-    return " ".join(str(error).split())

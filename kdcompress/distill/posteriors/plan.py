@@ -58,31 +58,16 @@ def plan_shards(material: TrainingData, speeds: Sequence[float], shard_seconds: 
     parts: list[PlannedShard] = []
     for utterances, factors, whole in ((material.held_out, (1.0,), True), (material.training, speeds, False)):
         for speed in dict.fromkeys(factors):
-            group: list[Utterance] = []
+            groups: list[list[Utterance]] = [[]]
             for utterance in sorted(utterances, key=lambda u: (u.duration, u.id)):
-                if group and sum(u.duration for u in group) + utterance.duration > shard_seconds * speed:
-                    parts.append(_planned(len(parts), speed, whole, group))
-                    group = []
-                group.append(utterance)
-            parts.append(_planned(len(parts), speed, whole, group))
+                seconds = sum(u.duration for u in groups[-1]) + utterance.duration
+                if groups[-1] and seconds > shard_seconds * speed:
+                    groups.append([])
+                groups[-1].append(utterance)
+            for group in groups:
+                file = f"shard-{len(parts):05}.safetensors"
+                parts.append(PlannedShard(file, speed, whole, tuple(group)))
     return parts
-
-
-def _planned(index: int, speed: float, whole: bool, utterances: list[Utterance]) -> PlannedShard:
-    return PlannedShard(f"shard-{index:05}.safetensors", speed, whole, tuple(utterances))
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What labelling will take.
-
-    Attributes:
-        bytes: of all shards and cache.json.
-        seconds: of work for a second of audio.
-    """
-
-    bytes: int
-    seconds: float
 
 
 def estimate(
@@ -90,8 +75,8 @@ def estimate(
     record: CacheRecord,
     label: Callable[[Batch, bool], list[Arrays]],
     batch_seconds: float,
-) -> Estimate:
-    """Label a few utterances of all lengths, and extrapolate.
+) -> tuple[int, float]:
+    """Return the bytes of a cache and the seconds of work for a second of audio, from a few utterances.
 
     Args:
         label: labels a batch; True keeps it whole.
@@ -131,4 +116,4 @@ def estimate(
         entries.append(entry)
         total += sum(lengths) * row + _HEADER + len(entry.model_dump_json())
     complete = record.model_copy(update={"shards": tuple(entries)})
-    return Estimate(round(total + len(complete.to_json())), work / max(audio, 1e-9))
+    return round(total + len(complete.to_json())), work / max(audio, 1e-9)

@@ -213,8 +213,8 @@ def test_a_further_term_is_a_class_and_a_line() -> None:
     assert float(peak.total) == pytest.approx(float(views[0, :, :4].max(-1).values.square().sum()) / 2)
     for wrong, words in (
         ({"peek": {"weight": 1}}, "objective.terms has peek; the further terms are: peak"),
-        ({"peak": {"weight": -1}}, r"objective\.terms\.peak\.weight: .* found -1"),
-        ({"peak": {"wait": 1}}, r"objective\.terms\.peak\.wait"),
+        ({"peak": {"weight": -1}}, "objective.terms.peak: weight: .*found '-1'"),
+        ({"peak": {"wait": 1}}, "objective.terms.peak: wait: unknown key"),
     ):
         with pytest.raises(ConfigError, match=words):
             Objective(config.model_copy(update={"terms": wrong}), tokenizer, further=[PeakTerm])
