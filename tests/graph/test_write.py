@@ -131,7 +131,7 @@ def test_weights_that_are_not_numbers_are_refused(tiny_checkpoint: Path, tmp_pat
         ({"run": "nowhere"}, RunError),
         ({"profile": "web"}, ConfigError),
         ({"profile": "kaldi"}, ConfigError),  # the student heard NeMo's features
-        ({"quantize": ("int3",)}, ConfigError),
+        ({"quantize": ("int7",)}, ConfigError),
         ({"audio": "nowhere"}, KdcompressError),
     ],
 )
