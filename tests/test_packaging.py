@@ -113,7 +113,8 @@ def test_wheel_holds_the_package_the_recipes_and_the_demo_but_no_tests(wheel: Pa
     shipped = {name.removeprefix("kdcompress/_resources/") for name in names if "/_resources/" in name}
     recipes = {path.relative_to(ROOT).as_posix() for path in recipe_files()}
     assert recipes | {"recipes/README.md", "recipes/demo/test.jsonl"} <= shipped
-    assert any(name.startswith("recipes/demo/audio/train/") for name in shipped)
+    lines = (ROOT / "recipes" / "demo" / "train.jsonl").read_text(encoding="utf-8").splitlines()
+    assert {f"recipes/demo/{json.loads(line)['audio_filepath']}" for line in lines} <= shipped
     assert {f"export/profiles/{name}.yaml" for name in ("portable", "waveform", "kaldi")} <= shipped
     consumers = ROOT / "export" / "consumers"
     programs = {*consumers.glob("*.py"), *consumers.glob("cpp/*"), *consumers.glob("web/*.*")}

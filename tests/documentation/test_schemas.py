@@ -79,7 +79,7 @@ def test_comparisons_and_profiles() -> None:
 
 
 def test_manifests(recordings: Path) -> None:
-    found = [RECIPES / "demo" / "test.jsonl", RECIPES / "comparisons" / "demo" / "train.jsonl"]
+    found = [*RECIPES.glob("demo/*.jsonl"), RECIPES / "comparisons" / "demo" / "train.jsonl"]
     for path in (*found, recordings / "test.jsonl"):
         for line in json_lines(path):
             schema("manifest").validate(line)

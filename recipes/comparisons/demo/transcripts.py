@@ -12,8 +12,6 @@ from itertools import islice
 from pathlib import Path
 from random import Random
 
-import soundfile
-
 DEMO = Path(__file__).resolve().parent.parent.parent / "demo"
 sys.path.insert(0, str(DEMO))
 
@@ -26,6 +24,7 @@ def main() -> None:
     part, seed = PARTS["distill"], "1 distill"
     speakers, shares = zip(*make_speakers(part, seed), strict=True)
     rng = Random(seed)
+    places = map(json.loads, (DEMO / "train.jsonl").read_text(encoding="utf-8").splitlines())
     for index, text in enumerate(islice(sentences("distill", rng), part.count)):
         speaker = rng.choices(speakers, shares)[0]
         own = Random(f"{seed} {index}")
@@ -33,11 +32,14 @@ def main() -> None:
         for _ in range(3):  # the pauses at both ends, the level of the noise
             own.random()
         silent = own.random() < part.untidy / 3
-        name = f"{part.folder}/distill-{index:04d}{part.suffix}"
+        place = next(places)
         line = {
-            "audio_filepath": f"../../demo/{name}",
-            "duration": round(soundfile.info(DEMO / name).duration, 3),
+            "audio_filepath": f"../../demo/{place['audio_filepath']}",
+            "offset": place["offset"],
+            "duration": min(place["duration"], round(place["duration"], 3)),
             "text": "" if silent else text,
+            # The draws of the recorded comparison went by this name.
+            "id": f"../../demo/audio/train/{place['id']}",
         }
         sys.stdout.write(json.dumps(line) + "\n")
 
