@@ -18,6 +18,7 @@ from kdcompress.aliases import Progress
 from kdcompress.audio.manifest import read_utterances
 from kdcompress.config.data import DataConfig
 from kdcompress.distill.data.audio_batch import audio_batches
+from kdcompress.distill.data.long_recordings import fit
 from kdcompress.distill.data.training_data import hold_out
 from kdcompress.distill.distributed import training_device
 from kdcompress.distill.objective.selection import dilate
@@ -157,7 +158,8 @@ def inspect_teacher(
 ) -> Inspection:
     """Run a teacher on a sample of a folder or manifest, and count.
 
-    The sample is drawn by a hash of the ids; utterances too long or too short to train on are left out.
+    The sample is drawn by a hash of the ids; what is too long is cut as for training, what is too short is
+    left out.
 
     Args:
         max_seconds: of audio in the sample, unless its first utterance is longer [s].
@@ -169,7 +171,7 @@ def inspect_teacher(
     """
     limits = DataConfig()
     listed, _ = read_utterances(audio)
-    usable = [u for u in listed if limits.min_seconds <= u.duration <= limits.max_seconds]
+    usable, _, _ = fit(listed, limits)
     if not usable:
         raise AudioError(
             f"{audio}: no file is readable and between {limits.min_seconds} and {limits.max_seconds} s long"

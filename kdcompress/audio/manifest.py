@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from kdcompress.aliases import Progress
 from kdcompress.audio.decode import Probe, check_stretch, probe
@@ -22,6 +22,8 @@ from kdcompress.errors import AudioError, ManifestError
 
 # Headers are read by threads: most of the time is waiting for the disk.
 _THREADS = 8
+Channels: TypeAlias = Literal["mix", "split"] | int
+
 _SUFFIXES = frozenset((*AUDIO_SUFFIXES, *AV_SUFFIXES))
 
 
@@ -51,12 +53,17 @@ class Line:
 
 
 def read_utterances(
-    source: Path, *, on_progress: Progress | None = None
+    source: Path, *, channels: Channels = "mix", on_progress: Progress | None = None
 ) -> tuple[list[Utterance], list[BadFile]]:
     """List the utterances of a folder (recursive, sorted) or of a manifest (in its order).
 
     Every header is read, nothing is decoded: a file that is damaged further in comes to light when its
     samples are read.
+
+    Args:
+        source: the folder or manifest.
+        channels: where a manifest does not say: averaged, each by itself (ids end with #0, #1, …), or one.
+        on_progress: called with the files looked at and their number.
 
     Returns:
         The usable utterances, and the files that are missing, empty, not audio, or too short for their line.
@@ -73,11 +80,11 @@ def read_utterances(
         raise AudioError(f"no such folder or manifest: {source}")
     utterances: list[Utterance] = []
     bad: list[BadFile] = []
-    for line, found in zip(lines, _resolve(lines, on_progress), strict=True):
-        if isinstance(found, Utterance):
-            utterances.append(found)
-        else:
+    for line, found in zip(lines, _resolve(lines, on_progress, channels), strict=True):
+        if isinstance(found, str):
             bad.append(BadFile(line.audio, found))
+        else:
+            utterances += found
     return utterances, bad
 
 
@@ -92,10 +99,10 @@ def read_references(manifest: Path) -> list[Reference]:
     references: list[Reference] = []
     bad: list[str] = []
     for line, found in zip(lines, _resolve(lines, None), strict=True):
-        if isinstance(found, Utterance):
-            references.append(Reference(found, line.text or ""))
-        else:
+        if isinstance(found, str):
             bad.append(f"{manifest}:{line.number}: {found}")
+        else:
+            references += [Reference(one, line.text or "") for one in found]
     if bad:
         more = f" ({len(bad)} such lines of {len(lines)})" if len(bad) > 1 else ""
         raise AudioError(f"{bad[0]}{more}; restore the audio, or take the line out")
@@ -243,8 +250,10 @@ def _seconds(record: dict[str, Any], key: str, where: str) -> float | None:
     return seconds
 
 
-def _resolve(lines: Sequence[Line], on_progress: Progress | None) -> Iterator[Utterance | str]:
-    """Give each line its utterance, or the reason why there is none."""
+def _resolve(
+    lines: Sequence[Line], on_progress: Progress | None, channels: Channels = "mix"
+) -> Iterator[list[Utterance] | str]:
+    """Give each line its utterance, or one for each channel, or the reason why there is none."""
     files = list(dict.fromkeys(line.audio for line in lines))
     found: dict[Path, Probe | str] = {}
     with ThreadPoolExecutor(_THREADS) as threads:
@@ -256,15 +265,23 @@ def _resolve(lines: Sequence[Line], on_progress: Progress | None) -> Iterator[Ut
         known = found[line.audio]
         if isinstance(known, str):
             yield known
-        elif line.channel is not None and line.channel >= known.channels:
-            yield f"{line.audio} has no channel {line.channel}: it has {known.channels}, counted from 0"
+            continue
+        channel = channels if line.channel is None and isinstance(channels, int) else line.channel
+        if channel is not None and channel >= known.channels:
+            yield f"{line.audio} has no channel {channel}: it has {known.channels}, counted from 0"
+            continue
+        try:
+            duration = check_stretch(line.audio, known.duration, line.start, line.duration)
+        except AudioError as error:
+            yield str(error)
+            continue
+        if channel is None and channels == "split" and known.channels > 1:
+            yield [
+                Utterance(f"{line.id}#{one}", line.audio, line.start, duration, one)
+                for one in range(known.channels)
+            ]
         else:
-            try:
-                duration = check_stretch(line.audio, known.duration, line.start, line.duration)
-            except AudioError as error:
-                yield str(error)
-            else:
-                yield Utterance(line.id, line.audio, line.start, duration, line.channel)
+            yield [Utterance(line.id, line.audio, line.start, duration, channel)]
 
 
 def _probed(path: Path) -> Probe | str:

@@ -1,11 +1,23 @@
 """Which audio to train on, and what to hold out."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from kdcompress.config.base import Frozen
+
+# The fields of the time when what was longer was always skipped.
+_ALL_BEFORE = {
+    "audio",
+    "batch_seconds",
+    "min_seconds",
+    "max_seconds",
+    "max_bad_share",
+    "speed",
+    "noise_share",
+}
+_ALL_BEFORE |= {"buckets", "workers", "memory_mb", "validation"}
 
 
 class ValidationConfig(Frozen):
@@ -31,7 +43,10 @@ class DataConfig(Frozen):
         audio: folder (searched recursively) or JSONL manifest.
         batch_seconds: audio per batch [s], padding included.
         min_seconds: shorter utterances are skipped and counted [s].
-        max_seconds: longer utterances are skipped and counted [s].
+        max_seconds: longer utterances are cut at pauses, as `transcribe` cuts, or skipped and counted [s].
+        longer: which of the two; those with a transcript are skipped in any case.
+        channels: of recordings with several: mix averages them, split makes an utterance of each (its id ends
+            with #0, #1, …), a number takes one, from 0.
         max_bad_share: of unusable files (unreadable, empty); more end the run.
         speed: factors drawn per batch and epoch, the same for teacher and student.
         noise_share: clips of noise and silence, made here, to train on for each utterance; with transcripts
@@ -46,6 +61,8 @@ class DataConfig(Frozen):
     batch_seconds: float = Field(120.0, gt=0)
     min_seconds: float = Field(0.1, ge=0.05)
     max_seconds: float = Field(30.0, gt=0)
+    longer: Literal["cut", "skip"] = "cut"
+    channels: Literal["mix", "split"] | Annotated[int, Field(ge=0)] = "mix"
     max_bad_share: float = Field(0.05, ge=0, le=1)
     speed: tuple[Annotated[float, Field(ge=0.5, le=2.0)], ...] = (1.0,)
     noise_share: float = Field(0.0, ge=0, le=1)
@@ -53,3 +70,11 @@ class DataConfig(Frozen):
     workers: int = Field(0, ge=0)
     memory_mb: float = Field(512.0, ge=0)
     validation: ValidationConfig = ValidationConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_it_was(cls, given: Any) -> Any:
+        """Skip what is longer where a run or a cache says all but that: it is older than the choice."""
+        if isinstance(given, dict) and "longer" not in given and given.keys() >= _ALL_BEFORE:
+            return {**given, "longer": "skip"}
+        return given

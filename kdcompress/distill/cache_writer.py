@@ -82,6 +82,8 @@ def write_cache(
         out.mkdir(parents=True, exist_ok=True)
         progress = partial(observer.stage, "Reading audio")
         data = load_training_data(recipe, teacher.vocabulary, run, progress, with_texts=False)
+        if data.cut:
+            observer.say(data.cut)
         record = _record(recipe, storage, selection, teacher, data)
         parts = plan_shards(data, recipe.data.speed, shard_seconds)
         finished = _finished(out, record, parts)

@@ -93,6 +93,11 @@ class Run:
         return self.folder / "skipped.jsonl"
 
     @property
+    def out_of_range(self) -> Path:
+        """The list of utterances that are shorter or longer than the recipe trains on."""
+        return self.folder / "out_of_range.jsonl"
+
+    @property
     def metrics(self) -> Path:
         """One JSON object a line: training and validation figures by step."""
         return self.folder / "metrics.jsonl"
@@ -134,7 +139,7 @@ class Run:
         """List utterances that are shorter or longer than the recipe trains on."""
         if utterances:
             entries = ({"id": u.id, "duration": round(u.duration, 3)} for u in utterances)
-            self._write_lines(self.folder / "out_of_range.jsonl", entries)
+            self._write_lines(self.out_of_range, entries)
 
     def _write_lines(self, path: Path, entries: Iterable[Mapping[str, Any]]) -> None:
         if self.writes:

@@ -138,6 +138,8 @@ def set_up(
         progress = partial(observer.stage, "Reading audio")
         with_texts = recipe.objective.kd_weight < 1
         data = load_training_data(recipe, tokenizer, run, progress, with_texts=with_texts)
+    if data.cut:
+        observer.say(data.cut)
     resuming = resume and (out / "last").is_file()
     if config.start_from is not None and not resuming:
         progress = partial(observer.stage, "Narrowing the layers to start from")

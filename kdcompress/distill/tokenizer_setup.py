@@ -6,6 +6,7 @@ from kdcompress.aliases import Progress
 from kdcompress.audio.manifest import read_texts, read_utterances
 from kdcompress.config.recipe import Recipe
 from kdcompress.config.vocabulary import Characters, SentencePiece
+from kdcompress.distill.data.long_recordings import fit
 from kdcompress.distill.objective.pseudo_labels import transcribe
 from kdcompress.distill.posteriors.source import PosteriorSource
 from kdcompress.errors import ConfigError, VocabularyError
@@ -66,8 +67,8 @@ def _texts(recipe: Recipe, source: PosteriorSource | None, on_progress: Progress
         return [normalize(text, "basic") for text in read_texts(data.audio).values()]
     if source is None:
         raise ConfigError("no teacher to learn the vocabulary from: name one, or train on transcripts")
-    found, _ = read_utterances(data.audio)
-    usable = [u for u in found if data.min_seconds <= u.duration <= data.max_seconds]
+    found, _ = read_utterances(data.audio, channels=data.channels)
+    usable, _, _ = fit(found, data)
     confidence = recipe.objective.pseudo_label.min_confidence
     return transcribe(usable, source, confidence, data.batch_seconds, on_progress)
 

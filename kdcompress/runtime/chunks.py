@@ -11,6 +11,7 @@ one pass to those of the other where both are surest of a blank, so that no toke
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -59,29 +60,35 @@ class Chunking:
             raise ConfigError(f"a pause of {self.pause:g} s may be within a word; choose 0.6 or more, or 0")
 
 
-def joined(
-    blocks: Iterable[FloatArray],
-    posteriors: Callable[[FloatArray], FloatArray],
-    vocabulary: Vocabulary,
-    frame_shift: float,
-    chunking: Chunking,
-) -> Iterator[FloatArray]:
-    """Yield the log posteriors [T, V] of a recording piece by piece; their sum is its frame grid.
+@dataclass(frozen=True)
+class Window:
+    """What is decoded at once, or passed over.
+
+    Attributes:
+        waveform: [S]; empty where nobody speaks.
+        advance: from where it begins to where the next one does [samples]; at the recording's end, to there.
+        ends: with a pause that follows, with what the next one shares, with the recording; or it is silence.
+    """
+
+    waveform: FloatArray
+    advance: int
+    ends: Literal["pause", "overlap", "recording", "silence"]
+
+
+def windows(blocks: Iterable[FloatArray], chunking: Chunking, grid: int) -> Iterator[Window]:
+    """Cut a recording: yields what is to be decoded at once, and the silence between.
 
     Args:
         blocks: the waveform [S] at 16 kHz, in pieces of any length.
-        posteriors: maps the waveform [S] of a chunk to log posteriors [T, V], frame t at t × frame_shift.
-        vocabulary: of the V tokens.
-        frame_shift: between output frames [s].
         chunking: how to cut.
+        grid: what the cuts are multiples of [samples].
     """
-    grid = round(frame_shift * SAMPLE_RATE)
     size = max(round(chunking.seconds * SAMPLE_RATE) // grid, 2) * grid
     overlap = min(round(chunking.overlap * SAMPLE_RATE) // grid * grid, size - grid)
     margin = -(-round(MARGIN * SAMPLE_RATE) // grid) * grid
     source = iter(blocks)
     buffer, ended = np.empty(0, np.float32), False
-    held: FloatArray | None = None  # frames of the chunk before, from the beginning of the buffer on
+    shared = 0  # [samples] that the window before has, too
     in_silence, threshold = bool(chunking.pause), None  # speech has not begun; what it must be louder than
     while True:
         # One sample more than a chunk tells whether this is the last one.
@@ -97,26 +104,59 @@ def joined(
             rest = ((len(window) if end is None else end) - margin) // grid * grid
             skipped = len(window) if in_silence and last else rest
             if skipped > 0:
-                yield _certain(-(-skipped // grid), vocabulary)
+                yield Window(buffer[:0], skipped, "silence")
                 buffer = buffer[skipped:]
                 continue
-        earliest = max(round(SHORTEST * SAMPLE_RATE), 0 if held is None else overlap)
+        earliest = max(round(SHORTEST * SAMPLE_RATE), shared)
         pause = find_pause(level, chunking.pause, earliest, last) if chunking.pause else None
         if pause is not None:
             end = -(-(pause.start + margin) // grid) * grid
-            yield _joint(held, posteriors(window[:end])[: end // grid], vocabulary.blank)
             # Where the silence ends is found as it is for the one that a recording begins with.
-            yield _certain(1, vocabulary, boundary=True)
-            buffer, held = buffer[end + grid :], None
+            yield Window(window[:end], end + grid, "pause")
+            buffer, shared = buffer[end + grid :], 0
             in_silence, threshold = True, pause.threshold
         elif last:
-            yield _joint(held, posteriors(window), vocabulary.blank)
+            yield Window(window, len(window), "recording")
             return
         else:
-            frames = _joint(held, posteriors(window)[: size // grid], vocabulary.blank)
-            step = size - overlap
-            yield frames[: step // grid]
-            buffer, held = buffer[step:], frames[step // grid :] if overlap else None
+            yield Window(window, size - overlap, "overlap")
+            buffer, shared = buffer[size - overlap :], overlap
+
+
+def joined(
+    blocks: Iterable[FloatArray],
+    posteriors: Callable[[FloatArray], FloatArray],
+    vocabulary: Vocabulary,
+    frame_shift: float,
+    chunking: Chunking,
+) -> Iterator[FloatArray]:
+    """Yield the log posteriors [T, V] of a recording piece by piece; their sum is its frame grid.
+
+    Args:
+        blocks: as for `windows`.
+        posteriors: maps the waveform [S] of a chunk to log posteriors [T, V], frame t at t × frame_shift.
+        vocabulary: of the V tokens.
+        frame_shift: between output frames [s].
+        chunking: how to cut.
+    """
+    grid = round(frame_shift * SAMPLE_RATE)
+    held: FloatArray | None = None  # frames of the chunk before, from the beginning of this one on
+    for window in windows(blocks, chunking, grid):
+        if window.ends == "silence":
+            yield _certain(-(-window.advance // grid), vocabulary)
+            continue
+        frames = posteriors(window.waveform)
+        if window.ends != "recording":
+            frames = frames[: len(window.waveform) // grid]
+        frames = _joint(held, frames, vocabulary.blank)
+        held = None
+        if window.ends == "overlap":
+            passed = window.advance // grid
+            held = frames[passed:] if len(window.waveform) > window.advance else None
+            frames = frames[:passed]
+        yield frames
+        if window.ends == "pause":
+            yield _certain(1, vocabulary, boundary=True)
 
 
 def _filled(

@@ -32,7 +32,13 @@ def _cut(utterance: Utterance) -> MonoCut:
         duration=end,
     )
     return MonoCut(
-        id=utterance.id, start=utterance.start, duration=utterance.duration, channel=0, recording=recording
+        id=utterance.id,
+        start=utterance.start,
+        duration=utterance.duration,
+        channel=0,
+        recording=recording,
+        # lhotse's own channel cannot say that all of them are averaged.
+        custom=None if utterance.channel is None else {"channel_selector": utterance.channel},
     )
 
 
@@ -102,7 +108,14 @@ class _Decoding(Dataset[Batch]):
 
     def __getitem__(self, cuts: CutSet) -> Batch:
         utterances = [
-            Utterance(cut.id, Path(cut.recording.sources[0].source), cut.start, cut.duration) for cut in cuts
+            Utterance(
+                cut.id,
+                Path(cut.recording.sources[0].source),
+                cut.start,
+                cut.duration,
+                (cut.custom or {}).get("channel_selector"),
+            )
+            for cut in cuts
         ]
         # One for the batch: rows of like duration stay so, and little of the batch is padding.
         speed = self.speed[hashed_number(f"{self.draw}/{utterances[0].id}") % len(self.speed)]

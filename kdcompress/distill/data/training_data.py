@@ -1,5 +1,6 @@
 """List the audio that a recipe names, and hold some of it out for validation."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -9,6 +10,7 @@ from kdcompress.audio.utterance import Utterance
 from kdcompress.config.data import DataConfig
 from kdcompress.config.recipe import Recipe
 from kdcompress.distill.data.fingerprint import hashed_number
+from kdcompress.distill.data.long_recordings import fit
 from kdcompress.distill.data.noise import write_noise
 from kdcompress.distill.run import Run
 from kdcompress.errors import AudioError, ConfigError
@@ -27,6 +29,7 @@ class TrainingData:
         labels: target ids of the training utterances, when texts were read.
         references: texts of the held-out utterances, when texts were read or the user named some.
         clips: how many of the last training utterances are noise made here.
+        cut: one line on the long recordings that were cut, if any.
     """
 
     training: list[Utterance]
@@ -34,6 +37,7 @@ class TrainingData:
     labels: dict[str, list[int]] | None
     references: dict[str, str] | None
     clips: int = 0
+    cut: str = ""
 
 
 def load_training_data(
@@ -61,13 +65,17 @@ def load_training_data(
     data = recipe.data
     if data.audio is None:
         raise ConfigError("the recipe names no audio: set data.audio to a folder or a manifest")
-    found, bad = read_utterances(data.audio, on_progress=on_progress)
-    training = _usable(found, bad, data, run)
-    if not training:
-        raise AudioError(
-            f"{data.audio}: none of {len(found) + len(bad)} files is usable "
-            f"(between {data.min_seconds} s and {data.max_seconds} s, readable); see {run.skipped}"
+    if with_texts and data.channels == "split":
+        raise ConfigError(
+            "data.channels: split does not know whose words a transcript has: give each channel a line of "
+            'its own in the manifest, with "channel_selector"'
         )
+    found, bad = read_utterances(data.audio, channels=data.channels, on_progress=on_progress)
+    begin = time.perf_counter()
+    training, outside = _usable(found, bad, data, run, cut=not with_texts, on_progress=on_progress)
+    cut = _cut_line(found, training, data, time.perf_counter() - begin)
+    if not training:
+        raise AudioError(_nothing_left(data, run, len(bad), outside))
     texts = None
     if with_texts:
         # Not read_references: an unusable file is skipped here, not an error.
@@ -77,8 +85,8 @@ def load_training_data(
         held_out = [r.utterance for r in named]
         references: dict[str, str] | None = {r.utterance.id: r.text for r in named}
     elif data.validation.audio is not None:
-        held_out, unusable = read_utterances(data.validation.audio)
-        held_out = _usable(held_out, unusable, data, run)
+        held_out, unusable = read_utterances(data.validation.audio, channels=data.channels)
+        held_out, _ = _usable(held_out, unusable, data, run)
         references = None
     else:
         training, held_out = hold_out(training, data.validation.share, data.validation.max_seconds)
@@ -98,7 +106,7 @@ def load_training_data(
         if labels is not None:
             labels |= {clip.id: [] for clip in noise}
         clips = len(noise)
-    return TrainingData(training, held_out, labels, references, clips)
+    return TrainingData(training, held_out, labels, references, clips, cut)
 
 
 def hold_out(
@@ -130,12 +138,52 @@ def _own_ids(
     return [replace(u, id=names[u.id]) for u in held_out], renamed
 
 
-def _usable(found: list[Utterance], bad: list[BadFile], data: DataConfig, run: Run) -> list[Utterance]:
+def _usable(
+    found: list[Utterance],
+    bad: list[BadFile],
+    data: DataConfig,
+    run: Run,
+    *,
+    cut: bool = True,
+    on_progress: Progress | None = None,
+) -> tuple[list[Utterance], list[Utterance]]:
+    """Return the utterances to use, and those that the recipe's limits leave out."""
     # A length that the recipe rules out is no fault of the file: listed, but not counted as bad.
-    kept = [u for u in found if data.min_seconds <= u.duration <= data.max_seconds]
+    readable = [u for u in found if u.duration > 0]
+    kept, outside, damaged = fit(readable, data, cut=cut, on_progress=on_progress)
     empty = [BadFile(u.audio, "no audio in it") for u in found if u.duration <= 0]
-    run.skip([*bad, *empty], len(found) + len(bad), data.max_bad_share)
-    run.note_out_of_range(
-        [u for u in found if u.duration > 0 and not data.min_seconds <= u.duration <= data.max_seconds]
+    run.skip([*bad, *empty, *damaged], len(found) + len(bad), data.max_bad_share)
+    run.note_out_of_range(outside)
+    return kept, outside
+
+
+def _cut_line(found: list[Utterance], kept: list[Utterance], data: DataConfig, seconds: float) -> str:
+    long = [u for u in found if u.duration > data.max_seconds]
+    whole = {u.id for u in found}
+    stretches = [u for u in kept if u.id not in whole]
+    if not stretches:
+        return ""
+    return (
+        f"{len(long)} recordings are longer than data.max_seconds ({data.max_seconds:g} s) and were cut at "
+        f"pauses: {len(stretches)} stretches, {sum(u.duration for u in stretches) / 3600:.2f} of "
+        f"{sum(u.duration for u in long) / 3600:.2f} h; decoding them for that took {seconds:.0f} s"
     )
-    return kept
+
+
+def _nothing_left(data: DataConfig, run: Run, bad: int, outside: Sequence[Utterance]) -> str:
+    long = [u for u in outside if u.duration > data.max_seconds]
+    parts = []
+    if bad:
+        parts.append(f"{bad} cannot be used, see {run.skipped}")
+    if long:
+        parts.append(
+            f"{len(long)} are longer than data.max_seconds {data.max_seconds:g}, the longest has "
+            f"{max(u.duration for u in long):.0f} s: raise it, or let them be cut at pauses (data.longer: "
+            "cut, without transcripts)"
+        )
+    if len(outside) > len(long):
+        parts.append(
+            f"{len(outside) - len(long)} are shorter than data.min_seconds {data.min_seconds:g}: lower it"
+        )
+    listed = f"; all are in {run.out_of_range}" if outside else ""
+    return f"{data.audio}: nothing is left to train on: {'; '.join(parts) or 'nobody speaks in it'}{listed}"
