@@ -34,7 +34,7 @@ LEVELS = [
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 TORCH_FREE = {"__version__", "errors", "resources", "config", "audio", "text", "runtime", "quantize", "bench"}
 TORCH_FREE |= {"aliases", "cores", "diagnosis", "files", "report", "verify"}
-CROWDED = {"kdcompress/bench", "kdcompress/cli"}  # folders that are still to be divided
+CROWDED = {"kdcompress/cli"}  # folders that are still to be divided
 TORCH_HALF = {"torch", "torchaudio", "transformers", "accelerate", "lhotse", "onnxscript", "safetensors"}
 
 

@@ -107,7 +107,7 @@ def open_ffmpeg(path: Path, format_: str) -> Iterator[FfmpegRecording]:
         AudioError: PyAV is not installed, or the file has no sound, or is damaged or cut short.
     """
     try:
-        import av  # noqa: F401
+        import av  # noqa: F401  # asked for, not used here
     except ImportError as error:
         raise AudioError(
             f"{path}: this format ({format_}) takes PyAV, which is not installed: pip install "

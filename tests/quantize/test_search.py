@@ -102,6 +102,7 @@ def test_keeping_layers_repairs_what_smoothing_cannot(
     assert not strict.allows(fewer[0])
 
 
+@pytest.mark.slow
 def test_bytes_buy_bits_where_they_help_most(
     model: onnx.ModelProto, speech: list[Feed], vocabulary: Vocabulary
 ) -> None:
