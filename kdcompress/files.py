@@ -124,7 +124,7 @@ def _partial(folder: Path, make: Callable[[Path], None]) -> Iterator[Path]:
     while True:
         partial = folder / f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}"
         make(partial)
-        held = _hold(partial)
+        held = hold(partial)
         # Between the two lines someone else may have taken it for a leftover.
         if held is None or partial.exists():
             break
@@ -141,7 +141,7 @@ def _new_file(path: Path) -> None:
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
 
 
-def _hold(path: Path, wait: bool = True) -> int | None:
+def hold(path: Path, wait: bool = True) -> int | None:
     """Lock a file or folder until the descriptor is closed; None where the system has no locks.
 
     Raises:
@@ -161,7 +161,7 @@ def _hold(path: Path, wait: bool = True) -> int | None:
 
 
 def _remove_if_left(path: Path) -> None:
-    held = _hold(path, wait=False)
+    held = hold(path, wait=False)
     if held is not None or path.lstat().st_mtime < time.time() - _STALE:
         _remove(path)
     if held is not None:

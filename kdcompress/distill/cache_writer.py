@@ -1,7 +1,7 @@
 """Run a teacher once over a recipe's audio and keep its posteriors, so that training needs no teacher."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,16 +11,15 @@ from kdcompress.config.cache import CacheStorage
 from kdcompress.config.recipe import Recipe
 from kdcompress.config.selection import SelectAll, Selection
 from kdcompress.distill.budget import duration
-from kdcompress.distill.data.audio_batch import audio_batches
 from kdcompress.distill.data.fingerprint import audio_list
 from kdcompress.distill.data.training_data import TrainingData, load_training_data
-from kdcompress.distill.distributed import training_device
+from kdcompress.distill.distributed import processes, training_device
 from kdcompress.distill.observer import StageObserver
 from kdcompress.distill.posteriors.cache import RECORD, CacheRecord, read_record
 from kdcompress.distill.posteriors.cache_compatibility import serves
-from kdcompress.distill.posteriors.packing import Arrays
 from kdcompress.distill.posteriors.plan import SHARD_SECONDS, PlannedShard, estimate, plan_shards
-from kdcompress.distill.posteriors.shards import ShardEntry, finished_shard, write_shard
+from kdcompress.distill.posteriors.shard_worker import ShardWorker
+from kdcompress.distill.posteriors.shards import ShardEntry, finished_shard
 from kdcompress.distill.posteriors.teacher_labeller import TeacherLabeller
 from kdcompress.distill.run import Run
 from kdcompress.errors import CacheError, ConfigError
@@ -31,12 +30,15 @@ from kdcompress.teachers.teacher import Teacher
 
 @dataclass(frozen=True)
 class CacheSummary:
-    """A finished cache.
+    """A finished cache, or how far it is.
 
     Attributes:
-        bytes: of all shards and cache.json.
+        shards: of the whole cache.
+        bytes: of all shards that there are, and of cache.json.
         estimated: what was foreseen; None where nothing was left to label.
-        reused: shards that an earlier run had finished.
+        reused: shards that were finished before.
+        labelled: shards that this process made.
+        missing: shards that others have, or nobody yet; 0 once the cache can be used.
     """
 
     folder: Path
@@ -44,6 +46,8 @@ class CacheSummary:
     bytes: int
     estimated: int | None
     reused: int
+    labelled: int = 0
+    missing: int = 0
 
 
 def write_cache(
@@ -54,18 +58,23 @@ def write_cache(
     *,
     teacher: Teacher | None = None,
     shard_seconds: float = SHARD_SECONDS,
+    share: tuple[int, int] | None = None,
 ) -> CacheSummary:
     """Label the recipe's training and held-out audio at each of its speeds; shards that are there are kept.
+
+    Any number of processes and machines may do so at once: each shard is labelled by the one that claims it
+    first, and by another if that one is killed. The last one sums up.
 
     Args:
         teacher: any object with the Teacher protocol, instead of the recipe's.
         shard_seconds: audio per shard [s].
+        share: (I, N) labels only every Nth shard, from the Ith on, counted from 1.
 
     Raises:
         CacheError: `out` holds something else, or cannot be written.
         KdcompressError: bad input or a bad teacher; see `kdcompress.errors`.
     """
-    device = training_device()
+    device, ranks = training_device(), processes()
     if recipe.data.audio is None:
         raise ConfigError("the recipe names no audio: add --audio DIR or --audio MANIFEST.jsonl")
     selection: Selection = SelectAll() if storage.frames == "all" else recipe.objective.selection
@@ -87,43 +96,75 @@ def write_cache(
         record = _record(recipe, storage, selection, teacher, data)
         parts = plan_shards(data, recipe.data.speed, shard_seconds)
         finished = _finished(out, record, parts)
-        labeller = TeacherLabeller(teacher, selection, storage.top_k, device)
-        todo = [part for part in parts if part.file not in finished]
-        foreseen = None
-        if todo:
-            foreseen = _announce(todo, parts, record, labeller, recipe.data.batch_seconds, out, observer)
-            write_file(out / RECORD, record.to_json())
         reused = len(finished)
-        files = len(data.training) + len(data.held_out) + len(run.bad)
-        total, before = round(sum(part.seconds for part in todo)), 0.0
-        for part in todo:
-
-            def label_progress(seconds: float, before: float = before) -> None:
-                observer.stage("Labelling (seconds of audio)", round(before + seconds), total)
-
-            entry, arrays, bad = _label(part, labeller, recipe.data.batch_seconds, label_progress)
-            run.skip(bad, files, recipe.data.max_bad_share)
-            write_shard(out, entry, arrays, record.identity)
-            finished[part.file] = entry
-            before += part.seconds
-        for path in set(out.glob("shard-*")) - {out / part.file for part in parts}:
-            path.unlink()
-        entries = tuple(finished[part.file] for part in parts)
-        write_file(out / RECORD, record.model_copy(update={"shards": entries}).to_json())
+        labeller = TeacherLabeller(teacher, selection, storage.top_k, device)
+        first, every = share or (ranks.process_index + 1, ranks.num_processes)
+        own = parts[first - 1 :: every]
+        todo = [part for part in own if part.file not in finished]
+        foreseen = None
+        if todo and ranks.is_main_process:
+            foreseen = _announce(todo, parts, record, labeller, recipe.data.batch_seconds, out, observer)
+        if todo and not (out / RECORD).is_file():
+            write_file(out / RECORD, record.to_json())
+        listed, files = dict(run.bad), len(data.training) + len(data.held_out) + len(run.bad)
+        planned = sum(part.seconds for part in todo)
+        worker = ShardWorker(
+            out,
+            record.identity,
+            labeller,
+            recipe.data.batch_seconds,
+            finished,
+            lambda bad: run.skip(bad, files, recipe.data.max_bad_share),
+        )
+        # Its own first, then what is left of the others', whose machines may be slow or gone.
+        further = [] if share else [part for number, part in enumerate(parts) if (number + 1 - first) % every]
+        worker.run(
+            [*own, *further],
+            lambda done: observer.stage(
+                "Labelling (seconds of audio)", round(done), round(max(planned, done))
+            ),
+            wait=ranks.num_processes > 1 and ranks.is_main_process,
+        )
+        missing = [part for part in parts if part.file not in finished]
+        finished |= _finished(out, record, missing)
+        entries = tuple(finished[part.file] for part in parts if part.file in finished)
+        if len(entries) == len(parts):
+            # Not this process's list: others may have met other files.
+            Run(out, listed).skip(_unreadable(parts, finished), files, recipe.data.max_bad_share)
+            for path in set(out.glob("shard-*")) - {out / part.file for part in parts}:
+                path.unlink(missing_ok=True)
+            write_file(out / RECORD, record.model_copy(update={"shards": entries}).to_json())
+            worker.claims.remove()
     except OSError as error:
         raise CacheError(
             f"cannot write to {out} ({error.strerror or error}): finished shards are kept; make room, or "
             "access, and run the same command again"
         ) from error
-    size = sum((out / name).stat().st_size for name in (RECORD, *finished))
-    return CacheSummary(out, len(parts), size, foreseen, reused)
+    size = sum((out / name).stat().st_size for name in (RECORD, *finished) if (out / name).is_file())
+    left = len(parts) - len(entries)
+    return CacheSummary(out, len(parts), size, foreseen, reused, len(worker.labelled), left)
+
+
+def _unreadable(parts: Sequence[PlannedShard], finished: Mapping[str, ShardEntry]) -> list[BadFile]:
+    """Return the files that could not be decoded, whichever process met them."""
+    return [
+        BadFile(utterance.audio, finished[part.file].unreadable[utterance.id])
+        for part in parts
+        for utterance in part.utterances
+        if utterance.id in finished[part.file].unreadable
+    ]
 
 
 def _check_vacant(out: Path) -> None:
     if not out.exists():
         return
     ours = out.is_dir() and ((out / RECORD).is_file() or any(out.glob("shard-*.safetensors")))
-    left = {"data", "skipped.jsonl", "out_of_range.jsonl"}  # by a labelling that ended before its first shard
+    left = {
+        "data",
+        "claims",
+        "skipped.jsonl",
+        "out_of_range.jsonl",
+    }  # by a labelling that ended before its first shard
     if not ours and (not out.is_dir() or {path.name for path in out.iterdir()} - left):
         raise CacheError(f"{out} exists and is no cache: choose another --out")
 
@@ -196,35 +237,3 @@ def _announce(
             "left: make room, choose another --out, or keep less with --frames selected or --top-k"
         )
     return foreseen
-
-
-def _label(
-    part: PlannedShard,
-    labeller: TeacherLabeller,
-    batch_seconds: float,
-    on_seconds: Callable[[float], None],
-) -> tuple[ShardEntry, list[Arrays], list[BadFile]]:
-    """Return a shard's entry, what is stored in it, and the files that could not be decoded.
-
-    Args:
-        on_seconds: called with the seconds of audio done.
-    """
-    ids: list[str] = []
-    arrays = [labeller.nothing(part.whole)]
-    bad: list[BadFile] = []
-
-    def progress(done: int, _: int) -> None:
-        on_seconds(sum(u.duration for u in part.utterances[:done]) / part.speed)
-
-    batches = audio_batches(part.utterances, batch_seconds, progress, speed=part.speed, on_bad=bad.extend)
-    for batch in batches:
-        ids += batch.ids
-        arrays += labeller(batch, part.whole)
-    reasons, there = {entry.path: entry.reason for entry in bad}, set(ids)
-    entry = part.entry(
-        ids,
-        [len(row["kept"]) for row in arrays[1:]],
-        [int(row["kept"].sum()) for row in arrays[1:]],
-        {u.id: reasons[u.audio] for u in part.utterances if u.id not in there},
-    )
-    return entry, arrays, bad

@@ -84,6 +84,19 @@ def test_a_cache_alone_trains_a_student(
     assert recipe.teacher.kind == "cache"
 
 
+def test_parts_of_a_cache_say_what_is_missing(
+    kdcompress: Command, teacher: Path, audio: Path, tmp_path: Path
+) -> None:
+    known = ["cache", "--teacher", teacher, "--audio", audio, "--out", tmp_path / "cache", "--shard"]
+    code, out, err = kdcompress(*known, "2/3")
+    assert (code, out) == (0, f"{tmp_path / 'cache'}: labelled 1 of 2 shards, 1 are not finished\n"), err
+    assert "this command once more" in err
+    for wrong in ("4/3", "0/3", "3", "a/b"):
+        code, out, err = kdcompress(*known, wrong)
+        assert (code, out) == (2, "")
+        assert "I/N" in err
+
+
 def test_mistakes_are_one_line(kdcompress: Command, teacher: Path, audio: Path, tmp_path: Path) -> None:
     def refused(words: str, *arguments: object) -> None:
         code, out, err = kdcompress(*arguments)

@@ -35,6 +35,7 @@ from kdcompress.text.vocabulary import Vocabulary
 
 SCHEMA = 1
 RECORD = "cache.json"
+_OPEN = 256  # shards at a time: each is a memory map, of which a process may have some 65,000
 
 
 class CacheRecord(Frozen):
@@ -149,6 +150,7 @@ class CachedPosteriors:
             for shard in shards
             for position, id_ in enumerate(shard.entry.ids)
         }
+        self._open: dict[Path, Shard] = {}  # the one that was read last at the end
         self._unreadable = {id_ for shard in shards for id_ in shard.entry.unreadable}
 
     def check(self, selection: Selection, student_shift: float) -> None:
@@ -214,6 +216,10 @@ class CachedPosteriors:
             why = "could not be decoded when it was made" if id_ in self._unreadable else "is not in it"
             raise CacheError(f"{self.folder}: {id_} at speed {speed} {why}: make the cache anew")
         shard, position = place
+        self._open.pop(shard.path, None)
+        self._open[shard.path] = shard
+        if len(self._open) > _OPEN:
+            self._open.pop(next(iter(self._open))).close()
         return unpack(shard.read(position), len(self.vocabulary), self.vocabulary.blank)
 
 

@@ -115,6 +115,11 @@ class Shard:
             raise self._damaged("its frames are not those that it lists")
         return {"kept": kept, **rows, "occupancy": occupancy}
 
+    def close(self) -> None:
+        """Let go of the file, which the next read opens again."""
+        for name in ("_names", "_file"):
+            self.__dict__.pop(name, None)
+
     @cached_property
     def _starts(self) -> tuple[list[int], list[int]]:
         return list(accumulate(self.entry.frames, initial=0)), list(accumulate(self.entry.kept, initial=0))
