@@ -5,6 +5,7 @@ MP3s have their frames counted first, joined files are played part by part, and 
 wma, amr, video) takes PyAV.
 """
 
+import io
 import mmap
 import os
 import stat
@@ -21,6 +22,7 @@ from kdcompress.aliases import FloatArray
 from kdcompress.audio import joined, mpeg
 from kdcompress.audio.libsndfile import LibsndfileRecording
 from kdcompress.audio.mpeg_frames import Header
+from kdcompress.audio.packed import read_packed
 from kdcompress.audio.sniff import AUDIO_SUFFIXES, NEEDS_AV, kind_of
 from kdcompress.audio.splice import Bytes, Splice
 from kdcompress.errors import AudioError
@@ -63,6 +65,10 @@ def open_recording(path: Path, *, header_only: bool = False) -> Iterator[Recordi
     Raises:
         AudioError: the file is missing, empty or not audio, or cut short in a way that its size tells.
     """
+    if (inside := read_packed(path)) is not None:
+        with _packed_recording(path, inside) as packed:
+            yield packed
+        return
     status = _status(path)
     try:
         with open(path, "rb", buffering=0) as file:
@@ -100,6 +106,29 @@ def open_recording(path: Path, *, header_only: bool = False) -> Iterator[Recordi
                 yield _Mp3(path, data, _mp3_parts(path, status.st_mtime_ns, status.st_size))
     except OSError as error:
         raise AudioError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+@contextmanager
+def _packed_recording(path: Path, data: bytes) -> Iterator[Recording]:
+    """Open what lies inside another file."""
+    kind = kind_of(data[:64], io.BytesIO(data))
+    if kind == "mp3":
+        yield _Mp3(path, data, mpeg.parts(path, data))
+        return
+    if kind in {"flac", "ogg", "wav"} and len(ranges := joined.ranges(data)) > 1:
+        yield _Joined(path, data, ranges)
+        return
+    try:
+        recording = LibsndfileRecording(io.BytesIO(data), path)
+    except (soundfile.LibsndfileError, TypeError) as error:
+        if kind in NEEDS_AV:
+            raise AudioError(f"{path} is {kind}, which is read from files only: unpack it") from error
+        raise AudioError(_not_audio(path, error)) from error
+    with recording:
+        if recording.kind == "MP3":
+            yield _Mp3(path, data, mpeg.parts(path, data))
+        else:
+            yield recording
 
 
 def _not_audio(path: Path, error: Exception) -> str:

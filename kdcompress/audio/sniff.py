@@ -1,6 +1,6 @@
 """What a file's first bytes say that it is, and which names are taken for audio."""
 
-from io import FileIO
+from typing import BinaryIO
 
 AUDIO_SUFFIXES: tuple[str, ...] = (".wav", ".flac", ".mp3", ".ogg", ".opus")
 """What is read without an extra."""
@@ -36,7 +36,7 @@ _MAGIC = (
 )
 
 
-def kind_of(head: bytes, file: FileIO) -> str:
+def kind_of(head: bytes, file: BinaryIO) -> str:
     """Return what a file is by its first 64 bytes: `wav`, `mp3`, `mov`, …, or nothing known."""
     for at, magic, kind in _MAGIC:
         if head[at : at + len(magic)] == magic:

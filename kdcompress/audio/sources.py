@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from kdcompress.audio.manifest import read_folder_lines, read_manifest_lines
+from kdcompress.audio.corpus.open import read_lines
 from kdcompress.audio.utterance import Stretch
 from kdcompress.errors import AudioError
 
 STDIN = Path("-")
+_LISTS = (".jsonl", ".jsonl.gz", ".tar", ".parquet", ".arrow")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Source:
 
 
 def find_sources(named: Iterable[Path], channel: int | None = None) -> Iterator[Source]:
-    """Yield what was named: files as they are, folders searched, manifests (.jsonl) line by line.
+    """Yield what was named: files as they are, folders searched, manifests and other corpora line by line.
 
     Nothing is opened but folders and manifests: a file that is not there comes to light when it is read.
 
@@ -47,11 +48,8 @@ def find_sources(named: Iterable[Path], channel: int | None = None) -> Iterator[
     for path in named:
         if path == STDIN:
             yield Source("stdin", Stretch(path, channel=channel))
-        elif path.is_dir():
-            for line in read_folder_lines(path):
-                yield Source(_relative(line.id), Stretch(line.audio, channel=channel))
-        elif path.suffix.lower() == ".jsonl":
-            for line in read_manifest_lines(path):
+        elif path.is_dir() or path.name.lower().endswith(_LISTS):
+            for line in read_lines(path, with_text=False):
                 chosen = channel if line.channel is None else line.channel
                 yield Source(_relative(line.id), Stretch(line.audio, line.start, line.duration, chosen))
         else:

@@ -3,11 +3,14 @@
 import json
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
+from kdcompress.audio.corpus.line import numbered_lines
+from kdcompress.audio.corpus.open import Format, corpus_format, read_lines
 from kdcompress.audio.manifest import read_references, read_utterances
 from kdcompress.audio.utterance import Reference, Utterance
-from kdcompress.errors import AudioError
+from kdcompress.errors import AudioError, KdcompressError, ManifestError
 
 
 def read_speech(source: Path) -> Sequence[Reference] | Sequence[Utterance]:
@@ -19,7 +22,7 @@ def read_speech(source: Path) -> Sequence[Reference] | Sequence[Utterance]:
         AudioError: the source does not exist, or an audio file of it cannot be used; says which line.
         ManifestError: a line is not what the format says, only some lines have a text, or an id occurs twice.
     """
-    if not source.is_dir() and _has_texts(source):
+    if source.exists() and _has_texts(source):
         return read_references(source)
     utterances, bad = read_utterances(source)
     if bad:
@@ -28,11 +31,16 @@ def read_speech(source: Path) -> Sequence[Reference] | Sequence[Utterance]:
     return utterances
 
 
-def _has_texts(manifest: Path) -> bool:
+def _has_texts(source: Path) -> bool:
     """Whether any line has a text; what else is wrong with a line is told by who reads it."""
+    if corpus_format(source) is not Format.MANIFEST:
+        try:
+            return any(line.text for line in islice(read_lines(source, with_text=True), 1))
+        except ManifestError:
+            return False
     found = []
-    with suppress(OSError, UnicodeDecodeError), manifest.open(encoding="utf-8-sig") as file:
-        for line in filter(str.strip, file):
+    with suppress(KdcompressError):
+        for _, line in numbered_lines(source):
             try:
                 record = json.loads(line)
             except (ValueError, RecursionError):

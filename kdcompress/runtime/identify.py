@@ -1,6 +1,6 @@
 """What lies at a path: a run, a bundle, a model of another tool, recordings, or nothing of use.
 
-Only names are looked at, no content: what is found may still be damaged.
+Of folders only names are looked at, of lists the first line: what is found may still be damaged.
 """
 
 import json
@@ -29,8 +29,17 @@ class Kind(Enum):
     MANIFEST = "a manifest"
     AUDIO_FILE = "an audio file"
     AUDIO_FOLDER = "a folder of audio files"
+    CUTS = "a file of lhotse cuts"
+    SHAR = "a lhotse Shar directory"
+    KALDI = "a Kaldi data directory"
+    NEMO = "a NeMo tarred data set"
+    WEBDATASET = "tars of audio (webdataset)"
+    TABLES = "a Hugging Face data set"
     OTHER_FILE = "a file of another kind"
     OTHER_FOLDER = "a folder of another kind"
+
+
+_AUDIO = (Kind.AUDIO_FILE, Kind.AUDIO_FOLDER, Kind.SHAR, Kind.KALDI, Kind.NEMO, Kind.WEBDATASET, Kind.TABLES)
 
 
 def identify(path: Path) -> Kind:
@@ -55,8 +64,7 @@ def no_bundle(path: Path) -> str:
         Kind.RUN: f"write one with kdcompress export {path} --out BUNDLE",
         Kind.CHECKPOINT: f"write one with kdcompress export {path} --out BUNDLE",
         Kind.UNFINISHED_RUN: "train until it has a checkpoint, then export it",
-        Kind.AUDIO_FILE: "the bundle comes first, then the recordings",
-        Kind.AUDIO_FOLDER: "the bundle comes first, then the recordings",
+        **dict.fromkeys(_AUDIO, "the bundle comes first, then the recordings"),
     }.get(kind, "kdcompress export writes bundles")
     return f"it has no bundle.json and is {kind.value}; {advice}"
 
@@ -80,6 +88,8 @@ def _folder(path: Path) -> Kind:
         return Kind.HUGGING_FACE
     if has("recipe.yaml") and has("environment.json"):
         return Kind.UNFINISHED_RUN
+    if (corpus := _corpus(path)) is not None:
+        return corpus
     walk = (name for _, _, names in os.walk(path) for name in names)
     return Kind.AUDIO_FOLDER if any(map(_is_audio, islice(walk, _LOOKED_AT))) else Kind.OTHER_FOLDER
 
@@ -90,9 +100,20 @@ def _file(path: Path) -> Kind:
         return Kind.ONNX_FILE
     if suffix in {".yaml", ".yml"}:
         return Kind.RECIPE
-    if suffix == ".jsonl" or _begins_like_a_manifest(path):
+    lists = (".jsonl", ".jsonl.gz", ".json", ".tar", ".parquet", ".arrow")
+    if path.name.endswith(lists) and (corpus := _corpus(path)) is not None:
+        return corpus
+    if path.name.endswith((".jsonl", ".jsonl.gz")) or _begins_like_a_manifest(path):
         return Kind.MANIFEST
     return Kind.AUDIO_FILE if _is_audio(path.name) else Kind.OTHER_FILE
+
+
+def _corpus(path: Path) -> Kind | None:
+    """Return which corpus lies at a path, if it is neither a plain folder nor a manifest."""
+    from kdcompress.audio.corpus.open import corpus_format  # not above: what opens bundles need not load it
+
+    name = corpus_format(path).name
+    return Kind[name] if name not in {"FOLDER", "MANIFEST"} else None
 
 
 def _is_audio(name: str) -> bool:

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TypeAlias
 
 from kdcompress.aliases import Progress
+from kdcompress.audio.packed import read_packed
 from kdcompress.audio.utterance import Utterance
+from kdcompress.errors import AudioError
 
 AudioList: TypeAlias = dict[str, tuple[float, float, str]]
 """Start [s], duration [s] and digest of the file, by id."""
@@ -46,11 +48,14 @@ def audio_list(
 def sample_digest(path: Path) -> str:
     """Return twelve hex digits of a file's size and of bytes from its middle."""
     try:
+        if (data := read_packed(path)) is not None:
+            size, middle = len(data), max(0, len(data) // 2 - _SAMPLE_BYTES // 2)
+            return hashlib.sha256(str(size).encode() + data[middle : middle + _SAMPLE_BYTES]).hexdigest()[:12]
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size // 2 - _SAMPLE_BYTES // 2))
             return hashlib.sha256(str(size).encode() + file.read(_SAMPLE_BYTES)).hexdigest()[:12]
-    except OSError:
+    except (OSError, AudioError):
         return "unreadable"
 
 

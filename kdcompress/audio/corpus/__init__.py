@@ -1,0 +1,1 @@
+"""Corpora of many formats become lines, shard by shard; one module for each format."""

@@ -1,0 +1,109 @@
+"""Audio inside other files is read where it lies: a member of a tar, or a row of an Arrow or Parquet table.
+
+A handle of such audio is a path below the file: `shard.tar/@512+31234/a.flac` names 31,234 bytes from byte
+512 on, `train.parquet/@17/a.flac` what row 17 holds. So it goes wherever a path goes, through lists, caches
+and messages; the name behind it is for the reader only.
+"""
+
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from kdcompress.errors import AudioError, MissingExtra
+
+_HANDLE = re.compile(r"(?P<file>.+)/@(?P<first>\d+)(?:\+(?P<size>\d+))?(?:/[^/]*)?", re.DOTALL)
+_AUDIO_COLUMN = "audio"
+
+
+def tar_member(tar: Path, offset: int, size: int, name: str) -> Path:
+    """Return the handle of a member whose bytes begin at `offset`."""
+    return tar / f"@{offset}+{size}" / (Path(name).name or "audio")
+
+
+def table_row(table: Path, row: int, name: str) -> Path:
+    """Return the handle of the audio that a row, from 0, of a table holds."""
+    return table / f"@{row}" / (Path(name).name or "audio")
+
+
+def read_packed(path: Path) -> bytes | None:
+    """Return the bytes that a handle names; None if the path is no handle.
+
+    Raises:
+        AudioError: the file is shorter than the handle says, or has no such row.
+        OSError: it cannot be read.
+    """
+    text = str(path)
+    if (
+        "/@" not in text
+        or not (found := _HANDLE.fullmatch(text))
+        or not (file := Path(found["file"])).is_file()
+    ):
+        return None
+    first = int(found["first"])
+    if found["size"] is None:
+        return _row(file, first)
+    size = int(found["size"])
+    with file.open("rb", buffering=0) as stream:
+        stream.seek(first)
+        data = stream.read(size)
+    if not data or len(data) < size:
+        raise AudioError(
+            f"{path} is cut short: {len(data)} of {size} bytes are there; fetch {file.name} anew"
+        )
+    return data
+
+
+@lru_cache(maxsize=16)
+def open_table(path: Path) -> Any:
+    """Open an Arrow file (mapped, not read) or a Parquet file.
+
+    Returns:
+        A pyarrow.Table, or a pyarrow.parquet.ParquetFile.
+
+    Raises:
+        MissingExtra: pyarrow is not installed.
+        AudioError: it is neither.
+    """
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise MissingExtra("pyarrow", "datasets", f"a data set of Hugging Face ({path})") from error
+    try:
+        if path.suffix == ".parquet":
+            return parquet.ParquetFile(path)
+        mapped = pyarrow.memory_map(str(path))
+        try:
+            return pyarrow.ipc.open_stream(mapped).read_all()
+        except pyarrow.ArrowInvalid:
+            mapped.seek(0)
+            return pyarrow.ipc.open_file(mapped).read_all()
+    except (pyarrow.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise AudioError(f"{path} cannot be read as {path.suffix[1:]}: {reason}") from error
+
+
+@lru_cache(maxsize=4)  # rows are asked for group by group as long as nobody shuffles
+def row_group(path: Path, group: int) -> Any:
+    """Return the audio column of a row group of a Parquet file."""
+    return open_table(path).read_row_group(group, columns=[_AUDIO_COLUMN])[_AUDIO_COLUMN]
+
+
+def _row(path: Path, row: int) -> bytes:
+    table, column, at = open_table(path), None, row
+    if hasattr(table, "read_row_group"):
+        for group in range(table.num_row_groups):
+            rows = table.metadata.row_group(group).num_rows
+            if at < rows:
+                column = row_group(path, group)
+                break
+            at -= rows
+    else:
+        column = table[_AUDIO_COLUMN]
+    if column is None or at >= len(column):
+        raise AudioError(f"{path} has no row {row}")
+    data: bytes | None = column[at].as_py()["bytes"]
+    if not data:
+        raise AudioError(f"{path}: row {row} has no audio")
+    return data
