@@ -134,7 +134,9 @@ def read_recipe(
                 f"{quantize_aware!r} is not one of {', '.join(PACKED)}", param_hint="--quantize-aware"
             )
         width = PRESETS[quantize_aware].width
-        flags["training"] = {"quantize": {"bits": int(width) if width.isdigit() else width}}
+        # An average of the weights would be of integers no more.
+        bits = int(width) if width.isdigit() else width
+        flags["training"] = {"quantize": {"bits": bits}, "ema_decay": None}
     return make_recipe(merge(layers, flags), sets, name or "command line")
 
 
