@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from datetime import datetime, timezone
+from pathlib import Path
 
 from kdcompress.aliases import StageProgress
 from kdcompress.audio.decode import read_utterance
@@ -18,6 +19,7 @@ from kdcompress.report.measured import Latency, Spread, Timing
 from kdcompress.report.record import CandidateResult, ReferenceText, Report, Settings
 from kdcompress.report.scored import Difference
 from kdcompress.report.scoring import score_report
+from kdcompress.runtime.graph_file import gzip_bytes
 from kdcompress.text.normalize import NormalizerName
 
 # Cores busy on average while the clock ran, as parts of one: below, others had the CPU; that many above the
@@ -140,6 +142,7 @@ def _result(run: Measured, base: Measured, clips: Sequence[Clip]) -> CandidateRe
     return CandidateResult(
         name=candidate.name,
         bytes=candidate.bytes,
+        gzip_bytes=_gzip_bytes(candidate),
         parameters=candidate.parameters,
         facts=facts and facts.model_copy(update={"notes": (*facts.notes, *_notes(run))}),
         failed=run.failed,
@@ -148,6 +151,11 @@ def _result(run: Measured, base: Measured, clips: Sequence[Clip]) -> CandidateRe
         hypotheses=run.texts,
         seconds={} if run.failed else median_seconds(run.passes.walls),
     )
+
+
+def _gzip_bytes(candidate: IsolatedCandidate) -> int | None:
+    graph = candidate.spec.graph
+    return gzip_bytes(Path(graph)) if graph and Path(graph).is_file() else None
 
 
 def _notes(run: Measured) -> list[str]:

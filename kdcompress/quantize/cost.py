@@ -3,8 +3,9 @@
 import json
 import subprocess
 import sys
-import zlib
 from pathlib import Path
+
+from kdcompress.runtime.graph_file import gzip_bytes
 
 # In a process of its own, with one thread: what it has held before would hide what a load needs.
 _PROGRAM = """
@@ -44,10 +45,6 @@ def file_cost(path: Path) -> dict[str, float | None]:
     The keys: `gzip_bytes`; `load_ms`, the fastest of three loads by onnxruntime on one thread; by how much
     the process grew meanwhile (`load_peak_bytes`) and afterwards (`loaded_bytes`), where the system tells.
     """
-    packer, size = zlib.compressobj(9, wbits=31), 0
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            size += len(packer.compress(block))
     done = subprocess.run(
         [sys.executable, "-c", _PROGRAM, str(path)],
         capture_output=True,
@@ -56,4 +53,4 @@ def file_cost(path: Path) -> dict[str, float | None]:
         check=False,
     )
     loading = json.loads(done.stdout) if done.returncode == 0 else {}
-    return {"gzip_bytes": size + len(packer.flush()), **loading}
+    return {"gzip_bytes": gzip_bytes(path), **loading}

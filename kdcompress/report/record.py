@@ -70,6 +70,7 @@ class CandidateResult(Record):
     """What was found about one candidate.
 
     Attributes:
+        gzip_bytes: of its graph, sent with gzip; None for other models, and in reports of before.
         failed: why it was not timed; None where all went well.
         hypotheses: raw text by utterance id; where it failed, up to there.
         timing: None where it failed, and where texts alone are known.
@@ -80,6 +81,7 @@ class CandidateResult(Record):
 
     name: str
     bytes: int | None = None
+    gzip_bytes: int | None = None
     parameters: int | None = None
     facts: Facts | None = None
     failed: str | None = None

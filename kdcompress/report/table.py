@@ -53,7 +53,12 @@ def _mark(facts: Facts) -> str:
 
 
 _MODEL: list[_Column] = [
-    ("MB", lambda r, t, f: _number(r.bytes, ".2f", 1e-6)),
+    (
+        "MB\n(gzip)",
+        lambda r, t, f: (
+            _number(r.bytes, ".2f", 1e-6) + (f"\n({1e-6 * r.gzip_bytes:.2f})" if r.gzip_bytes else "")
+        ),
+    ),
     ("params", lambda r, t, f: _count(r.parameters)),
     ("WER %\n[95 %]", lambda r, t, f: _rate(r.accuracy.wer if r.accuracy else None)),
     ("CER %\n[95 %]", lambda r, t, f: _rate(r.accuracy.cer if r.accuracy else None)),

@@ -7,6 +7,7 @@ weights are stepped over, not read.
 """
 
 import mmap
+import zlib
 from pathlib import Path
 
 from kdcompress.errors import BundleError
@@ -27,6 +28,15 @@ _GRAPH_OF_MODEL = 7
 _DEEPEST = 64  # graphs within graphs; more is an attack on the stack, here and in the runtime
 _FIXED = {1: 8, 5: 4}  # [bytes] by wire type
 _BROKEN = "{} cannot be loaded by onnxruntime: no whole ONNX graph ({}); copy or export it again"
+
+
+def gzip_bytes(path: Path) -> int:
+    """Return what a file weighs when it is sent with gzip [bytes], as to an app or a page."""
+    packer, size = zlib.compressobj(9, wbits=31), 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            size += len(packer.compress(block))
+    return size + len(packer.flush())
 
 
 def check_graph(path: Path) -> None:
