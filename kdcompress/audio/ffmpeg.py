@@ -167,6 +167,8 @@ def _decoding(path: Path, format_: str) -> Iterator[tuple[Any, Any]]:
         if not container.streams.audio:
             raise AudioError(f"{path} has no sound in it ({format_}, {len(container.streams)} streams)")
         stream = container.streams.best("audio") or container.streams.audio[0]
+        if stream.codec_context is None:
+            raise AudioError(f"{path} is damaged, or of a codec that FFmpeg does not know ({format_})")
         stream.codec_context.thread_count = 1
         yield container, stream
 

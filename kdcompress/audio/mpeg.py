@@ -38,6 +38,7 @@ class Part:
         end: [bytes] of its last frame.
         skip: samples that encoder and decoder put in front.
         trim: samples that the encoder put behind.
+        cut: [bytes] that its last frame lacks.
         promised: frames that its own first frame counts; None where it says nothing.
     """
 
@@ -46,6 +47,7 @@ class Part:
     end: int = 0
     skip: int = 0
     trim: int = 0
+    cut: int = 0
     promised: int | None = None
 
     @property
@@ -69,8 +71,6 @@ def parts(path: Path, data: Bytes) -> list[Part]:
     while at + 4 <= end:
         size = size_of(data[at + 1] << 8 | data[at + 2]) if data[at] == 0xFF else None
         if part is not None and size is not None:
-            if at + size > end:
-                break  # the last frame is not all there
             if infos and infos & {at + 4 + part.header.side, at + 36}:
                 part = None
                 continue
@@ -79,6 +79,7 @@ def parts(path: Path, data: Bytes) -> list[Part]:
                 part = Part(part.header)
                 found.append(part)
             part.offsets.append(at)
+            part.cut = max(at + size - end, 0)  # a recording may stop anywhere
             at = part.end = at + size
             continue
         header = _confirmed(data, at)
@@ -134,7 +135,14 @@ def splice(data: Bytes, part: Part, first: int) -> tuple[Splice, int]:
             pieces.append((mute, 0, len(mute)))
     else:
         pieces = [(silent, 0, len(silent))]
-    pieces.append((data, part.offsets[run_up], part.end))
+    whole = part.end - part.cut
+    if part.cut and header.layer == 3 and len(part.offsets) > 1:
+        whole = part.offsets[-1]
+    pieces.append((data, part.offsets[run_up], whole))
+    if whole == part.offsets[-1]:
+        # A frame that is not all there has its length, and plays nothing.
+        mute = mute_frame(bytes(data[whole : part.end]).ljust(part.end - whole, b"\0"), header.side)
+        pieces.append((mute, 0, len(mute)))
     return Splice(pieces), first - (begin - 1) * header.samples - _DECODER_DELAY
 
 
