@@ -50,8 +50,9 @@ def tone_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
+    from kdcompress.files import file_sha256
     from kdcompress.frontend.logmel_numpy import mel_filterbank
-    from kdcompress.runtime.bundle import Bundle, Frontend, Variant, file_sha256
+    from kdcompress.runtime.bundle import Bundle, Frontend, Variant
     from kdcompress.text.vocabulary import Vocabulary
 
     vocabulary = Vocabulary(("<blk>", *TONES), blank=0, word_boundary="|")

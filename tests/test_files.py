@@ -49,7 +49,7 @@ with files.writing_folder(target / 'bundle') as folder:
 
 @pytest.fixture(autouse=True)
 def forgotten() -> None:
-    files.remove_leftovers.cache_clear()
+    files._remove_leftovers_once.cache_clear()
 
 
 def stopped_before(target: Path, program: str, step: int, *more: str) -> bool:
@@ -84,7 +84,7 @@ def test_a_folder_is_new_or_old_wherever_its_writer_is_stopped(tmp_path: Path, m
     while stopped_before(tmp_path, WRITE_FOLDER, steps, *more):
         if not more:  # else there is a moment without one, which the next writer mends
             assert (target / "graph").read_text() in {"old", "new"}
-        files.remove_leftovers.cache_clear()
+        files._remove_leftovers_once.cache_clear()
         with pytest.raises(KeyError), writing_folder(target):
             raise KeyError
         assert (target / "graph").read_text() in {"old", "new"}
@@ -97,7 +97,7 @@ def test_a_folder_is_new_or_old_wherever_its_writer_is_stopped(tmp_path: Path, m
 
 def test_what_is_still_written_is_no_leftover(tmp_path: Path) -> None:
     with writing_file(tmp_path / "one") as one, writing_folder(tmp_path / "two") as two:
-        files.remove_leftovers.cache_clear()
+        files._remove_leftovers_once.cache_clear()
         program = "import sys; from kdcompress.files import *; write_file(Path(sys.argv[1]) / 'x', '')"
         subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True)
         assert one.exists()

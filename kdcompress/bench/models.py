@@ -68,6 +68,8 @@ def find_models(path: Path, variants: Sequence[str] = ()) -> list[Model]:
         return [_external(path)]
     bundle = open_bundle(path)
     chosen = [bundle.variant(name) for name in variants] or list(bundle.variants.values())
+    for variant in chosen:
+        bundle.verify(variant)
     return [
         Model(
             path=path,

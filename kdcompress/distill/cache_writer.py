@@ -23,7 +23,7 @@ from kdcompress.distill.posteriors.shards import ShardEntry, finished_shard
 from kdcompress.distill.posteriors.teacher_labeller import TeacherLabeller
 from kdcompress.distill.run import Run
 from kdcompress.errors import CacheError, ConfigError
-from kdcompress.files import write_file
+from kdcompress.files import remove_leftovers, write_file
 from kdcompress.teachers.open import open_teacher
 from kdcompress.teachers.teacher import Teacher
 
@@ -158,6 +158,7 @@ def _unreadable(parts: Sequence[PlannedShard], finished: Mapping[str, ShardEntry
 def _check_vacant(out: Path) -> None:
     if not out.exists():
         return
+    remove_leftovers(out)
     ours = out.is_dir() and ((out / RECORD).is_file() or any(out.glob("shard-*.safetensors")))
     left = {
         "data",

@@ -18,9 +18,9 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from kdcompress.errors import RunError
-from kdcompress.files import write_file, writing_folder
+from kdcompress.files import altered_file, write_digests, write_file, writing_folder
 from kdcompress.students.student import Student
-from kdcompress.students.weights import WEIGHTS, find_checkpoint, save_student
+from kdcompress.students.weights import RECORD, WEIGHTS, find_checkpoint, save_student
 from kdcompress.text.vocabulary import Vocabulary
 
 _OPTIMIZER, _STATE = "optimizer.safetensors", "state.json"
@@ -70,7 +70,9 @@ def save_checkpoint(
         tensors = _training_tensors(optimizer, None if trained is student else trained)
         (unfinished / _OPTIMIZER).write_bytes(save(tensors))
         (unfinished / _STATE).write_text(json.dumps(asdict(state)), encoding="utf-8")
-    for pointer in ("last", "best") if best else ("last",):
+        write_digests(unfinished)
+    # best first: killed between the two, the run goes on from the step before, and does this one again.
+    for pointer in ("best", "last") if best else ("last",):
         write_file(run / pointer, name + "\n")
     _prune(run, keep)
     return folder
@@ -89,6 +91,8 @@ def load_checkpoint(
     """
     folder = find_checkpoint(run, "last")
     try:
+        if (altered := altered_file(folder, _STATE, _OPTIMIZER, RECORD, WEIGHTS)) is not None:
+            raise RunError(f"{altered.name} is not what was written")
         state = json.loads((folder / _STATE).read_text(encoding="utf-8"))
         tensors = load_file(folder / _OPTIMIZER)
         student.load_state_dict(load_file(folder / WEIGHTS))
@@ -100,7 +104,7 @@ def load_checkpoint(
         if "random/cuda" in tensors and torch.cuda.is_available():
             torch.cuda.set_rng_state(tensors["random/cuda"])
         return LoopState(**state)
-    except (OSError, SafetensorError, json.JSONDecodeError, KeyError, TypeError, RuntimeError) as error:
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise RunError(
             f"cannot resume from {folder} ({reason}); remove it and resume from an older one"

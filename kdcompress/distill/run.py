@@ -4,11 +4,12 @@ runs/NAME/  recipe.yaml  environment.json  [tokenizer.model]  data/  metrics.jso
             checkpoints/  best  last
 """
 
+import hashlib
 import json
 import os
 import platform
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,10 +22,11 @@ from kdcompress.audio.manifest import BadFile
 from kdcompress.audio.utterance import Utterance
 from kdcompress.config.recipe import Recipe, dump_recipe, load_recipe
 from kdcompress.errors import ConfigError, RunError, TooManyBadFiles
-from kdcompress.files import write_file
+from kdcompress.files import remove_leftovers, write_file
 
 _LIBRARIES = ("torch", "torchaudio", "transformers", "accelerate", "lhotse", "numpy", "soundfile", "soxr")
 _LEFT = ("skipped.jsonl", "out_of_range.jsonl", "tokenizer.model")
+_RECIPE_DIGEST = "recipe_sha256"
 _BEFORE_TRAINING = {"recipe.yaml", "environment.json", "data", *_LEFT}
 
 
@@ -51,8 +53,10 @@ class Run:
         check_vacant(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            write_file(folder / "environment.json", json.dumps(environment(), indent=1) + "\n")
-            write_file(folder / "recipe.yaml", dump_recipe(recipe))
+            text = dump_recipe(recipe)
+            about = environment() | {_RECIPE_DIGEST: _sha256(text)}
+            write_file(folder / "environment.json", json.dumps(about, indent=1) + "\n")
+            write_file(folder / "recipe.yaml", text)
             for left in _LEFT:
                 (folder / left).unlink(missing_ok=True)
         except OSError as error:
@@ -66,7 +70,7 @@ class Run:
         """Take up a run with its own recipe.
 
         Raises:
-            RunError: there is no run in the folder.
+            RunError: there is no run in the folder, or its recipe was altered.
             ConfigError: another recipe was given; the loss trajectory would not go on but break.
         """
         path = folder / "recipe.yaml"
@@ -74,6 +78,7 @@ class Run:
             raise RunError(
                 f"nothing to resume in {folder}: it has no recipe.yaml; start the run without --resume"
             )
+        _check_recipe(folder, path)
         own = load_recipe(path)
         if recipe is not None and recipe != own:
             key = _first_difference(own.model_dump(mode="json"), recipe.model_dump(mode="json"))
@@ -82,8 +87,7 @@ class Run:
             )
         run = cls(folder)
         if run.skipped.is_file():
-            for line in run.skipped.read_text(encoding="utf-8").splitlines():
-                entry = json.loads(line)
+            for entry in _whole_lines(run.skipped, "path", "reason"):
                 run.bad[Path(entry["path"])] = entry["reason"]
         return run, own
 
@@ -112,10 +116,8 @@ class Run:
     def forget_after(self, step: int) -> None:
         """Drop the metrics of steps that a resumed run repeats."""
         if self.metrics.is_file():
-            lines = self.metrics.read_text(encoding="utf-8").splitlines()
-            # A kill in the middle of a write leaves half a line at the end.
-            kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
-            write_file(self.metrics, "".join(line + "\n" for line in kept))
+            kept = [line for line in _whole_lines(self.metrics, "step") if line["step"] <= step]
+            write_file(self.metrics, "".join(json.dumps(line) + "\n" for line in kept))
 
     def skip(self, bad: Iterable[BadFile], total: int, allowed_share: float) -> None:
         """List unusable files, and give up when they are too many.
@@ -155,10 +157,46 @@ def check_vacant(folder: Path) -> None:
     Raises:
         RunError: the directory exists and is not empty.
     """
+    remove_leftovers(folder)
     if folder.exists() and (
         not folder.is_dir() or {path.name for path in folder.iterdir()} - _BEFORE_TRAINING
     ):
         raise RunError(f"{folder} exists already: choose another --out, or go on with it by --resume")
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _check_recipe(folder: Path, path: Path) -> None:
+    record = folder / "environment.json"
+    if not record.is_file():
+        return
+    try:
+        about = json.loads(record.read_text(encoding="utf-8"))
+        expected = about.get(_RECIPE_DIGEST)  # None before there were digests
+        found = expected and _sha256(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise RunError(
+            f"cannot resume {folder}: environment.json or recipe.yaml is damaged ({reason}); restore it"
+        ) from error
+    if found != expected:
+        raise RunError(
+            f"cannot resume {folder}: recipe.yaml is not what the run began with: it was altered or cut "
+            "short; restore it, or start a new run with it"
+        )
+
+
+def _whole_lines(path: Path, *keys: str) -> Iterator[dict[str, Any]]:
+    """Yield the records of a JSON lines file; what a kill, a full disk or a power cut spoiled is left out."""
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(record, dict) and all(key in record for key in keys):
+            yield record
 
 
 def environment() -> dict[str, Any]:

@@ -14,7 +14,7 @@ from kdcompress.aliases import StageProgress
 from kdcompress.config.deploy import PRESETS
 from kdcompress.config.profile import ProfileConfig, read_profile
 from kdcompress.errors import ConfigError, ExportError
-from kdcompress.files import writing_folder
+from kdcompress.files import file_sha256, writing_folder
 from kdcompress.graph.card import model_card
 from kdcompress.graph.parity import THOROUGH, check_parity
 from kdcompress.graph.runtime_files import huggingface_files, metadata, onnx_asr_config, token_lines
@@ -30,7 +30,7 @@ from kdcompress.runtime.session import Session
 from kdcompress.students.view import ExportView
 from kdcompress.students.weights import LoadedStudent, load_student
 from kdcompress.verify.calibration_audio import features_of
-from kdcompress.verify.selftest import write_selftest
+from kdcompress.verify.selftest import AUDIO, RECORD, write_selftest
 
 
 def export_run(
@@ -133,7 +133,7 @@ def export_run(
             parity=parity,
             directory=folder,
         )
-        _describe(bundle, chosen, tokens, out.name)
+        bundle = _describe(bundle, chosen, tokens, out.name)
     report("done", steps, steps)
     return Bundle.from_json(bundle.to_json(), out)
 
@@ -183,20 +183,23 @@ def _bundle(name: str, profile: ProfileConfig, student: LoadedStudent, view: Exp
     )
 
 
-def _describe(bundle: Bundle, profile: ProfileConfig, tokens: list[str], name: str) -> None:
+def _describe(bundle: Bundle, profile: ProfileConfig, tokens: list[str], name: str) -> Bundle:
     folder, text = bundle.directory, "\n".join(tokens) + "\n"
-    files = {"tokens.txt": text}
+    contents = {"tokens.txt": text}
     if "onnx-asr" in profile.files and bundle.frontend.normalize == "per_feature":
         # It always normalises features: with other students it had better find no model.
         config = json.dumps(onnx_asr_config(bundle.subsampling_factor), indent=1) + "\n"
-        files |= {"vocab.txt": text, "config.json": config}
+        contents |= {"vocab.txt": text, "config.json": config}
     if "transformers" in profile.files:
-        files |= huggingface_files(bundle.vocabulary, tokens, bundle.subsampling_factor)
-    for file, content in files.items():
+        contents |= huggingface_files(bundle.vocabulary, tokens, bundle.subsampling_factor)
+    for file, content in contents.items():
         _write(folder / file, content)
     write_selftest(bundle)
+    files = {name: file_sha256(folder / name) for name in (*contents, AUDIO, RECORD)}
+    bundle = replace(bundle, files=files)
     _write(folder / "README.md", model_card(bundle, profile, name))
     _write(folder / FILE_NAME, json.dumps(bundle.to_json(), indent=1, ensure_ascii=False) + "\n")
+    return bundle
 
 
 def _provenance(run: Path, student: LoadedStudent) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import onnx
 from kdcompress.aliases import FloatArray, StageProgress
 from kdcompress.config.deploy import PRESETS, Calibration
 from kdcompress.errors import ConfigError
-from kdcompress.files import writing_file
+from kdcompress.files import file_sha256, writing_file
 from kdcompress.quantize.apply import quantize, write_checked
 from kdcompress.quantize.auto.budget import Budget
 from kdcompress.quantize.auto.frontier import describe
@@ -19,7 +19,7 @@ from kdcompress.quantize.blank_bias import blank_rate, fit_blank_bias, fold_blan
 from kdcompress.quantize.census import OpCensus, census
 from kdcompress.quantize.cost import file_cost
 from kdcompress.quantize.layers import LayerChoice
-from kdcompress.runtime.bundle import FP32, Variant, file_sha256
+from kdcompress.runtime.bundle import FP32, Variant
 from kdcompress.runtime.compare import Feed, difference, posteriors, text_difference
 from kdcompress.runtime.session import GraphSession
 from kdcompress.text.vocabulary import Vocabulary

@@ -1,19 +1,22 @@
 """The bundle directory: the only thing that crosses from training to what runs a student."""
 
-import hashlib
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from kdcompress import __version__
 from kdcompress.errors import BundleError, VocabularyError
+from kdcompress.files import file_sha256
 from kdcompress.runtime.identify import no_bundle
 from kdcompress.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+_T = TypeVar("_T")
 
 SCHEMA = 1
 KIND = "kdcompress-bundle"
@@ -22,6 +25,7 @@ FILE_NAME = "bundle.json"
 _LARGEST = 64 << 20  # [bytes] of bundle.json; a vocabulary of a million tokens takes a quarter of it
 _LONGEST_NAME = 100  # no file system takes more than 255 bytes
 _LONGEST_FRAME_SHIFT = 10.0  # [s]
+_TRIES = 20  # to open what others replace meanwhile
 
 FP32 = "fp32"
 INT8_DYNAMIC = "int8-dynamic"
@@ -75,6 +79,7 @@ class Bundle:
         parity: per variant, how far its graph was from the original model; free-form.
         verification: what `kdcompress export --verify` found, where it has been asked; free-form.
         written_by: program and version.
+        files: sha256 by name of what lies beside the graphs for other runtimes, such as tokens.txt.
         directory: where the files are; not part of the file.
     """
 
@@ -90,6 +95,7 @@ class Bundle:
     parity: Mapping[str, Any] = field(default_factory=dict)
     verification: Mapping[str, Any] = field(default_factory=dict)
     written_by: str = f"kdcompress {__version__}"
+    files: Mapping[str, str] = field(default_factory=dict)
     directory: Path = Path()
 
     def __repr__(self) -> str:
@@ -157,6 +163,7 @@ class Bundle:
             "provenance": dict(self.provenance),
             "parity": dict(self.parity),
             **({"verification": dict(self.verification)} if self.verification else {}),
+            **({"files": dict(self.files)} if self.files else {}),
         }
 
     @classmethod
@@ -203,6 +210,7 @@ class Bundle:
                 parity=dict(data.get("parity", {})),
                 verification=dict(data.get("verification", {})),
                 written_by=str(data.get("written_by", "unknown")),
+                files={str(name): str(digest) for name, digest in data.get("files", {}).items()},
                 directory=directory,
             )
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -221,16 +229,9 @@ class Bundle:
                 raise BundleError(
                     f"{where} names the variant {variant.name!r}; expected printable characters"
                 )
-            # A name with a separator or a drive would let a bundle from elsewhere open any file.
-            if (
-                variant.file in {"", ".", ".."}
-                or any(c in variant.file for c in "/\\:")
-                or not variant.file.isprintable()
-                or len(variant.file) > _LONGEST_NAME
-            ):
-                raise BundleError(
-                    f"{where} names the file {variant.file[:80]!r}; expected a plain file name, no folders"
-                )
+            _check_name(where, variant.file)
+        for name in bundle.files:
+            _check_name(where, name)
         return bundle
 
 
@@ -245,6 +246,31 @@ def open_bundle(path: Path | str, verify: bool = False) -> Bundle:
         BundleError: the directory is no bundle, of another schema, incomplete or altered.
     """
     directory = Path(path)
+    return while_replaced(directory, lambda: _open(directory, verify))
+
+
+def while_replaced(directory: Path, attempt: Callable[[], _T]) -> _T:
+    """Open something of a bundle, again and again while another process puts a new bundle in its place."""
+    for _ in range(_TRIES):
+        before = _stamp(directory)
+        try:
+            return attempt()
+        except BundleError:
+            if _stamp(directory) == before:
+                raise
+            time.sleep(0.01)
+    return attempt()
+
+
+def _stamp(directory: Path) -> tuple[int, int] | None:
+    try:
+        found = (directory / FILE_NAME).stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+def _open(directory: Path, verify: bool) -> Bundle:
     where = directory / FILE_NAME
     if not where.is_file():
         raise BundleError(f"{directory} is not a bundle: {no_bundle(directory)}")
@@ -271,7 +297,28 @@ def open_bundle(path: Path | str, verify: bool = False) -> Bundle:
             )
         if verify:
             bundle.verify(variant)
+    for name, digest in bundle.files.items():
+        file = directory / name
+        # What our own runtime does not need may be left out, but not be another.
+        if not file.is_file():
+            continue
+        _refuse_links_out(file)
+        if file_sha256(file) != digest:
+            raise BundleError(
+                f"{file} is not what {FILE_NAME} lists: it was altered; export again, or copy the directory"
+            )
     return bundle
+
+
+def _check_name(where: Path, name: str) -> None:
+    """Refuse a name with a separator or a drive: it would let a bundle from elsewhere open any file."""
+    if (
+        name in {"", ".", ".."}
+        or any(c in name for c in "/\\:")
+        or not name.isprintable()
+        or len(name) > _LONGEST_NAME
+    ):
+        raise BundleError(f"{where} names the file {name[:80]!r}; expected a plain file name, no folders")
 
 
 def _refuse_links_out(file: Path) -> None:
@@ -281,12 +328,3 @@ def _refuse_links_out(file: Path) -> None:
     blobs = folder.parent.parent / "blobs" if folder.parent.name == "snapshots" else folder
     if target.parent not in {folder, blobs}:
         raise BundleError(f"{file} is a link to {target}, outside the bundle; copy the file itself")
-
-
-def file_sha256(path: Path) -> str:
-    """Return the hex digest of a file, read in blocks."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

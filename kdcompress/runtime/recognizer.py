@@ -15,7 +15,7 @@ from kdcompress.aliases import FloatArray
 from kdcompress.audio.decode import probe, read_audio, read_blocks, resampled
 from kdcompress.audio.utterance import SAMPLE_RATE, Stretch
 from kdcompress.errors import AudioError, BundleError
-from kdcompress.runtime.bundle import Bundle, open_bundle
+from kdcompress.runtime.bundle import Bundle, open_bundle, while_replaced
 from kdcompress.runtime.chunks import Chunking, joined
 from kdcompress.runtime.frontend import features_for
 from kdcompress.runtime.session import Provider, Session
@@ -64,14 +64,15 @@ class Recognizer:
             decoder: `greedy_pieces`, or a `kdcompress.text.beam.BeamSearch`.
             chunking: None takes chunks of up to 30 s.
         """
-        self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
-        self.variant = self.bundle.variant(variant)
-        self.features = features_for(self.bundle)
-        if not isinstance(bundle, Bundle):
-            self.bundle.verify(self.variant)
         self.decoder = decoder
         self.chunking = Chunking() if chunking is None else chunking
-        self.session = Session(self.bundle.path(self.variant), provider, threads)
+        if isinstance(bundle, Bundle):
+            self._load(bundle, variant, provider, threads)
+        else:
+            where = Path(bundle)
+            while_replaced(
+                where, lambda: self._load(open_bundle(where), variant, provider, threads, check=True)
+            )
         if self.session.layout.takes_waveforms != (self.bundle.input == "waveform"):
             raise BundleError(
                 f"{self.bundle.directory} says that its graphs take {self.bundle.input}, and "
@@ -83,6 +84,21 @@ class Recognizer:
                 f"{self.bundle.path(self.variant)} answers with {width} tokens where the vocabulary has "
                 f"{len(self.bundle.vocabulary)}: graph and bundle.json are of different students"
             )
+
+    def _load(
+        self,
+        bundle: Bundle,
+        variant: str | None,
+        provider: Provider,
+        threads: int | None,
+        check: bool = False,
+    ) -> None:
+        self.bundle = bundle
+        self.variant = bundle.variant(variant)
+        self.features = features_for(bundle)
+        if check:
+            bundle.verify(self.variant)
+        self.session = Session(bundle.path(self.variant), provider, threads)
 
     def __repr__(self) -> str:
         return f"Recognizer({str(self.bundle.directory)!r}, {self.variant.name}, {self.session.provider})"

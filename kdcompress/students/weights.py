@@ -5,19 +5,19 @@ A run directory holds `best` and `last`, small text files that name a folder bel
 
 import hashlib
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
 from kdcompress.config.student import STUDENTS
 from kdcompress.errors import ConfigError, RunError
-from kdcompress.files import write_file
+from kdcompress.files import altered_file, write_file
 from kdcompress.students.student import Student, build_student
 from kdcompress.text.vocabulary import Vocabulary
 
@@ -81,9 +81,24 @@ def load_student(path: Path) -> LoadedStudent:
         RunError: there is none, it is incomplete or damaged, or of another schema.
         ConfigError: it is of a kind that is not installed here.
     """
-    folder = find_checkpoint(path)
+    for pause in (0.01, 0.1, 0.5):
+        folder = path
+        try:
+            folder = find_checkpoint(path)
+            return _load(folder)
+        except RunError:
+            # A run that goes on removes old checkpoints, and names new ones: look again.
+            if not (path / "checkpoints").is_dir() or (folder / WEIGHTS).is_file():
+                raise
+            time.sleep(pause)
+    return _load(find_checkpoint(path))
+
+
+def _load(folder: Path) -> LoadedStudent:
     record_path = folder / RECORD
     try:
+        if (altered := altered_file(folder, RECORD, WEIGHTS)) is not None:
+            raise RunError(f"{altered} is not what was written: it is damaged; restore the checkpoint")
         record = json.loads(record_path.read_text(encoding="utf-8"))
         if record["schema"] != SCHEMA:
             raise RunError(
@@ -93,9 +108,10 @@ def load_student(path: Path) -> LoadedStudent:
         vocabulary = Vocabulary.from_json(record["vocabulary"])
     except ConfigError as error:
         raise ConfigError(f"{record_path}: {error}") from error
-    except (OSError, json.JSONDecodeError, KeyError, TypeError, ValidationError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:300]
         raise RunError(
-            f"{record_path} is damaged ({type(error).__name__}: {error}); restore the checkpoint"
+            f"{record_path} is damaged ({type(error).__name__}: {reason}); restore the checkpoint"
         ) from error
     model = build_student(config, vocabulary)
     try:
@@ -106,7 +122,13 @@ def load_student(path: Path) -> LoadedStudent:
         raise RunError(
             f"{folder / WEIGHTS} is damaged or of another shape ({reason}); restore the checkpoint"
         ) from error
-    return LoadedStudent(model.eval(), vocabulary, record, str(record.get("fingerprint", "")), folder)
+    found, expected = fingerprint(tensors, vocabulary), str(record.get("fingerprint", ""))
+    if expected and found != expected:
+        raise RunError(
+            f"{folder} has weights and a vocabulary of the fingerprint {found} where {RECORD} says "
+            f"{expected}: one of them is damaged; restore the checkpoint"
+        )
+    return LoadedStudent(model.eval(), vocabulary, record, found, folder)
 
 
 def find_checkpoint(path: Path, which: str = "best") -> Path:
@@ -119,7 +141,10 @@ def find_checkpoint(path: Path, which: str = "best") -> Path:
         return path
     for pointer in (path / which, path / "last"):
         if pointer.is_file():
-            folder = path / "checkpoints" / pointer.read_text(encoding="utf-8").strip()
+            try:
+                folder = path / "checkpoints" / pointer.read_text(encoding="utf-8").strip()
+            except (OSError, ValueError) as error:
+                raise RunError(f"{pointer} cannot be read as the name of a checkpoint; restore it") from error
             if (folder / RECORD).is_file():
                 return folder
             raise RunError(f"{pointer} names {folder.name}, which is not there or incomplete; restore it")

@@ -1,5 +1,6 @@
 import json
 import shutil
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 
 from kdcompress.errors import BundleError
+from kdcompress.files import writing_folder
 from kdcompress.runtime.bundle import Bundle, open_bundle
 
 
@@ -114,3 +116,40 @@ def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
     (tmp_path / "bundle.json").write_text("[]")
     with pytest.raises(BundleError, match='does not say "kind"'):
         open_bundle(tmp_path)
+
+
+def test_files_beside_the_graph_are_what_is_listed(tiny_bundle: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+    (folder / "README.md").write_text("mine")  # people may
+    listed = open_bundle(folder).files
+    assert {"tokens.txt", "vocab.txt", "config.json", "selftest.json", "selftest.wav"} == set(listed)
+    (folder / "vocab.txt").unlink()  # for another runtime: what is not needed may be left out
+    open_bundle(folder)
+    text = (folder / "tokens.txt").read_text("utf-8")
+    (folder / "tokens.txt").write_text(text.replace("a 1", "d 1"), "utf-8")
+    with pytest.raises(BundleError, match=r"tokens.txt is not what bundle.json lists: it was altered"):
+        open_bundle(folder)
+
+
+def test_a_bundle_is_opened_while_others_take_its_place(
+    tiny_bundle: Path, tone_bundle: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "bundle"
+    stop = threading.Event()
+
+    def replace_it() -> None:
+        while not stop.is_set():
+            for source in (tiny_bundle, tone_bundle):
+                with writing_folder(out) as folder:
+                    shutil.copytree(source, folder, dirs_exist_ok=True)
+
+    with writing_folder(out) as folder:
+        shutil.copytree(tiny_bundle, folder, dirs_exist_ok=True)
+    writer = threading.Thread(target=replace_it)
+    writer.start()
+    try:
+        seen = {open_bundle(out, verify=True).provenance.get("student") for _ in range(200)}
+    finally:
+        stop.set()
+        writer.join()
+    assert len(seen) == 2

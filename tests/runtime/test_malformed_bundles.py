@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from kdcompress.errors import BundleError
-from kdcompress.runtime.bundle import file_sha256, open_bundle
+from kdcompress.files import file_sha256
+from kdcompress.runtime.bundle import open_bundle
 from kdcompress.runtime.graph_file import check_graph
 from kdcompress.runtime.recognizer import Recognizer
 

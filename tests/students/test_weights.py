@@ -1,13 +1,16 @@
 """Students on disk: what is written comes back, what is damaged is refused."""
 
 import json
+import shutil
+import threading
 from pathlib import Path
 
 import pytest
 import torch
 
 from kdcompress.config.student import ConformerConfig
-from kdcompress.errors import RunError
+from kdcompress.errors import KdcompressError, RunError
+from kdcompress.files import write_digests, write_file
 from kdcompress.students.conformer import ConformerStudent
 from kdcompress.students.weights import RECORD, WEIGHTS, find_checkpoint, load_student, save_student
 from kdcompress.text.vocabulary import Vocabulary
@@ -97,3 +100,35 @@ def test_damage_is_refused_in_one_line(damage, message: str, tmp_path: Path) -> 
     with pytest.raises(RunError, match=message) as caught:
         load_student(folder)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("digests", [True, False])
+@pytest.mark.parametrize("name", [RECORD, WEIGHTS])
+def test_no_flipped_byte_is_taken_for_another_value(tmp_path: Path, name: str, digests: bool) -> None:
+    save_student(tmp_path, student(), VOCABULARY, {"step": 7})
+    if digests:
+        write_digests(tmp_path)
+    whole = (tmp_path / name).read_bytes()
+    expected = load_student(tmp_path)
+    for position in range(0, len(whole), max(1, len(whole) // 60)):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1
+        (tmp_path / name).write_bytes(damaged)
+        try:
+            found = load_student(tmp_path)
+        except KdcompressError:
+            continue
+        assert not digests  # before there were digests: what is not in the fingerprint
+        assert found.fingerprint == expected.fingerprint
+
+
+def test_a_student_is_opened_while_its_run_goes_on(tmp_path: Path) -> None:
+    """The named checkpoint is removed after the name was read; the run names another one meanwhile."""
+    for step in (1, 2):
+        save_student(tmp_path / "checkpoints" / f"step-{step}", student(step), VOCABULARY, {"step": step})
+    (tmp_path / "last").write_text("step-1\n")
+    shutil.rmtree(tmp_path / "checkpoints" / "step-1")
+    moved = threading.Timer(0.05, lambda: write_file(tmp_path / "last", "step-2\n"))
+    moved.start()
+    assert load_student(tmp_path).record["step"] == 2
+    moved.join()

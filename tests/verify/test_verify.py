@@ -15,7 +15,8 @@ from onnx import numpy_helper
 
 from kdcompress.config.profile import Consumer
 from kdcompress.errors import ConfigError
-from kdcompress.runtime.bundle import FP32, file_sha256, open_bundle
+from kdcompress.files import file_sha256
+from kdcompress.runtime.bundle import FP32, open_bundle
 from kdcompress.verify import consumers
 from kdcompress.verify.consumers import character_difference, run_consumer
 from kdcompress.verify.verify import verify_bundle

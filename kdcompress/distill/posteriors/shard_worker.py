@@ -65,7 +65,7 @@ class ShardWorker:
                 before = sum(self.labelled.values())
                 entry, arrays, bad = self._posteriors(part, lambda seconds: on_seconds(before + seconds))
                 self.on_bad(bad)
-                write_shard(self.cache, entry, arrays, self.identity)
+                entry = write_shard(self.cache, entry, arrays, self.identity)
                 self.labelled[part.file] = part.seconds
             self.finished[part.file] = entry
         return True

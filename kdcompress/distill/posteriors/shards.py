@@ -5,6 +5,7 @@ the files alone what is done.
 """
 
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -38,6 +39,7 @@ class ShardEntry(Frozen):
         frames: valid frames of each.
         kept: those of them that are stored with their tokens.
         unreadable: reason by id of the utterances that could not be decoded.
+        checks: CRC-32 of what is stored of each utterance; none in shards of earlier versions.
     """
 
     file: str
@@ -47,21 +49,24 @@ class ShardEntry(Frozen):
     frames: tuple[int, ...]
     kept: tuple[int, ...]
     unreadable: dict[str, str] = Field(default_factory=dict)
+    checks: tuple[int, ...] = ()
 
 
-def write_shard(folder: Path, entry: ShardEntry, utterances: Sequence[Arrays], cache: str) -> int:
-    """Write a shard in one step and return its bytes; `cache` is the identity of the cache.
+def write_shard(folder: Path, entry: ShardEntry, utterances: Sequence[Arrays], cache: str) -> ShardEntry:
+    """Write a shard in one step; returns its entry with checks. `cache` is the identity of the cache.
 
     Raises:
         OSError: the disk is full, or the folder cannot be written.
     """
+    stored = utterances[-len(entry.ids) :] if entry.ids else ()  # an empty one may come first
+    entry = entry.model_copy(update={"checks": tuple(_check(arrays) for arrays in stored)})
     tensors = {name: np.concatenate([arrays[name] for arrays in utterances]) for name in utterances[0]}
     tensors["kept"] = np.packbits(tensors["kept"])
     # One key: several would come in any order, and the same shard would not be the same bytes.
     content = save(tensors, metadata={_ENTRY: json.dumps({"cache": cache, **entry.model_dump(mode="json")})})
     # Not safetensors' save_file: it hides from the caller what the system refused.
     write_file(folder / entry.file, content)
-    return len(content)
+    return entry
 
 
 def finished_shard(path: Path, cache: str) -> ShardEntry | None:
@@ -84,7 +89,23 @@ def finished_shard(path: Path, cache: str) -> ShardEntry | None:
             f"{path} belongs to another cache (other audio, teacher, selection or storage); choose another "
             "--out, or delete it"
         )
+    shard = Shard(path, entry, cache)
+    try:
+        for position in range(len(entry.ids)):
+            shard.read(position)
+    except CacheError:
+        return None
+    finally:
+        shard.close()
     return entry
+
+
+def _check(arrays: Arrays) -> int:
+    """Return the CRC-32 of what is stored of an utterance, whatever it is stored beside."""
+    check = 0
+    for name in sorted(arrays):
+        check = zlib.crc32(np.ascontiguousarray(arrays[name]).data, check)
+    return check
 
 
 @dataclass
@@ -113,7 +134,10 @@ class Shard:
             raise self._damaged(error) from error
         if int(kept.sum()) != end - row or "log_probs" not in rows:
             raise self._damaged("its frames are not those that it lists")
-        return {"kept": kept, **rows, "occupancy": occupancy}
+        arrays = {"kept": kept, **rows, "occupancy": occupancy}
+        if self.entry.checks and _check(arrays) != self.entry.checks[position]:
+            raise self._damaged(f"what it stores of {self.entry.ids[position]} is not what was written")
+        return arrays
 
     def close(self) -> None:
         """Let go of the file, which the next read opens again."""

@@ -77,7 +77,7 @@ def find_files(
         raise BundleError(f"{path} takes audio at {rate} Hz; expected {SAMPLE_RATE} Hz: choose another")
     if bundle is not None:
         _check_features(bundle)
-        graph = path if path.is_file() else _variant(bundle, variant)
+        graph = _bundle_graph(bundle, variant, path)
         # A bundle's graph does all that it needs itself.
         return OnnxFiles(graph, bundle.vocabulary, normalize is True, _shortest(folder), bundle.parameters)
     assumed = None
@@ -131,9 +131,17 @@ def _only_graph(folder: Path) -> Path:
     )
 
 
-def _variant(bundle: Bundle, name: str | None) -> Path:
-    # For a teacher accuracy comes first: not the variant that a recogniser would take.
-    return bundle.path(bundle.variant(FP32 if name is None and FP32 in bundle.variants else name))
+def _bundle_graph(bundle: Bundle, name: str | None, path: Path) -> Path:
+    """Return the graph of a variant, or that a path names, as the bundle lists it."""
+    if path.is_file():
+        variant = next((v for v in bundle.variants.values() if v.file == path.name), None)
+        if variant is None:
+            return path
+    else:
+        # For a teacher accuracy comes first: not the variant that a recogniser would take.
+        variant = bundle.variant(FP32 if name is None and FP32 in bundle.variants else name)
+    bundle.verify(variant)
+    return bundle.path(variant)
 
 
 def _check_features(bundle: Bundle) -> None:

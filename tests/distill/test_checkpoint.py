@@ -1,0 +1,116 @@
+"""Checkpoints: no damage is taken for another value, and no kill leaves a worse one as the best."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from kdcompress.config.student import ConformerConfig
+from kdcompress.distill.checkpoint import LoopState, load_checkpoint, save_checkpoint
+from kdcompress.distill.run import Run
+from kdcompress.errors import RunError
+from kdcompress.students.conformer import ConformerStudent
+from kdcompress.text.vocabulary import Vocabulary
+
+VOCABULARY = Vocabulary(("<blk>", "|", "a", "b"), blank=0, word_boundary="|")
+TINY = ConformerConfig(width=16, layers=1, heads=2, kernel=3, stem_channels=4, frame_shift_ms=40)
+
+
+def trained() -> tuple[ConformerStudent, torch.optim.Optimizer]:
+    torch.manual_seed(0)
+    student = ConformerStudent(TINY, 4)
+    optimizer = torch.optim.AdamW(student.parameters())
+    waveforms, lengths = torch.randn(1, 8000), torch.tensor([8000])
+    student(waveforms, lengths)[0].sum().backward()
+    optimizer.step()
+    return student, optimizer
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    student, optimizer = trained()
+    save_checkpoint(tmp_path, student, VOCABULARY, optimizer, LoopState(3, 1, 2, 0.5), {}, best=True, keep=1)
+    return tmp_path
+
+
+def test_it_comes_back(run: Path) -> None:
+    assert load_checkpoint(run, *trained()) == LoopState(3, 1, 2, 0.5)
+
+
+@pytest.mark.parametrize("name", ["state.json", "optimizer.safetensors", "model.safetensors", "digests.json"])
+def test_no_flipped_byte_is_resumed_from(run: Path, name: str) -> None:
+    path = run / "checkpoints" / "step-000003" / name
+    whole = path.read_bytes()
+    for position in range(0, len(whole), max(1, len(whole) // 25)):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1
+        path.write_bytes(damaged)
+        try:
+            state = load_checkpoint(run, *trained())
+        except RunError:
+            continue
+        assert name == "digests.json"  # a space of the digests' own layout
+        assert state == LoopState(3, 1, 2, 0.5)
+
+
+def test_checkpoints_without_digests_are_opened(run: Path) -> None:
+    (run / "checkpoints" / "step-000003" / "digests.json").unlink()
+    assert load_checkpoint(run, *trained()).step == 3
+
+
+def test_the_best_is_named_before_the_last(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed between the two names, the run does the step again, and nothing worse is kept as the best."""
+    (run / "last").unlink()
+    (run / "last").mkdir()  # so that it cannot be written
+    student, optimizer = trained()
+    with pytest.raises(OSError, match="last"):
+        save_checkpoint(run, student, VOCABULARY, optimizer, LoopState(6), {}, best=True, keep=1)
+    assert (run / "best").read_text() == "step-000006\n"
+
+
+def test_an_altered_recipe_is_not_resumed(tmp_path: Path, recipe_of_a_run: Path) -> None:
+    text = recipe_of_a_run.read_text()
+    Run.resume(recipe_of_a_run.parent, None)
+    recipe_of_a_run.write_text(text[: len(text) // 2])
+    with pytest.raises(RunError, match="altered or cut short"):
+        Run.resume(recipe_of_a_run.parent, None)
+    environment = recipe_of_a_run.with_name("environment.json")
+    about = json.loads(environment.read_text())
+    del about["recipe_sha256"]  # as runs of earlier versions have it
+    environment.write_text(json.dumps(about))
+    recipe_of_a_run.write_text(text)
+    Run.resume(recipe_of_a_run.parent, None)
+
+
+@pytest.fixture
+def recipe_of_a_run(tmp_path: Path) -> Path:
+    from kdcompress.config.recipe import load_recipe
+    from kdcompress.resources import recipe_path
+
+    Run.create(tmp_path / "begun", load_recipe(recipe_path("demo")))
+    return tmp_path / "begun" / "recipe.yaml"
+
+
+def test_lines_that_were_cut_are_left_out(recipe_of_a_run: Path) -> None:
+    folder = recipe_of_a_run.parent
+    cut = b'{"path": "a.wav", "reason": "empty"}\n\xff\xfe{"pa\n[1]\n{"path": "b.wa'
+    (folder / "skipped.jsonl").write_bytes(cut)
+    run, _ = Run.resume(folder, None)
+    assert run.bad == {Path("a.wav"): "empty"}
+    (folder / "metrics.jsonl").write_bytes(
+        b'{"step": 1, "loss": 2.5}\n\x00\x00\n{"step": 9}\n{"step": 2, "lo}\n'
+    )
+    run.forget_after(4)
+    assert run.metrics.read_text() == '{"step": 1, "loss": 2.5}\n'
+
+
+def test_what_a_killed_writer_left_does_not_block_a_new_run(recipe_of_a_run: Path) -> None:
+    folder = recipe_of_a_run.parent
+    (folder / ".kdcompress-0123456789abcdef.partial").write_text("half a recipe")
+    shutil.copy(recipe_of_a_run, folder.parent / "mine.yaml")
+    from kdcompress.config.recipe import load_recipe
+
+    Run.create(folder, load_recipe(folder.parent / "mine.yaml"))
+    assert not list(folder.glob(".*"))
