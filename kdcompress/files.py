@@ -7,7 +7,6 @@ removed by the next one that writes into the same folder.
 
 import errno
 import hashlib
-import json
 import os
 import secrets
 import shutil
@@ -25,8 +24,6 @@ if sys.platform != "win32":
 
 # Short: the names of some recordings fill what a file system allows. Random: no link can wait there.
 _PREFIX, _SUFFIX = ".kdcompress-", ".partial"
-DIGESTS = "digests.json"
-
 _STALE = 86_400  # [s] of age, where the file system has no locks
 # EBADF: NFS locks what is open for writing only, which a folder never is.
 _NO_LOCKS = {errno.EBADF, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
@@ -107,37 +104,6 @@ def remove_leftovers(folder: Path) -> None:
 @lru_cache(maxsize=4096)  # some folders are written into a hundred thousand times
 def _remove_leftovers_once(folder: Path) -> None:
     remove_leftovers(folder)
-
-
-def file_sha256(path: Path) -> str:
-    """Return the hex digest of a file, read in blocks."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def write_digests(folder: Path) -> None:
-    """Write down what every file of a folder is, for `altered_file`."""
-    found = {path.name: file_sha256(path) for path in sorted(folder.iterdir()) if path.name != DIGESTS}
-    write_file(folder / DIGESTS, json.dumps({"sha256": found}, indent=1) + "\n")
-
-
-def altered_file(folder: Path, *names: str) -> Path | None:
-    """Return the first of some files that is not what `write_digests` saw; None if all are, or it saw none.
-
-    Raises:
-        OSError: a file is missing or cannot be read.
-    """
-    record = folder / DIGESTS
-    if not record.is_file():  # written before there were digests
-        return None
-    try:
-        expected = json.loads(record.read_text(encoding="utf-8"))["sha256"]
-        return next((folder / name for name in names if file_sha256(folder / name) != expected[name]), None)
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return record
 
 
 def what_was_refused(error: OSError) -> str:

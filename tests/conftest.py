@@ -50,7 +50,7 @@ def tone_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    from kdcompress.files import file_sha256
+    from kdcompress.digests import file_sha256
     from kdcompress.frontend.logmel_numpy import mel_filterbank
     from kdcompress.runtime.bundle import Bundle, Frontend, Variant
     from kdcompress.text.vocabulary import Vocabulary

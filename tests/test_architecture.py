@@ -21,7 +21,7 @@ FILES = {
 LEVELS = [
     {"errors", "aliases", "__version__"},
     {"config", "text", "audio", "files", "resources", "cores"},
-    {"frontend"},
+    {"frontend", "digests"},
     {"runtime"},
     {"report", "verify"},
     {"students", "quantize", "bench"},
@@ -33,7 +33,7 @@ LEVELS = [
 ]
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 TORCH_FREE = {"__version__", "errors", "resources", "config", "audio", "text", "runtime", "quantize", "bench"}
-TORCH_FREE |= {"aliases", "cores", "diagnosis", "files", "report", "verify"}
+TORCH_FREE |= {"aliases", "cores", "digests", "diagnosis", "files", "report", "verify"}
 CROWDED = {"kdcompress/cli"}  # folders that are still to be divided
 TORCH_HALF = {"torch", "torchaudio", "transformers", "accelerate", "lhotse", "onnxscript", "safetensors"}
 

@@ -17,8 +17,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from kdcompress.digests import altered_file, write_digests
 from kdcompress.errors import RunError
-from kdcompress.files import altered_file, write_digests, write_file, writing_folder
+from kdcompress.files import write_file, writing_folder
 from kdcompress.students.student import Student
 from kdcompress.students.weights import RECORD, WEIGHTS, find_checkpoint, save_student
 from kdcompress.text.vocabulary import Vocabulary

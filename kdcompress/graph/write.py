@@ -13,8 +13,9 @@ import onnx
 from kdcompress.aliases import StageProgress
 from kdcompress.config.deploy import PRESETS
 from kdcompress.config.profile import ProfileConfig, read_profile
+from kdcompress.digests import file_sha256
 from kdcompress.errors import ConfigError, ExportError
-from kdcompress.files import file_sha256, writing_folder
+from kdcompress.files import writing_folder
 from kdcompress.graph.card import model_card
 from kdcompress.graph.parity import THOROUGH, check_parity
 from kdcompress.graph.runtime_files import huggingface_files, metadata, onnx_asr_config, token_lines
@@ -23,7 +24,8 @@ from kdcompress.graph.trace import trace
 from kdcompress.graph.waveform import with_frontend
 from kdcompress.quantize.variants import Audio, Options, write_variants
 from kdcompress.resources import profile_path
-from kdcompress.runtime.bundle import FILE_NAME, FP32, Bundle
+from kdcompress.runtime.bundle import FP32, Bundle
+from kdcompress.runtime.bundle_files import FILE_NAME
 from kdcompress.runtime.frontend import features_for
 from kdcompress.runtime.layout import LAYOUTS
 from kdcompress.runtime.session import Session

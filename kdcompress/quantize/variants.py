@@ -9,8 +9,9 @@ import onnx
 
 from kdcompress.aliases import FloatArray, StageProgress
 from kdcompress.config.deploy import PRESETS, Calibration
+from kdcompress.digests import file_sha256
 from kdcompress.errors import ConfigError
-from kdcompress.files import file_sha256, writing_file
+from kdcompress.files import writing_file
 from kdcompress.quantize.apply import quantize, write_checked
 from kdcompress.quantize.auto.budget import Budget
 from kdcompress.quantize.auto.frontier import describe

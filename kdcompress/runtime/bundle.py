@@ -1,31 +1,26 @@
 """The bundle directory: the only thing that crosses from training to what runs a student."""
 
 import json
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from kdcompress import __version__
+from kdcompress.digests import file_sha256
 from kdcompress.errors import BundleError, VocabularyError
-from kdcompress.files import file_sha256
+from kdcompress.runtime.bundle_files import FILE_NAME, check_name, refuse_links_out, while_replaced
 from kdcompress.runtime.identify import no_bundle
 from kdcompress.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-_T = TypeVar("_T")
-
 SCHEMA = 1
 KIND = "kdcompress-bundle"
-FILE_NAME = "bundle.json"
 
 _LARGEST = 64 << 20  # [bytes] of bundle.json; a vocabulary of a million tokens takes a quarter of it
-_LONGEST_NAME = 100  # no file system takes more than 255 bytes
 _LONGEST_FRAME_SHIFT = 10.0  # [s]
-_TRIES = 20  # to open what others replace meanwhile
 
 FP32 = "fp32"
 INT8_DYNAMIC = "int8-dynamic"
@@ -229,9 +224,9 @@ class Bundle:
                 raise BundleError(
                     f"{where} names the variant {variant.name!r}; expected printable characters"
                 )
-            _check_name(where, variant.file)
+            check_name(where, variant.file)
         for name in bundle.files:
-            _check_name(where, name)
+            check_name(where, name)
         return bundle
 
 
@@ -249,32 +244,11 @@ def open_bundle(path: Path | str, verify: bool = False) -> Bundle:
     return while_replaced(directory, lambda: _open(directory, verify))
 
 
-def while_replaced(directory: Path, attempt: Callable[[], _T]) -> _T:
-    """Open something of a bundle, again and again while another process puts a new bundle in its place."""
-    for _ in range(_TRIES):
-        before = _stamp(directory)
-        try:
-            return attempt()
-        except BundleError:
-            if _stamp(directory) == before:
-                raise
-            time.sleep(0.01)
-    return attempt()
-
-
-def _stamp(directory: Path) -> tuple[int, int] | None:
-    try:
-        found = (directory / FILE_NAME).stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns
-
-
 def _open(directory: Path, verify: bool) -> Bundle:
     where = directory / FILE_NAME
     if not where.is_file():
         raise BundleError(f"{directory} is not a bundle: {no_bundle(directory)}")
-    _refuse_links_out(where)
+    refuse_links_out(where)
     try:
         if (size := where.stat().st_size) > _LARGEST:
             raise BundleError(f"{where} has {size} bytes; expected less than {_LARGEST}: it is no bundle's")
@@ -289,7 +263,7 @@ def _open(directory: Path, verify: bool) -> Bundle:
         file = bundle.path(variant)
         if not file.is_file():
             raise BundleError(f"{file} is missing though {FILE_NAME} lists it; copy the whole directory")
-        _refuse_links_out(file)
+        refuse_links_out(file)
         size = file.stat().st_size
         if size != variant.bytes:
             raise BundleError(
@@ -302,29 +276,9 @@ def _open(directory: Path, verify: bool) -> Bundle:
         # What our own runtime does not need may be left out, but not be another.
         if not file.is_file():
             continue
-        _refuse_links_out(file)
+        refuse_links_out(file)
         if file_sha256(file) != digest:
             raise BundleError(
                 f"{file} is not what {FILE_NAME} lists: it was altered; export again, or copy the directory"
             )
     return bundle
-
-
-def _check_name(where: Path, name: str) -> None:
-    """Refuse a name with a separator or a drive: it would let a bundle from elsewhere open any file."""
-    if (
-        name in {"", ".", ".."}
-        or any(c in name for c in "/\\:")
-        or not name.isprintable()
-        or len(name) > _LONGEST_NAME
-    ):
-        raise BundleError(f"{where} names the file {name[:80]!r}; expected a plain file name, no folders")
-
-
-def _refuse_links_out(file: Path) -> None:
-    """Refuse a link that leaves its directory, unless to the blobs of the Hugging Face cache around it."""
-    folder, target = file.parent.resolve(), file.resolve()
-    # models--…/snapshots/REVISION/model.onnx -> ../../blobs/SHA256
-    blobs = folder.parent.parent / "blobs" if folder.parent.name == "snapshots" else folder
-    if target.parent not in {folder, blobs}:
-        raise BundleError(f"{file} is a link to {target}, outside the bundle; copy the file itself")

@@ -15,7 +15,8 @@ from kdcompress.aliases import FloatArray
 from kdcompress.audio.decode import probe, read_audio, read_blocks, resampled
 from kdcompress.audio.utterance import SAMPLE_RATE, Stretch
 from kdcompress.errors import AudioError, BundleError
-from kdcompress.runtime.bundle import Bundle, open_bundle, while_replaced
+from kdcompress.runtime.bundle import Bundle, open_bundle
+from kdcompress.runtime.bundle_files import while_replaced
 from kdcompress.runtime.chunks import Chunking, joined
 from kdcompress.runtime.frontend import features_for
 from kdcompress.runtime.session import Provider, Session

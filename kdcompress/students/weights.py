@@ -16,8 +16,9 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from kdcompress.config.student import STUDENTS
+from kdcompress.digests import altered_file
 from kdcompress.errors import ConfigError, RunError
-from kdcompress.files import altered_file, write_file
+from kdcompress.files import write_file
 from kdcompress.students.student import Student, build_student
 from kdcompress.text.vocabulary import Vocabulary
 

@@ -17,7 +17,8 @@ from kdcompress.config.profile import Consumer, read_profile
 from kdcompress.errors import AudioError, ConfigError
 from kdcompress.files import write_file
 from kdcompress.resources import profile_path
-from kdcompress.runtime.bundle import FILE_NAME, Bundle, Variant, open_bundle
+from kdcompress.runtime.bundle import Bundle, Variant, open_bundle
+from kdcompress.runtime.bundle_files import FILE_NAME
 from kdcompress.runtime.recognizer import Recognizer
 from kdcompress.verify.checks import OWN_CHECKS, Check, Verification, check_variant
 from kdcompress.verify.consumers import OWN_LIMIT, SAME_LIMIT, character_difference, run_consumer

@@ -81,7 +81,18 @@ def test_transcribing_imports_what_hears_and_nothing_else(tone_bundle: Path, cli
     modules = imported(tone_bundle, clip)
     assert packages(modules) - bare - sys.stdlib_module_names == {"kdcompress"}
     rooms = {name.split(".")[1] for name in modules if name.startswith("kdcompress.")}
-    assert rooms == {"aliases", "audio", "cli", "cores", "errors", "files", "frontend", "runtime", "text"}
+    assert rooms == {
+        "aliases",
+        "audio",
+        "cli",
+        "cores",
+        "digests",
+        "errors",
+        "files",
+        "frontend",
+        "runtime",
+        "text",
+    }
     parts = {name.split(".")[2] for name in modules if name.startswith("kdcompress.cli.")}
     assert parts == {"start", "transcription"}
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from kdcompress import __version__
-from kdcompress.runtime.bundle import FILE_NAME
+from kdcompress.runtime.bundle_files import FILE_NAME
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")

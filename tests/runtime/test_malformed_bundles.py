@@ -18,8 +18,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
+from kdcompress.digests import file_sha256
 from kdcompress.errors import BundleError
-from kdcompress.files import file_sha256
 from kdcompress.runtime.bundle import open_bundle
 from kdcompress.runtime.graph_file import check_graph
 from kdcompress.runtime.recognizer import Recognizer

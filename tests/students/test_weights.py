@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from kdcompress.config.student import ConformerConfig
+from kdcompress.digests import write_digests
 from kdcompress.errors import KdcompressError, RunError
-from kdcompress.files import write_digests, write_file
+from kdcompress.files import write_file
 from kdcompress.students.conformer import ConformerStudent
 from kdcompress.students.weights import RECORD, WEIGHTS, find_checkpoint, load_student, save_student
 from kdcompress.text.vocabulary import Vocabulary

@@ -14,8 +14,8 @@ import soundfile
 from onnx import numpy_helper
 
 from kdcompress.config.profile import Consumer
+from kdcompress.digests import file_sha256
 from kdcompress.errors import ConfigError
-from kdcompress.files import file_sha256
 from kdcompress.runtime.bundle import FP32, open_bundle
 from kdcompress.verify import consumers
 from kdcompress.verify.consumers import character_difference, run_consumer

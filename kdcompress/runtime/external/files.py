@@ -12,7 +12,8 @@ import onnx
 from kdcompress.audio.utterance import SAMPLE_RATE
 from kdcompress.errors import BundleError
 from kdcompress.frontend.logmel_numpy import BANDS
-from kdcompress.runtime.bundle import FILE_NAME, FP32, Bundle, open_bundle
+from kdcompress.runtime.bundle import FP32, Bundle, open_bundle
+from kdcompress.runtime.bundle_files import FILE_NAME
 from kdcompress.runtime.external.vocabulary import has_vocabulary, read_json, read_vocabulary
 from kdcompress.runtime.identify import graphs_in
 from kdcompress.text.vocabulary import Vocabulary

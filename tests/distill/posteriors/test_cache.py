@@ -19,6 +19,7 @@ from kdcompress.distill.loop import distill
 from kdcompress.distill.posteriors.cache import open_cache, read_record
 from kdcompress.distill.run import Run
 from kdcompress.errors import CacheError, TeacherError
+from kdcompress.students.weights import load_student, save_student
 from kdcompress.teachers.open import open_teacher, resolve_teacher
 from kdcompress.text.vocabulary import Vocabulary
 
@@ -185,8 +186,10 @@ def test_other_settings_are_refused(
         write(made, cache, ALL)
     torch.manual_seed(1)
     other = recipe(data__noise_share=0.2, **narrow, **copied)
-    path = tmp_path / "teacher" / "student.json"
-    path.write_text(path.read_text().replace('"fingerprint": "', '"fingerprint": "0'))
+    changed = load_student(tmp_path / "teacher")
+    with torch.no_grad():
+        next(changed.model.parameters()).add_(1)
+    save_student(changed.folder, changed.model, changed.vocabulary, {})
     with pytest.raises(CacheError, match="is a cache of other teacher"):
         write(other, cache, SELECTED)
 
