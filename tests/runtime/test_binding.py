@@ -4,9 +4,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kdcompress.runtime import binding
-from kdcompress.runtime.binding import run_bound
-from kdcompress.runtime.session import Session
+from kdcompress.runtime import session as sessions
+from kdcompress.runtime.session import Session, run_bound
 
 
 def test_bound_inputs_and_outputs_give_the_same_answer(
@@ -18,7 +17,7 @@ def test_bound_inputs_and_outputs_give_the_same_answer(
         devices.append(device)
         return run_bound(session, device, feeds, outputs)
 
-    monkeypatch.setattr(binding, "run_bound", written)
+    monkeypatch.setattr(sessions, "run_bound", written)
     session = Session(tone_bundle / "model.onnx", threads=1)
     rng = np.random.default_rng(0)
     lengths = np.array([37, 21], np.int64)
