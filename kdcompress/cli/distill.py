@@ -59,6 +59,7 @@ def distill(
       kdcompress distill --teacher runs/big --audio calls/ --out runs/small --preset 1.2M
       kdcompress distill an4 --audio an4/audio/train --teacher runs/an4-teacher --out runs/an4
       kdcompress distill --cache cache/calls --out runs/calls
+      kdcompress distill --audio transcribed.jsonl --set objective.kd_weight=0 --out runs/teacher
       kdcompress distill an4 --out runs/try --set training.steps=200 --set objective.selection.ms=40
       kdcompress distill an4 --out runs/an4-int2 --quantize-aware int2 --set training.start_from=runs/an4
       kdcompress distill --out runs/calls --resume
@@ -109,8 +110,6 @@ def read_recipe(
 
     if cache is not None and teacher is not None:
         raise ConfigError("--cache stands for the teacher: leave --teacher out")
-    if name is None and cache is None and (teacher is None or audio is None):
-        raise ConfigError("name a recipe, or give both --teacher and --audio; see: kdcompress distill --help")
     layers: dict[str, Any] = {} if name is None else read_layers(recipe_path(name))
     flags: dict[str, Any] = {}
     if teacher is not None:
@@ -137,7 +136,14 @@ def read_recipe(
         # An average of the weights would be of integers no more.
         bits = int(width) if width.isdigit() else width
         flags["training"] = {"quantize": {"bits": bits}, "ema_decay": None}
-    return make_recipe(merge(layers, flags), sets, name or "command line")
+    made = make_recipe(merge(layers, flags), sets, name or "command line")
+    untaught = made.teacher is None and made.objective.kd_weight > 0
+    if name is None and cache is None and (untaught or made.data.audio is None):
+        raise ConfigError(
+            "name a recipe, or give both --teacher and --audio; without a teacher, --audio MANIFEST.jsonl "
+            "and --set objective.kd_weight=0 train on transcripts; see: kdcompress distill --help"
+        )
+    return made
 
 
 def _figures(best: Any) -> str:

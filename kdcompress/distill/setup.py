@@ -32,8 +32,11 @@ from kdcompress.distill.validate import Validation
 from kdcompress.errors import ConfigError
 from kdcompress.students.initialize import start_from
 from kdcompress.students.student import Student, build_student, check_outputs, with_frame_shift
+from kdcompress.students.weights import LoadedStudent, find_checkpoint, load_student
 from kdcompress.teachers.teacher import Posteriors, Teacher
 from kdcompress.text.vocabulary import Vocabulary
+
+SHIFT_MS = 40.0  # of a student that has no teacher to take it from [ms]
 
 
 @dataclass
@@ -108,8 +111,12 @@ def set_up(
     if source is None:
         source = _open(recipe, teacher, device)
     progress = partial(observer.stage, "Learning units from the teacher")
-    tokenizer = resolve_tokenizer(recipe, source, out if resume else None, progress)
+    origin = _origin(recipe, out if resume else None) if source is None and student is None else None
+    units = None if origin is None else origin.vocabulary
+    tokenizer = resolve_tokenizer(recipe, source, out if resume else None, progress, units)
     vocabulary = tokenizer.vocabulary
+    if source is None and student is None and shape.frame_shift_ms is None:
+        shape = with_frame_shift(shape, SHIFT_MS if origin is None else 1000 * origin.model.frame_shift)
     compares = source is not None and recipe.objective.compares_frames
     alignment = None
     if source is not None and (compares or shape.frame_shift_ms is None):
@@ -120,8 +127,8 @@ def set_up(
         if compares:
             source.check(recipe.objective.selection, shift / 1000)
             alignment = FrameAlignment.between(source.frame_shift, shift / 1000, vocabulary.blank)
-    units, top_k = (None, None) if source is None else (source.vocabulary, source.top_k)
-    objective = Objective(recipe.objective, tokenizer, units, top_k, alignment, recipe.seed)
+    taught, top_k = (None, None) if source is None else (source.vocabulary, source.top_k)
+    objective = Objective(recipe.objective, tokenizer, taught, top_k, alignment, recipe.seed)
     set_seed(recipe.seed)
     if student is None:
         student = build_student(shape, vocabulary)
@@ -140,6 +147,7 @@ def set_up(
         data = load_training_data(recipe, tokenizer, run, progress, with_texts=with_texts)
     if data.cut:
         observer.say(data.cut)
+    objective.label_rate = data.label_rate
     resuming = resume and (out / "last").is_file()
     if config.start_from is not None and not resuming:
         progress = partial(observer.stage, "Narrowing the layers to start from")
@@ -159,6 +167,8 @@ def set_up(
         f"student {student.parameter_count() / 1e6:.2f} M parameters at "
         f"{1000 * student.frame_shift:g} ms"
     )
+    if source is None:
+        observer.say(f"units, as in the transcripts: {''.join(vocabulary.characters)}")
     observer.say(describe_budget(recipe, hours, accelerator.num_processes, device.type == "cpu"))
 
     # ---- the teacher's posteriors
@@ -222,6 +232,13 @@ def _open(recipe: Recipe, teacher: Teacher | None, device: torch.device) -> Post
             "no teacher to imitate: add --teacher, or train on transcripts by objective.kd_weight=0"
         )
     return open_source(recipe.teacher, device)
+
+
+def _origin(recipe: Recipe, run: Path | None) -> LoadedStudent | None:
+    """Return the student whose weights a run without teacher takes over: its own, or that to start from."""
+    if run is not None and (run / "last").is_file():
+        return load_student(find_checkpoint(run, "last"))
+    return None if recipe.training.start_from is None else load_student(recipe.training.start_from)
 
 
 def _aligned(

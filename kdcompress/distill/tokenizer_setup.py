@@ -23,6 +23,7 @@ def resolve_tokenizer(
     source: PosteriorSource | None,
     run: Path | None,
     on_progress: Progress | None = None,
+    origin: Vocabulary | None = None,
 ) -> Tokenizer:
     """Return the run's tokenizer.
 
@@ -31,12 +32,15 @@ def resolve_tokenizer(
 
     Args:
         run: one that is taken up again: what it has learned is not learned anew.
+        origin: the units of a student whose weights are taken over.
 
     Raises:
         VocabularyError: the units do not suit the teacher, or tokenizer.model is damaged.
         ConfigError: the texts do not give a vocabulary of that size.
     """
     asked = recipe.vocabulary
+    if asked is None and source is None:
+        return LongestMatch(supervised_vocabulary(recipe, origin))
     if not isinstance(asked, SentencePiece):
         return LongestMatch(resolve_vocabulary(recipe, None if source is None else source.vocabulary))
     if run is not None and (run / FILE_NAME).is_file():
@@ -71,6 +75,22 @@ def _texts(recipe: Recipe, source: PosteriorSource | None, on_progress: Progress
     usable, _, _ = fit(found, data)
     confidence = recipe.objective.pseudo_label.min_confidence
     return transcribe(usable, source, confidence, data.batch_seconds, on_progress)
+
+
+def supervised_vocabulary(recipe: Recipe, origin: Vocabulary | None) -> Vocabulary:
+    """Return the units of a student without teacher whose recipe asks for none.
+
+    Args:
+        origin: of a student whose weights are taken over; None takes the default characters, or where the
+            transcripts have others theirs.
+    """
+    if origin is not None:
+        return origin
+    default = resolve_vocabulary(recipe, None)
+    found = sorted(set("".join(_texts(recipe, None, None))) - {" "})
+    if set(found) <= set(default.characters):
+        return default
+    return Vocabulary((default.tokens[0], "|", *found), blank=0, word_boundary="|")
 
 
 def resolve_vocabulary(recipe: Recipe, teacher: Vocabulary | None) -> Vocabulary:

@@ -221,3 +221,40 @@ def test_transcripts_that_the_vocabulary_cannot_write_are_refused(
     arguments = ["--teacher", teacher, "--audio", audio / "m.jsonl", "--out", tmp_path / "run", *QUICK]
     refused(kdcompress("distill", *arguments, "--set", "objective.kd_weight=0.5"), "'c'", "abc")
     assert kdcompress("distill", *arguments[:-1], arguments[-1], "--out", tmp_path / "free")[0] == 0
+
+
+def transcribed(audio: Path, text: str) -> Path:
+    lines = [{"audio_filepath": f"{index}.wav", "duration": 0.75, "text": text} for index in range(6)]
+    manifest = audio / f"{text}.jsonl"
+    manifest.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return manifest
+
+
+def test_transcripts_alone_train_a_teacher_that_writes_their_characters(
+    kdcompress: Command, audio: Path, tmp_path: Path
+) -> None:
+    tiny = "student={width: 16, layers: 1, heads: 2, feed_forward: 2, kernel: 3, stem_channels: 4}"
+    alone = ["--set", "objective.kd_weight=0", "--set", tiny, *QUICK]
+    letters = "'abcdefghijklmnopqrstuvwxyz"
+    for name, text, characters in (("own", "Да, нет!", "адент"), ("default", "a b", letters)):
+        run = tmp_path / name
+        code, _, err = kdcompress("distill", "--audio", transcribed(audio, text), "--out", run, *alone)
+        assert code == 0, err
+        assert f"units, as in the transcripts: {characters}\n" in err
+        made = load_student(run)
+        assert made.vocabulary.tokens == ("<blk>", "|", *characters)
+        assert made.model.frame_shift == 0.04
+    code, _, err = kdcompress("distill", "--out", tmp_path / "own", "--resume")
+    assert code == 0, err
+    start = ["--set", f"training.start_from={tmp_path / 'own'}", "--out", tmp_path / "more"]
+    assert kdcompress("distill", "--audio", transcribed(audio, "нет"), *alone, *start)[0] == 0
+    assert load_student(tmp_path / "more").vocabulary == load_student(tmp_path / "own").vocabulary
+    other = transcribed(audio, "на ёж")
+    refused(kdcompress("distill", "--audio", other, *alone, *start[:2]), "'ж', 'ё'", "start_from")
+    other_units = ["--set", "vocabulary.alphabet=abc", "--out", tmp_path / "letters"]
+    refused(
+        kdcompress("distill", "--audio", other, *alone, *other_units),
+        "'а', 'ж', 'н', 'ё'",
+        "vocabulary.alphabet",
+    )
+    refused(kdcompress("distill", "--audio", audio, "--out", tmp_path / "folder", *alone), "manifest")

@@ -1,7 +1,7 @@
 """List the audio that a recipe names, and hold some of it out for validation."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kdcompress.aliases import Progress
@@ -13,7 +13,7 @@ from kdcompress.distill.data.fingerprint import hashed_number
 from kdcompress.distill.data.long_recordings import fit
 from kdcompress.distill.data.noise import write_noise
 from kdcompress.distill.run import Run
-from kdcompress.errors import AudioError, ConfigError
+from kdcompress.errors import AudioError, ConfigError, VocabularyError
 from kdcompress.text.normalize import normalize
 from kdcompress.text.tokenizer import Tokenizer
 from kdcompress.text.vocabulary import Vocabulary
@@ -38,6 +38,15 @@ class TrainingData:
     references: dict[str, str] | None
     clips: int = 0
     cut: str = ""
+
+    @property
+    def label_rate(self) -> float:
+        """Labels that a second of speech has; 0 where no texts were read."""
+        if self.labels is None:
+            return 0.0
+        spoken = [u for u in self.training if self.labels[u.id]]
+        labels = sum(len(self.labels[u.id]) for u in spoken)
+        return labels / max(1e-9, sum(u.duration for u in spoken))
 
 
 def load_training_data(
@@ -96,7 +105,7 @@ def load_training_data(
             f"{data.audio}: too few usable files to train and to validate; at least two are needed"
         )
     held_out, references = _own_ids(held_out, references, {u.id for u in training})
-    labels = None if texts is None else {u.id: tokenizer.encode(texts[u.id]) for u in training}
+    labels = None if texts is None else _labels(recipe, tokenizer, training, texts)
     clips = 0
     if data.noise_share:
         noise = write_noise(
@@ -127,6 +136,36 @@ def hold_out(
         seconds += utterance.duration
     chosen = {u.id for u in held}
     return [u for u in utterances if u.id not in chosen], held
+
+
+def _labels(
+    recipe: Recipe, tokenizer: Tokenizer | Vocabulary, training: Sequence[Utterance], texts: Mapping[str, str]
+) -> dict[str, list[int]]:
+    try:
+        return {u.id: tokenizer.encode(texts[u.id]) for u in training}
+    except VocabularyError as error:
+        characters = sorted(set("".join(texts[u.id] for u in training)) - {" "})
+        missing = [character for character in characters if not _writes(tokenizer, character)]
+        if not missing:  # a stretch, not a character
+            raise
+        if recipe.objective.compares_frames:
+            remedy = "normalise them: a student distilled frame by frame has its teacher's units"
+        elif recipe.vocabulary is None and recipe.training.start_from is not None:
+            remedy = "normalise them, for the units are those of training.start_from, or begin without it"
+        else:
+            remedy = "set vocabulary.alphabet to all characters that are to be written, or normalise them"
+        first = next(u for u in training if set(missing) & set(texts[u.id]))
+        raise VocabularyError(
+            f"the transcripts have {', '.join(map(repr, missing[:20]))}, which no token writes (first in "
+            f"{first.id}: {texts[first.id][:60]!r}): {remedy}"
+        ) from error
+
+
+def _writes(tokenizer: Tokenizer | Vocabulary, character: str) -> bool:
+    try:
+        return bool(tokenizer.encode(character))
+    except VocabularyError:
+        return False
 
 
 def _own_ids(

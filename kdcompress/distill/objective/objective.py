@@ -34,6 +34,7 @@ class Objective:
         views: how often the student is run on each batch, each time under other masks.
         log_prior: float32 [V], what `estimate_prior` found, for a selection that corrects by it; set before
             the first targets.
+        label_rate: labels that a second of the training speech has; likewise.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Objective:
         self.config, self.blank = config, tokenizer.vocabulary.blank
         self.alignment, self.seed, self.top_k = alignment, seed, top_k
         self.log_prior: Tensor | None = None
+        self.label_rate = 0.0
         self._terms = make_terms(TermSetting(config, tokenizer, teacher_vocabulary), further)
         self.names = tuple(term.name for term in self._terms)
         self.weights = tuple(term.weight for term in self._terms)
@@ -90,7 +92,7 @@ class Objective:
                 log_prior_V=self.log_prior,
                 top_k=self.top_k,
             )
-        return BatchTargets(batch, int(frames_B.sum()), compared, collided, prepared)
+        return BatchTargets(batch, int(frames_B.sum()), compared, collided, prepared, self.label_rate)
 
     def counts(self, targets: Sequence[BatchTargets]) -> list[int]:
         """Return the count of each term over the batches of a step."""

@@ -35,6 +35,7 @@ class BatchTargets:
         collisions: tokens of the teacher that the student has no frames for; None where it has as
             many.
         prepared: what each term's `prepare` returned, by its name.
+        label_rate: labels that a second of the training speech has.
     """
 
     batch: Batch
@@ -42,6 +43,7 @@ class BatchTargets:
     frames: FrameTargets | None = None
     collisions: Collisions | None = None
     prepared: Mapping[str, Any] = field(default_factory=dict)
+    label_rate: float = 0.0
 
 
 @dataclass(frozen=True)

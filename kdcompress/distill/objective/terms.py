@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from kdcompress.audio.utterance import SAMPLE_RATE
 from kdcompress.distill.data.audio_batch import Batch
 from kdcompress.distill.objective.divergences import make_divergence
 from kdcompress.distill.objective.frame_targets import FrameTargets
@@ -82,7 +83,11 @@ class PseudoLabelTerm(LossTerm):
 
 
 class CtcTerm(LossTerm):
-    """CTC on the references."""
+    """CTC on the references.
+
+    A clip of noise, which has no label, counts as speech of its length does: a batch of nothing but such
+    clips would be divided by one, and its step would be as large as those of a hundred others.
+    """
 
     name = "ctc"
 
@@ -91,7 +96,13 @@ class CtcTerm(LossTerm):
 
     def count(self, targets: BatchTargets) -> int:
         lengths = targets.batch.label_lengths
-        return 0 if lengths is None else int(lengths.sum())
+        if lengths is None:
+            return 0
+        count = int(lengths.sum())
+        if targets.label_rate:
+            unlabelled = float(targets.batch.lengths[lengths == 0].sum()) / SAMPLE_RATE
+            count += round(targets.label_rate * unlabelled)
+        return count
 
     def loss(self, log_probs_BTV: Tensor, lengths_B: Tensor, targets: BatchTargets) -> LossSum:
         batch = targets.batch

@@ -18,6 +18,7 @@ from torch import Tensor
 from kdcompress.config.objective import ObjectiveConfig
 from kdcompress.config.recipe import Recipe
 from kdcompress.config.selection import SelectEliminate
+from kdcompress.distill.data.audio_batch import Batch
 from kdcompress.distill.loop import distill
 from kdcompress.distill.objective.frame_targets import frame_targets
 from kdcompress.distill.objective.losses import LossSum, consistency
@@ -229,3 +230,23 @@ def test_without_targets_every_term_is_zero_with_a_graph() -> None:
     sum(term.total for term in terms).backward()
     assert logits.grad is not None
     assert not logits.grad.any()
+
+
+def test_a_step_of_noise_alone_is_no_larger_than_one_of_speech() -> None:
+    """Its clips have no label to be divided by: they count as speech of their length does."""
+    vocabulary = Vocabulary(("<blk>", "a", "b"), blank=0)
+    objective = Objective(ObjectiveConfig(kd_weight=0), LongestMatch(vocabulary))
+    objective.label_rate = 10.0
+    log_probs = torch.full((2, 50, 3), 1 / 3).log()
+    frames, samples = torch.tensor([50, 50]), torch.tensor([32_000, 32_000])
+    losses = []
+    for lengths in ([20, 20], [20, 0], [0, 0]):
+        labels = torch.tensor([1, 2] * 10).repeat(2, 1)
+        batch = Batch(
+            ("u", "v"), (1.0, 1.0), torch.zeros(2, 32_000), samples, labels, torch.tensor(lengths), ()
+        )
+        targets = objective.targets(batch, None, frames)
+        assert objective.counts([targets]) == [40]
+        losses.append(float(objective.terms(log_probs[None], frames, targets)[0].total) / 40)
+    speech, mixed, noise = losses
+    assert speech < mixed < noise == pytest.approx(100 * math.log(3) / 40, rel=1e-5)
