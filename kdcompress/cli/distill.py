@@ -50,6 +50,13 @@ def distill(
         ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    accept_changes: Annotated[
+        bool,
+        typer.Option(
+            "--accept-changes",
+            help="With --resume: go on though audio, transcripts or teacher have changed meanwhile.",
+        ),
+    ] = False,
 ) -> None:
     """Train a small CTC student to imitate a teacher on untranscribed audio.
 
@@ -75,12 +82,14 @@ def distill(
         from kdcompress.errors import ConfigError
 
         raise ConfigError("--resume goes on with the run's own recipe: give it nothing but --out")
+    if accept_changes and not resume:
+        raise typer.BadParameter("goes with --resume only", param_hint="--accept-changes")
 
     from kdcompress.cli.progress import DistillProgress, leads
     from kdcompress.distill.loop import distill as run_distill
 
     with DistillProgress() as progress:
-        result = run_distill(asked, out, progress, resume=resume)
+        result = run_distill(asked, out, progress, resume=resume, accept_changes=accept_changes)
     if not leads():
         return
     if not result.finished:

@@ -34,6 +34,7 @@ def distill(
     teacher: Teacher | None = None,
     source: PosteriorSource | None = None,
     student: Student | None = None,
+    accept_changes: bool = False,
 ) -> DistillResult:
     """Train the recipe's student into the run directory `out`.
 
@@ -44,11 +45,21 @@ def distill(
         teacher: any object with the Teacher protocol, instead of the recipe's.
         source: of posteriors that several runs share, instead of a teacher.
         student: to be trained instead of the recipe's, as it is.
+        accept_changes: go on with a run though its audio, transcripts or teacher are no longer the same.
 
     Raises:
         KdcompressError: bad input, a bad teacher, or numbers that are not; see `kdcompress.errors`.
     """
-    training = set_up(recipe, out, observer, resume=resume, teacher=teacher, source=source, student=student)
+    training = set_up(
+        recipe,
+        out,
+        observer,
+        resume=resume,
+        teacher=teacher,
+        source=source,
+        student=student,
+        accept_changes=accept_changes,
+    )
     config, data = training.recipe.training, training.recipe.data
     accelerator, device, state = training.accelerator, training.accelerator.device, training.state
     model, optimizer, objective = training.model, training.optimizer, training.objective

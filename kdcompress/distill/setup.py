@@ -19,6 +19,7 @@ from kdcompress.distill.data.batches import Batches, write_cuts
 from kdcompress.distill.data.training_data import load_training_data
 from kdcompress.distill.distributed import processes, training_device
 from kdcompress.distill.fake_quantization import RoundedStudent, round_linear_layers
+from kdcompress.distill.inputs import Inputs
 from kdcompress.distill.objective.alignment import FrameAlignment, check_ctc_feasible, student_frame_shift
 from kdcompress.distill.objective.objective import Objective
 from kdcompress.distill.objective.prior import resolve_prior
@@ -29,7 +30,7 @@ from kdcompress.distill.posteriors.source import PosteriorSource, open_source
 from kdcompress.distill.run import Run, check_vacant
 from kdcompress.distill.tokenizer_setup import keep_tokenizer, resolve_tokenizer
 from kdcompress.distill.validate import Validation
-from kdcompress.errors import ConfigError
+from kdcompress.errors import ConfigError, RunError
 from kdcompress.students.initialize import start_from
 from kdcompress.students.student import Student, build_student, check_outputs, with_frame_shift
 from kdcompress.students.weights import LoadedStudent, find_checkpoint, load_student
@@ -91,6 +92,7 @@ def set_up(
     teacher: Teacher | None,
     source: PosteriorSource | None,
     student: Student | None,
+    accept_changes: bool,
 ) -> Training:
     """Prepare a run; see `distill` for the arguments."""
     # ---- recipe: a run that goes on has its own
@@ -149,6 +151,12 @@ def set_up(
         observer.say(data.cut)
     objective.label_rate = data.label_rate
     resuming = resume and (out / "last").is_file()
+    inputs = Inputs.of(data, source, recipe.seed, partial(observer.stage, "Comparing audio with before"))
+    if resuming:
+        _check_inputs(out, inputs, observer, accept_changes)
+    accelerator.wait_for_everyone()  # nobody compares with what another has written
+    if main:
+        inputs.write(out)
     if config.start_from is not None and not resuming:
         progress = partial(observer.stage, "Narrowing the layers to start from")
         start_from(config.start_from, student, vocabulary, data.training, progress)
@@ -239,6 +247,20 @@ def _origin(recipe: Recipe, run: Path | None) -> LoadedStudent | None:
     if run is not None and (run / "last").is_file():
         return load_student(find_checkpoint(run, "last"))
     return None if recipe.training.start_from is None else load_student(recipe.training.start_from)
+
+
+def _check_inputs(out: Path, now: Inputs, observer: Observer, accept: bool) -> None:
+    before = Inputs.read(out)
+    if before is None:
+        observer.say(f"{out} was begun by a version that kept no record of audio and teacher: not compared")
+    elif changes := before.changes(now):
+        listed = "; ".join(changes)
+        if not accept:
+            raise RunError(
+                f"{out} would not go on as it began: {listed}; restore it, or go on with what is there now: "
+                f"kdcompress distill --out {out} --resume --accept-changes"
+            )
+        observer.say(f"going on with other inputs: {listed}")
 
 
 def _aligned(

@@ -142,6 +142,7 @@ class CachedPosteriors:
         self.folder, self.record, self.device = folder, record, device
         self.vocabulary = Vocabulary.from_json(record.vocabulary)
         self.frame_shift, self.fingerprint = record.frame_shift, record.teacher
+        self.identity = record.identity
         top_k = record.storage.top_k
         self.top_k = top_k if top_k is not None and top_k < len(self.vocabulary) else None
         shards = [Shard(folder / e.file, e, record.identity) for e in record.shards or ()]

@@ -29,7 +29,7 @@ class TeacherPosteriors:
     def __init__(self, teacher: Teacher, device: torch.device) -> None:
         self.teacher, self.device = teacher, device
         self.vocabulary, self.frame_shift = teacher.vocabulary, teacher.frame_shift
-        self.fingerprint = teacher.fingerprint
+        self.fingerprint = self.identity = teacher.fingerprint
         self._remembered: dict[tuple[str, float], Tensor] = {}
         self._labelled: dict[float, list[str]] = {}
 

@@ -24,6 +24,7 @@ class PosteriorSource(Protocol):
         vocabulary: their units.
         frame_shift: the time between two of their frames [s].
         fingerprint: of the teacher.
+        identity: changes with anything that the posteriors depend on beside the audio.
         device: that they are put on.
         top_k: K, when only so many tokens of each frame are the teacher's own; else None.
     """
@@ -34,6 +35,8 @@ class PosteriorSource(Protocol):
     def frame_shift(self) -> float: ...
     @property
     def fingerprint(self) -> str: ...
+    @property
+    def identity(self) -> str: ...
     @property
     def device(self) -> torch.device: ...
     @property
