@@ -119,6 +119,18 @@ def say() -> Callable[[str], npt.NDArray[np.float32]]:
     return tones
 
 
+@pytest.fixture(scope="session")
+def ink() -> Callable[[Path], float]:
+    """Return what gives the share of a picture's pixels that have not the colour of its corner."""
+    image = pytest.importorskip("matplotlib.image", reason="no matplotlib to read a picture with")
+
+    def share(path: Path) -> float:
+        pixels = image.imread(path)[..., :3]
+        return float((pixels != pixels[0, 0]).any(axis=-1).mean())
+
+    return share
+
+
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
     """Return a folder that `make` fills, shared by the processes of this test session."""
     root = factory.getbasetemp()

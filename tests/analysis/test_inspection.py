@@ -1,6 +1,7 @@
 """The counts of an inspection against plain loops, and the advice that follows from them."""
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -142,12 +143,14 @@ def test_advice_follows_the_counts() -> None:
     assert advise(many).top_k == 16
 
 
-def test_silence_alone_is_no_error(tmp_path: Path) -> None:
+def test_silence_alone_is_no_error(tmp_path: Path, ink: Callable[[Path], float]) -> None:
     seen = seen_of([[(BLANK, 0.99)] * 10, []])
     advice = advise(seen)
     assert seen.to_json()["longest_silence_seconds"] == pytest.approx(0.2)
     plot_inspection(seen, advice, "nobody", tmp_path / "plot.png")
-    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+    full = seen_of([spaced(3), spaced(12)])
+    plot_inspection(full, advise(full), "nobody", tmp_path / "full.png")
+    assert 0.01 < ink(tmp_path / "plot.png") < ink(tmp_path / "full.png") < 0.8
     with pytest.raises(ConfigError, match="cannot write the plot"):
         plot_inspection(seen, advice, "nobody", tmp_path / "nowhere" / "plot.png")
 
