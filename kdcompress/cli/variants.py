@@ -103,7 +103,7 @@ def notes(bundle: "Bundle") -> list[str]:
             lines.append(
                 f"{name} has operators of {', '.join(foreign)}: only runtimes built on onnxruntime load it"
             )
-        if figures.get("fitted") is False:
+        if figures.get("fitted") == "nothing":
             lines.append(
                 f"{name} was rounded without audio: --audio DIR fits it to speech, which is far better"
             )

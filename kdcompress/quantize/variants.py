@@ -19,7 +19,8 @@ from kdcompress.quantize.auto.search import search
 from kdcompress.quantize.blank_bias import blank_rate, fit_blank_bias, fold_blank_bias
 from kdcompress.quantize.census import OpCensus, census
 from kdcompress.quantize.cost import file_cost
-from kdcompress.quantize.layers import LayerChoice
+from kdcompress.quantize.layers import LayerChoice, choose_layers, weight_matrices
+from kdcompress.quantize.rounding import trained_integers
 from kdcompress.runtime.bundle import FP32, Variant
 from kdcompress.runtime.compare import Feed, difference, posteriors, text_difference
 from kdcompress.runtime.session import GraphSession
@@ -162,11 +163,20 @@ def write_variants(
             **difference(reference, answers, vocabulary.blank).to_json(),
             **text_difference(reference, answers, vocabulary).to_json(),
             "domains": list(counted.foreign),
-            **({"fitted": audio.speech} if PRESETS[name].method == "packed" else {}),
+            **({"fitted": _fitted(fp32, name, audio)} if PRESETS[name].method == "packed" else {}),
             **about,
         }
         made.variants[name] = _variant(name, path, counted, options)
     return made
+
+
+def _fitted(fp32: Path, preset: str, audio: Audio) -> str:
+    """Say what the integers of a packed graph come from."""
+    graph = onnx.load(str(fp32)).graph
+    matrices = weight_matrices(graph, choose_layers(graph, PRESETS[preset]).quantized).values()
+    if all(map(trained_integers, matrices)):
+        return "training"
+    return "audio" if audio.speech else "nothing"
 
 
 def _search(

@@ -116,6 +116,8 @@ def test_the_exported_graph_computes_what_was_trained(
     save_student(tmp_path / "run", trained.model, loaded.vocabulary, {"step": 1})
     bundle = export_run(tmp_path / "run", tmp_path / "bundle", quantize=("int2",))
 
+    assert bundle.parity["int2"]["fitted"] == "training"
+
     # The weights of the fp32 graph are the trained integers times their scales, gains of norms or not.
     model = onnx.load(str(tmp_path / "bundle" / "model.onnx"))
     chosen = choose_layers(model.graph, PRESETS["int2"])
