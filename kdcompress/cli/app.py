@@ -14,6 +14,7 @@ from kdcompress.cli.distill import distill
 from kdcompress.cli.doctor import doctor
 from kdcompress.cli.export import export
 from kdcompress.cli.inspect import inspect
+from kdcompress.cli.pack import pack
 from kdcompress.cli.recipes import recipes
 from kdcompress.cli.transcribe import transcribe
 
@@ -27,6 +28,7 @@ app = typer.Typer(
 app.command(short_help="Train a small student to imitate a teacher.")(distill)
 app.command(short_help="Look at a teacher before imitating it.")(inspect)
 app.command(short_help="Run the teacher once and keep what it says.")(cache)
+app.command(short_help="Write a corpus as shards that training opens at once.")(pack)
 app.command(short_help="Write a student as an ONNX bundle.")(export)
 app.command(short_help="Measure error rate, speed and size of bundles.")(bench)
 app.command(short_help="Turn audio files into text.")(transcribe)

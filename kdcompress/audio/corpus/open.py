@@ -8,12 +8,14 @@ from pathlib import Path
 
 from kdcompress.audio.corpus.cuts import read_cuts
 from kdcompress.audio.corpus.folder import read_folder
+from kdcompress.audio.corpus.index import is_packed
 from kdcompress.audio.corpus.jsonl import read_manifest
 from kdcompress.audio.corpus.kaldi import read_kaldi
 from kdcompress.audio.corpus.line import Line, Shard, numbered_lines
 from kdcompress.audio.corpus.nemo import MANIFEST, nemo_shards
+from kdcompress.audio.corpus.shar import shar_shards
 from kdcompress.audio.corpus.tables import table_files, table_shards
-from kdcompress.audio.corpus.tars import shar_shards, webdataset_shards
+from kdcompress.audio.corpus.tars import webdataset_shards
 from kdcompress.audio.sniff import AUDIO_SUFFIXES
 from kdcompress.errors import AudioError, KdcompressError, ManifestError
 
@@ -37,7 +39,7 @@ def corpus_format(source: Path) -> Format:
     Only names and, of files, the first line are looked at.
     """
     if source.is_dir():
-        if any(source.glob("cuts.*.jsonl*")):
+        if any(source.glob("cuts.*.jsonl*")) or is_packed(source):
             return Format.SHAR
         if (source / "wav.scp").is_file():
             return Format.KALDI

@@ -1,7 +1,6 @@
-"""Members of tar files by offset, and the two formats that are mostly tars: webdataset and Shar."""
+"""Members of tar files by offset, and webdataset, which is nothing else."""
 
 import json
-import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,14 +8,10 @@ from functools import partial
 from itertools import groupby
 from pathlib import Path
 
-from kdcompress.audio.corpus.cuts import cut_text
-from kdcompress.audio.corpus.jsonl import parse_object
-from kdcompress.audio.corpus.line import Line, Shard, numbered_lines
+from kdcompress.audio.corpus.line import Line, Shard
 from kdcompress.audio.packed import read_packed, tar_member
 from kdcompress.audio.sniff import AUDIO_SUFFIXES, AV_SUFFIXES
 from kdcompress.errors import AudioError, ManifestError
-
-_SHAR_CUTS = re.compile(r"cuts\.(\d+)\.jsonl(\.gz)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,22 +53,6 @@ def webdataset_shards(source: Path) -> list[Shard]:
     return [Shard(tar.name, partial(_read_webdataset, tar)) for tar in tars]
 
 
-def shar_shards(folder: Path) -> list[Shard]:
-    """Return the shards of a lhotse Shar directory: cuts.000000.jsonl.gz with recording.000000.tar, …
-
-    Raises:
-        AudioError: the audio of a shard is missing.
-    """
-    shards = []
-    for cuts in sorted(folder.iterdir()):
-        if found := _SHAR_CUTS.fullmatch(cuts.name):
-            tar = folder / f"recording.{found[1]}.tar"
-            if not tar.is_file():
-                raise AudioError(f"{folder} has {cuts.name} and no {tar.name}, which ought to hold its audio")
-            shards.append(Shard(found[1], partial(_read_shar, cuts, tar)))
-    return shards
-
-
 def _read_webdataset(tar: Path, with_text: bool) -> Iterator[Line]:
     rows = groupby(members(tar), key=lambda one: one.key)
     for number, (key, group) in enumerate(rows, 1):
@@ -99,26 +78,3 @@ def _webdataset_text(files: dict[str, Path], where: str) -> str:
         if isinstance(text, str):
             return text
     raise ManifestError(f"{where}: expected a transcript beside the audio, .txt or .json with text")
-
-
-def _read_shar(cuts: Path, tar: Path, with_text: bool) -> Iterator[Line]:
-    # Each recording is followed by its own manifest; the order is that of the cuts.
-    audio = (one for one in members(tar) if one.suffix.rpartition(".")[2] not in {"json", "nometa"})
-    for number, text in numbered_lines(cuts, "lhotse cuts"):
-        where = f"{cuts}:{number}"
-        cut = parse_object(text, where)
-        member = next(audio, None)
-        if member is None or cut.get("id") != _shar_id(member):
-            found = f"{member.handle.name}" if member else "nothing"
-            raise AudioError(f"{where}: the cut {cut.get('id')!r} has {found} as its place in {tar.name}")
-        if member.suffix.endswith(".nodata"):
-            raise AudioError(f"{where}: the cut {cut['id']!r} has no audio in {tar.name}")
-        words = cut_text(cut, where) if with_text else None
-        try:
-            yield Line(number, cut["id"], member.handle, 0.0, float(cut["duration"]), words, known=True)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ManifestError(f"{where}: expected a lhotse cut with id and duration") from error
-
-
-def _shar_id(member: Member) -> str:
-    return (member.key + member.suffix).rpartition(".")[0]
