@@ -7,6 +7,7 @@ import soundfile
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from lhotse import CutSet
 
 from kdcompress.audio.decode import read_audio
 from kdcompress.audio.manifest import read_utterances
@@ -22,6 +23,18 @@ def batches(audio_folder: Path, tmp_path: Path, **changes: object) -> Batches:
     write_cuts(utterances, tmp_path / "cuts.jsonl")
     config = DataConfig.model_validate({"batch_seconds": 4, "buckets": 3, **changes})
     return Batches(tmp_path / "cuts.jsonl", len(utterances), config, seed=1)
+
+
+def test_cuts_are_written_as_lhotse_writes_them(tmp_path: Path) -> None:
+    utterances = [
+        Utterance("ä/1", tmp_path / "ö.wav", 0.0, 1.23456789),
+        Utterance("b", tmp_path / "s.tar" / "@512+99" / "b.flac", 0.1, 0.2, 1),
+    ]
+    write_cuts(utterances, tmp_path / "cuts.jsonl")
+    with CutSet.open_writer(tmp_path / "lhotse.jsonl") as writer:
+        for cut in CutSet.from_jsonl_lazy(tmp_path / "cuts.jsonl"):
+            writer.write(cut)
+    assert (tmp_path / "cuts.jsonl").read_bytes() == (tmp_path / "lhotse.jsonl").read_bytes()
 
 
 def test_an_epoch_has_every_utterance_once_and_differs_from_the_next(
