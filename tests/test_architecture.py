@@ -20,7 +20,8 @@ FILES = {
 # A room imports rooms to its left only, and itself. Features come before what computes them at run time.
 LEVELS = [
     {"errors", "aliases", "__version__"},
-    {"config", "text", "audio", "files", "resources", "cores"},
+    {"files"},
+    {"config", "text", "audio", "resources", "cores"},
     {"frontend", "digests"},
     {"runtime"},
     {"report", "verify"},
