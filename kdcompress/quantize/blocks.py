@@ -4,7 +4,7 @@ House letters: K inputs and N outputs of a linear layer; D values in a block, C 
 """
 
 from collections.abc import Callable, Collection
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from kdcompress.quantize.rewrite import Rewriter
 ByteArray: TypeAlias = npt.NDArray[np.uint8]
 
 DOMAIN = "com.microsoft"
+_INT8_PRODUCTS = 4  # of the operator's accuracy levels
 # Shares of a block's largest value that its lowest level may stand for.
 _RANGES = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75)
 
@@ -35,6 +36,9 @@ def make_blocks(
         block_of: from K to D, a power of two from 16 on; columns are filled up to whole blocks.
     """
     rewriter = Rewriter(model.graph)
+    # Graphs with states run on chunks of a few frames: int8 inside speeds these up, and slows long ones down.
+    chunked = len(model.graph.input) > 2
+    accuracy: dict[str, Any] = {"accuracy_level": _INT8_PRODUCTS} if chunked else {}
 
     def product(node: onnx.NodeProto) -> list[onnx.NodeProto]:
         matrix = node.input[1]
@@ -59,6 +63,7 @@ def make_blocks(
                 N=columns,
                 bits=bits,
                 block_size=block_of(rows),
+                **accuracy,
             )
         ]
 

@@ -67,3 +67,15 @@ def test_a_block_is_chosen_that_wastes_little() -> None:
     assert block_size(256, four) == 32
     assert block_size(144, four) == 16  # 9 blocks are as many bytes as 5 of 32, and round better
     assert block_size(16, four) == 16
+
+
+def test_graphs_of_chunks_multiply_int8_and_others_do_not(gated: onnx.ModelProto) -> None:
+    streaming = onnx.ModelProto()
+    streaming.CopyFrom(gated)
+    for name in ("state", "length"):
+        streaming.graph.input.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]))
+    for model, level in ((gated, None), (streaming, 4)):
+        make_blocks(model, ("first layer",), 4, lambda _: 32)
+        (node,) = (node for node in model.graph.node if node.op_type == "MatMulNBits")
+        levels = [a.i for a in node.attribute if a.name == "accuracy_level"]
+        assert levels == ([] if level is None else [level])
