@@ -9,6 +9,7 @@
     ├── TeacherError (RuntimeError) a teacher that cannot be opened or gives nonsense
     ├── CacheError   (RuntimeError) a cache that is stale, foreign, incomplete or cannot be written
     ├── RunError     (RuntimeError) a run directory that cannot be created, resumed or read
+    ├── InUse        (RuntimeError) a run or bundle that another process is writing
     ├── NumericsError (ArithmeticError)  NaN or infinity where a number is needed
     ├── ExportError  (RuntimeError) a graph that cannot be written or fails its parity check
     ├── BundleError  (ValueError)   a bundle directory that is incomplete, altered or of another schema
@@ -57,6 +58,10 @@ class CacheError(KdcompressError, RuntimeError):
 
 class RunError(KdcompressError, RuntimeError):
     """A run directory that cannot be created, resumed or read."""
+
+
+class InUse(KdcompressError, RuntimeError):
+    """A run or bundle that another process is writing."""
 
 
 class NumericsError(KdcompressError, ArithmeticError):

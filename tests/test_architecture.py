@@ -21,7 +21,7 @@ FILES = {
 LEVELS = [
     {"errors", "aliases", "__version__"},
     {"files"},
-    {"config", "text", "audio", "resources", "cores"},
+    {"config", "text", "audio", "resources", "cores", "locks"},
     {"frontend", "digests"},
     {"runtime"},
     {"report", "verify"},
@@ -34,7 +34,7 @@ LEVELS = [
 ]
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 TORCH_FREE = {"__version__", "errors", "resources", "config", "audio", "text", "runtime", "quantize", "bench"}
-TORCH_FREE |= {"aliases", "cores", "digests", "diagnosis", "files", "report", "verify"}
+TORCH_FREE |= {"aliases", "cores", "digests", "diagnosis", "files", "locks", "report", "verify"}
 CROWDED = {"kdcompress/cli"}  # folders that are still to be divided
 TORCH_HALF = {"torch", "torchaudio", "transformers", "accelerate", "lhotse", "onnxscript", "safetensors"}
 

@@ -7,7 +7,7 @@ House letters: T frames, V vocabulary, U labels.
 
 import math
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,29 @@ from kdcompress.distill.objective.selection import dilate
 from kdcompress.distill.posteriors.packing import bytes_per_frame
 from kdcompress.errors import AudioError
 from kdcompress.teachers.teacher import Teacher
+from kdcompress.text.decode import greedy
 
 STUDENT_SHIFTS_MS = (20, 40, 80)
 LARGEST_N = 8  # frames
 TOP_K = 16
 _UNSURE = math.log(0.5)
 _BATCH_SECONDS = 60.0
+_SAMPLES = 3  # utterances whose transcripts are shown
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What the teacher transcribes.
+
+    Attributes:
+        id: of the utterance.
+        confidence: mean probability of the best token over the frames where it is not the blank; over all
+            frames where there is none.
+    """
+
+    id: str
+    text: str
+    confidence: float
 
 
 @dataclass
@@ -50,6 +67,7 @@ class Inspection:
         shared: by student frame shift [ms], labels whose peak falls into the student frame of an earlier one.
         too_short: by student frame shift [ms], utterances with fewer frames than CTC needs (U + repeats).
         longest_silence: longest run of blanks [frames].
+        samples: a few transcripts.
     """
 
     frame_shift: float
@@ -66,6 +84,7 @@ class Inspection:
     shared: Counter[int] = field(default_factory=Counter)
     too_short: Counter[int] = field(default_factory=Counter)
     longest_silence: int = 0
+    samples: list[Sample] = field(default_factory=list)
 
     def add(self, log_probs_TV: Tensor) -> None:
         """Count one utterance's posteriors, padding cut off."""
@@ -147,6 +166,7 @@ class Inspection:
             "selected_shares": self.selected_shares,
             "collisions": {str(k): v for k, v in self.collisions.items()},
             "too_short_utterances": {str(s): self.too_short[s] for s in self.student_shifts},
+            "samples": [asdict(sample) for sample in self.samples],
         }
 
 
@@ -177,6 +197,7 @@ def inspect_teacher(
             f"{audio}: no file is readable and between {limits.min_seconds} and {limits.max_seconds} s long"
         )
     _, sample = hold_out(usable, 1.0, max_seconds)
+    shown = {utterance.id for utterance in sample[:_SAMPLES]}  # in the order of a hash: not the shortest
     device = training_device()
     teacher = teacher.to(device)
     seen = Inspection(teacher.frame_shift, len(teacher.vocabulary), teacher.vocabulary.blank)
@@ -184,6 +205,17 @@ def inspect_teacher(
         found = teacher.posteriors(batch.waveforms.to(device), batch.lengths.to(device))
         for row, length in enumerate(found.lengths.tolist()):
             seen.add(found.log_probs[row, :length].cpu())
+            if batch.ids[row] in shown:
+                seen.samples.append(_sample(batch.ids[row], found.log_probs[row, :length].cpu(), teacher))
     if not seen.frames:
         raise AudioError(f"{audio}: none of {len(sample)} sampled files could be decoded")
     return seen
+
+
+def _sample(id_: str, log_probs_TV: Tensor, teacher: Teacher) -> Sample:
+    text = greedy(log_probs_TV.numpy(), teacher.vocabulary).text(teacher.vocabulary)
+    sureness, best = log_probs_TV.max(dim=-1)
+    labels = best != teacher.vocabulary.blank
+    if labels.any():
+        sureness = sureness[labels]
+    return Sample(id_, text, float(sureness.exp().mean()) if len(sureness) else 0.0)

@@ -159,7 +159,7 @@ def _figures(best: Any) -> str:
     if best is None:
         return ""
     named = best.to_json()
-    labels = {"agreement": "WER against the teacher", "wer": "WER", "kl": "KL"}
+    labels = {"wer_against_teacher": "WER against the teacher", "wer": "WER", "kl": "KL"}
     parts = [
         f"{label} {named[key]:.4g}{' %' if key != 'kl' else ''}"
         for key, label in labels.items()

@@ -30,8 +30,9 @@ def inspect(
         Path | None, typer.Option("--plot", metavar="FILE.png", help="Draw the distributions as well.")
     ] = None,
 ) -> None:
-    """Look at a teacher's spikes over a sample of audio, and advise n, frame shift and cache.
+    """Look at a teacher's output over a sample of audio, and advise n, frame shift and cache.
 
+    Three transcripts with their confidence, and a warning where the teacher seems not to know such audio.
     Blank share, width of spikes, distance between labels, frames that symmetric selection takes by n, labels
     that would collide at longer frame shifts, and the size of a cache per hour for each storage.
 
@@ -107,6 +108,13 @@ def _render(seen: "Inspection", advice: "Advice") -> None:
     screen = console()
     screen.print(table)
     screen.print()
+    for sample in seen.samples:
+        text = sample.text or "(no text)"
+        line = f"{sample.id} ({sample.confidence:.0%} confident): {text}"
+        screen.print(line, markup=False, soft_wrap=True)
+    screen.print()
+    if advice.warning:
+        screen.print(f"warning: {advice.warning}", markup=False, soft_wrap=True)
     storage = f"--frames {advice.frames}" + (f" --top-k {advice.top_k}" if advice.top_k else "")
     for choice, reason in (
         (f"objective.selection.ms={advice.n_ms}", advice.n_reason),

@@ -79,8 +79,8 @@ class DistillProgress:
     def validated(self, step: int, figures: "ValidationFigures", best: bool) -> None:
         """Print what a validation found."""
         parts = [f"step {step}:"]
-        if figures.agreement is not None and figures.kl is not None:
-            parts.append(f"WER against the teacher {figures.agreement:.2f} %, KL {figures.kl:.4f},")
+        if figures.wer_against_teacher is not None and figures.kl is not None:
+            parts.append(f"WER against the teacher {figures.wer_against_teacher:.2f} %, KL {figures.kl:.4f},")
         if figures.wer is not None:
             parts.append(f"WER {figures.wer:.2f} %,")
         parts.append(f"blank {figures.blank_rate:.0%}")

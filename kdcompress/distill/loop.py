@@ -13,7 +13,7 @@ from kdcompress.config.recipe import Recipe
 from kdcompress.distill.augment import delay
 from kdcompress.distill.checkpoint import save_checkpoint
 from kdcompress.distill.data.audio_batch import Batch, silence
-from kdcompress.distill.distributed import gathered, stop_on_signal, stopped_anywhere, summed
+from kdcompress.distill.distributed import gathered, processes, stop_on_signal, stopped_anywhere, summed
 from kdcompress.distill.objective.term import BatchTargets
 from kdcompress.distill.observer import DistillResult, Observer
 from kdcompress.distill.optim import learning_rate
@@ -21,6 +21,7 @@ from kdcompress.distill.posteriors.source import PosteriorSource
 from kdcompress.distill.setup import Training, set_up
 from kdcompress.distill.validate import ValidationFigures
 from kdcompress.errors import NumericsError
+from kdcompress.locks import locked
 from kdcompress.students.student import Student
 from kdcompress.teachers.teacher import Teacher
 
@@ -36,7 +37,7 @@ def distill(
     student: Student | None = None,
     accept_changes: bool = False,
 ) -> DistillResult:
-    """Train the recipe's student into the run directory `out`.
+    """Train the recipe's student into the run directory `out`, which is locked meanwhile.
 
     Every process of a distributed run enters every collective of a step, whatever its batches hold.
 
@@ -48,18 +49,24 @@ def distill(
         accept_changes: go on with a run though its audio, transcripts or teacher are no longer the same.
 
     Raises:
+        InUse: another process trains into it.
         KdcompressError: bad input, a bad teacher, or numbers that are not; see `kdcompress.errors`.
     """
-    training = set_up(
-        recipe,
-        out,
-        observer,
-        resume=resume,
-        teacher=teacher,
-        source=source,
-        student=student,
-        accept_changes=accept_changes,
-    )
+    with locked(out) if processes().is_main_process else nullcontext():
+        training = set_up(
+            recipe,
+            out,
+            observer,
+            resume=resume,
+            teacher=teacher,
+            source=source,
+            student=student,
+            accept_changes=accept_changes,
+        )
+        return _train(training, observer)
+
+
+def _train(training: Training, observer: Observer) -> DistillResult:
     config, data = training.recipe.training, training.recipe.data
     accelerator, device, state = training.accelerator, training.accelerator.device, training.state
     model, optimizer, objective = training.model, training.optimizer, training.objective
@@ -160,7 +167,7 @@ def distill(
                 best = _checkpoint(training, observer) or best
         if state.step < config.steps and state.step > first_step and state.step % config.validate_every:
             best = _checkpoint(training, observer) or best
-    return DistillResult(out, state.step, state.step >= config.steps, best)
+    return DistillResult(training.run.folder, state.step, state.step >= config.steps, best)
 
 
 def _checkpoint(training: Training, observer: Observer) -> ValidationFigures | None:

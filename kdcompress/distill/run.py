@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from kdcompress import __version__
+from kdcompress import __version__, locks
 from kdcompress.audio.manifest import BadFile
 from kdcompress.audio.utterance import Utterance
 from kdcompress.config.recipe import Recipe, dump_recipe, load_recipe
@@ -27,7 +27,7 @@ from kdcompress.files import remove_leftovers, write_file
 _LIBRARIES = ("torch", "torchaudio", "transformers", "accelerate", "lhotse", "numpy", "soundfile", "soxr")
 _LEFT = ("skipped.jsonl", "out_of_range.jsonl", "tokenizer.model")
 _RECIPE_DIGEST = "recipe_sha256"
-_BEFORE_TRAINING = {"recipe.yaml", "environment.json", "data", *_LEFT}
+_BEFORE_TRAINING = {"recipe.yaml", "environment.json", "data", locks.NAME, *_LEFT}
 
 
 @dataclass

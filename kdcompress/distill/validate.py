@@ -29,16 +29,17 @@ class ValidationFigures:
 
     Attributes:
         kl: teacher ‖ student, mean over valid frames [nats]; only where training compares frames.
-        agreement: WER of the student against the teacher's transcript [%]; of characters where words are not
-            separated, as in Mandarin.
+        wer_against_teacher: WER of the student against the teacher's transcript [%]; of characters where
+            words are not separated, as in Mandarin.
         blank_rate: share of the student's frames whose best token is the blank.
         teacher_blank_rate: the same of the teacher.
         wer: against the references [%]; of characters likewise.
-        units: words, or characters, that agreement is counted over; without a teacher those of the WER.
+        units: words, or characters, that the WER against the teacher is counted over; without a teacher
+            those of the WER.
     """
 
     kl: float | None
-    agreement: float | None
+    wer_against_teacher: float | None
     blank_rate: float
     teacher_blank_rate: float | None
     wer: float | None
@@ -46,9 +47,9 @@ class ValidationFigures:
 
     @property
     def score(self) -> float:
-        """What chooses the best checkpoint [%], lower is better: agreement; without a teacher the WER."""
-        if self.agreement is not None:
-            return self.agreement
+        """What chooses the best checkpoint [%], lower is better: WER against the teacher, else the WER."""
+        if self.wer_against_teacher is not None:
+            return self.wer_against_teacher
         return self.wer if self.wer is not None else 100.0
 
     def as_good_as(self, lowest: float | None) -> bool:
@@ -125,16 +126,16 @@ class Validation:
                 teacher_frames += len(wanted)
                 teacher_blanks += int((wanted.argmax(-1) == self.vocabulary.blank).sum())
         student.train(was_training)
-        wer, agreement, units = None, None, 0
+        wer, against_teacher, units = None, None, 0
         if self.references is not None:
             normalized = [normalize(text, "basic") for text in texts]
             wer, units = error_rate(self.references, normalized, unspaced(self.references))
         if self.teacher_texts:
             by_character = self.vocabulary.word_boundary is None or unspaced(self.teacher_texts)
-            agreement, units = error_rate(self.teacher_texts, texts, by_character)
+            against_teacher, units = error_rate(self.teacher_texts, texts, by_character)
         return ValidationFigures(
             kl=kl / teacher_frames if teacher_frames else None,
-            agreement=agreement,
+            wer_against_teacher=against_teacher,
             blank_rate=blanks / max(1, frames),
             teacher_blank_rate=teacher_blanks / teacher_frames if teacher_frames else None,
             wer=wer,

@@ -88,6 +88,15 @@ def _cost(variant: Variant, key: str, factor: float, form: str, unit: str = "") 
     return "" if value is None else f"{factor * value:{form}}{unit}"
 
 
+# Runs of the first releases call the WER against the teacher agreement.
+_FIGURES = {
+    "kl": "KL from the teacher (nats a frame)",
+    "wer_against_teacher": "WER against the teacher (%, lower is better)",
+    "agreement": "WER against the teacher (%, lower is better)",
+    "wer": "WER against references (%)",
+}
+
+
 def _training(bundle: Bundle) -> str:
     known = bundle.provenance
     rows = [f"- run `{known['run']}`, checkpoint `{known['checkpoint']}`, student `{known['student']}`"]
@@ -96,7 +105,7 @@ def _training(bundle: Bundle) -> str:
     figures = known.get("figures")
     if isinstance(figures, Mapping):
         rows += [
-            f"- validation {name.replace('_', ' ')}: {value:.4g}"
+            f"- validation, {_FIGURES.get(name, name.replace('_', ' '))}: {value:.4g}"
             for name, value in figures.items()
             if isinstance(value, int | float)
         ]

@@ -22,6 +22,7 @@ from kdcompress.graph.runtime_files import huggingface_files, metadata, onnx_asr
 from kdcompress.graph.search_plot import plot_search
 from kdcompress.graph.trace import trace
 from kdcompress.graph.waveform import with_frontend
+from kdcompress.locks import locked
 from kdcompress.quantize.variants import Audio, Options, write_variants
 from kdcompress.resources import profile_path
 from kdcompress.runtime.bundle import FP32, Bundle
@@ -63,6 +64,7 @@ def export_run(
         on_progress: called at each step.
 
     Raises:
+        InUse: another process writes a bundle to `out`.
         ExportError: `out` is taken, or a graph cannot be made or fails its parity check.
         RunError: there is no student in `run`.
         ConfigError: an unknown profile or preset, or a profile for students of another front end.
@@ -87,7 +89,8 @@ def export_run(
     features = features_of(audio, features_for(plain))
 
     # The work takes a while: someone else may have been there meanwhile.
-    with writing_folder(out, check=lambda: check_target(out, overwrite)) as folder:
+    taken = locked(out, beside=True)
+    with taken, writing_folder(out, check=lambda: check_target(out, overwrite)) as folder:
         report("tracing the graph", 1, steps)
         properties = metadata(
             student.vocabulary,

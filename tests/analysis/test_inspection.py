@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from kdcompress.analysis.advice import advise
 from kdcompress.analysis.inspection import Inspection, inspect_teacher
 from kdcompress.analysis.inspection_plot import plot_inspection
+from kdcompress.audio.decode import read_audio
 from kdcompress.config.teacher import CheckpointTeacher
 from kdcompress.errors import AudioError, ConfigError
 from kdcompress.teachers.open import open_teacher
+from kdcompress.text.decode import greedy
 
 BLANK, SIZE, SHIFT = 1, 4, 0.02
 
@@ -166,3 +168,30 @@ def test_a_sample_is_heard_and_no_more(teacher_folder: Path, audio_folder: Path,
     (tmp_path / "text.wav").write_text("no audio")
     with pytest.raises(AudioError, match="no file is readable"):
         inspect_teacher(teacher, tmp_path, 5.0)
+
+
+def test_transcripts_are_shown_with_the_confidence_of_their_tokens(
+    teacher_folder: Path, audio_folder: Path
+) -> None:
+    teacher = open_teacher(CheckpointTeacher(path=teacher_folder))
+    seen = inspect_teacher(teacher, audio_folder, 600)
+    assert len(seen.samples) == 3
+    files = {path.stem: path for path in audio_folder.iterdir()}
+    for sample in seen.samples:
+        waveform = torch.from_numpy(read_audio(files[sample.id]))[None]
+        found = teacher.posteriors(waveform, torch.tensor([waveform.shape[1]]))
+        rows = found.log_probs[0, : int(found.lengths[0])]
+        assert sample.text == greedy(rows.numpy(), teacher.vocabulary).text(teacher.vocabulary)
+        masses, best = rows.exp().max(-1)
+        labels = [float(m) for m, b in zip(masses, best, strict=True) if b != teacher.vocabulary.blank]
+        assert sample.confidence == pytest.approx(
+            sum(labels) / len(labels) if labels else float(masses.mean())
+        )
+    assert [s["text"] for s in seen.to_json()["samples"]] == [s.text for s in seen.samples]
+
+
+@pytest.mark.parametrize(("unsure", "warned"), [(0, False), (3, False), (4, True), (9, True)])
+def test_a_teacher_out_of_its_domain_is_warned_of(unsure: int, warned: bool) -> None:
+    seen = seen_of([[(2, 0.9), (1, 0.9)] * 50])
+    seen.unsure = unsure
+    assert ("may be unlike what it was trained on" in advise(seen).warning) == warned

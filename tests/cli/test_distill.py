@@ -1,6 +1,7 @@
 """`kdcompress distill` as a user meets it: what works, and one clear line for what cannot."""
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import yaml
 
 from kdcompress.cli.start import main
 from kdcompress.config.student import ConformerConfig
+from kdcompress.locks import NAME, locked
 from kdcompress.students.conformer import ConformerStudent
 from kdcompress.students.weights import load_student, save_student
 from kdcompress.text.vocabulary import Vocabulary
@@ -258,3 +260,19 @@ def test_transcripts_alone_train_a_teacher_that_writes_their_characters(
         "vocabulary.alphabet",
     )
     refused(kdcompress("distill", "--audio", audio, "--out", tmp_path / "folder", *alone), "manifest")
+
+
+def test_one_process_trains_into_a_run(
+    kdcompress: Command, teacher: Path, audio: Path, tmp_path: Path
+) -> None:
+    arguments = ("distill", "--teacher", teacher, "--audio", audio, "--out", tmp_path / "run", *QUICK)
+    with locked(tmp_path / "run"):
+        code, _, err = kdcompress(*arguments)
+        assert (code, err.count("\n")) == (1, 1)
+        assert f"run is being written by process {os.getpid()} on " in err
+        assert [path.name for path in (tmp_path / "run").iterdir()] == [NAME]
+    assert kdcompress(*arguments)[0] == 0
+    assert not (tmp_path / "run" / NAME).exists()
+    with locked(tmp_path / "run"):
+        code, _, err = kdcompress("distill", "--out", tmp_path / "run", "--resume")
+        assert (code, "is being written by" in err) == (1, True)

@@ -15,6 +15,7 @@ import soundfile
 
 from kdcompress.cli.start import main
 from kdcompress.graph import write
+from kdcompress.locks import locked
 from kdcompress.runtime.bundle import open_bundle
 from kdcompress.verify import consumers
 
@@ -120,6 +121,14 @@ def test_what_is_no_run_or_cannot_be_written_is_one_line(
         assert (code, out) == (1, "")
         assert err.startswith("error: ")
         assert len(err.splitlines()) == 1
+
+
+def test_one_process_writes_a_bundle(run: Run, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    with locked(tmp_path / "mine", beside=True):
+        code, _, err = run(tiny_checkpoint, "--out", tmp_path / "mine")
+        assert (code, err.count("\n")) == (1, 1)
+        assert "mine is being written by process " in err
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

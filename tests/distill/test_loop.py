@@ -85,7 +85,7 @@ def test_a_run_describes_itself(recipe: Make, whole: Path) -> None:
     loaded = load_student(whole)
     assert loaded.model.frame_shift == 0.04  # the teacher's
     assert loaded.record["teacher"] == open_teacher(recipe().teacher).fingerprint
-    assert {"kl", "agreement"} <= set(loaded.record["figures"])
+    assert {"kl", "wer_against_teacher"} <= set(loaded.record["figures"])
     assert load_recipe(whole / "recipe.yaml") == recipe()
     figures = json.loads((whole / "metrics.jsonl").read_text().splitlines()[0])
     assert {"kd", "occupancy", "selected_share", "blank_rate", "teacher_blank_rate", "gradient_norm"} <= set(

@@ -76,7 +76,7 @@ def test_a_student_has_pieces_at_a_frame_shift_of_its_own(recipe: Make, run: Pat
     assert loaded.vocabulary == tokenizer.vocabulary
     assert (len(loaded.vocabulary), loaded.model.frame_shift) == (10, 0.08)
     assert {"a", "b", "c"} <= set("".join(loaded.vocabulary.tokens[1:]))
-    assert {"agreement"} <= set(loaded.record["figures"])
+    assert {"wer_against_teacher"} <= set(loaded.record["figures"])
     assert "kl" not in loaded.record["figures"]
 
 

@@ -83,7 +83,7 @@ def test_cached_training_is_online_training_without_the_teacher(
             assert other[name] == pytest.approx(one[name], abs=1e-9)
     for one, other in zip(online.figures, cached.figures, strict=True):
         assert other.kl == pytest.approx(one.kl, rel=1e-3)  # held-out audio is kept whole
-        assert other.agreement == one.agreement
+        assert other.wer_against_teacher == one.wer_against_teacher
     record = json.loads((tmp_path / "cached" / "checkpoints" / "step-000006" / "student.json").read_text())
     assert record["teacher"] == read_record(tmp_path / "cache").teacher
     assert distill(
