@@ -61,7 +61,7 @@ class Candidate(Protocol):
     """A model in a runtime, in the process that measures it.
 
     Attributes:
-        bytes: size on disk of what must be shipped, None where unknown.
+        bytes: size on disk of the graph with its weights, None where unknown.
         parameters: number of weights, None where unknown; may be known after `load` only, like `bytes`.
         batches: whether it takes several utterances in one call; known once it is loaded.
     """

@@ -135,7 +135,7 @@ class IsolatedCandidate:
 
         Args:
             spec: what is measured.
-            size: of what must be shipped [bytes], where it is known beforehand.
+            size: of the graph with its weights [bytes], where it is known beforehand.
             parameters: their number, likewise.
             connect: starts the process.
         """

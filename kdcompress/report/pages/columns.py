@@ -145,7 +145,7 @@ SPEED: list[Figure] = [
     (Column("cores busy", "CPU time / wall time"), _timed(lambda t: figure(t.cores_busy))),
 ]  # fmt: skip
 SIZE: list[Figure] = [
-    (Column("MB", "what must be shipped"), lambda result: figure(result.bytes, 1e-6)),
+    (Column("MB", "graph with all weights, not the bundle"), lambda result: figure(result.bytes, 1e-6)),
     (Column("MB gzip'd", "what a download costs"), lambda result: figure(result.gzip_bytes, 1e-6)),
     (Column("parameters, M", "weights in millions"), lambda result: figure(result.parameters, 1e-6)),
     (Column("peak memory, MB", "most that a process of its own held"), _memory("peak_rss_bytes")),

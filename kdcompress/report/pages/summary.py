@@ -148,6 +148,10 @@ def _gate(report: Report) -> list[tuple[bool, str]]:
     return [(one.broken, one.sentence) for one in found if one.broken or one.limit is not None]
 
 
+# A bundle is larger: it holds a graph for each variant, and what other runtimes want.
+_SIZE = "its graph with all weights; the whole bundle is larger where it holds other variants, too"
+
+
 def _tiles(report: Report, choice: Choice) -> list[Tile]:
     tiles = []
     best, fastest, smallest, pick = choice.best, choice.fastest, choice.smallest, choice.pick
@@ -161,7 +165,7 @@ def _tiles(report: Report, choice: Choice) -> list[Tile]:
         meaning = f"faster than real time: an hour of audio in {duration(3600 * rtf.value)}"
         tiles.append(Tile("Fastest", f"{significant(1 / rtf.value)}×", fastest.name, meaning))
     if smallest is not None:
-        tiles.append(Tile("Smallest", size(smallest.bytes), smallest.name, "to ship: all files of the model"))
+        tiles.append(Tile("Smallest", size(smallest.bytes), smallest.name, _SIZE))
     if pick is not None and (error := error_estimate(report, pick)) is not None:
         speed = f", an hour of audio in {duration(3600 * pick.rtf.value)}" if pick.rtf else ""
         weight = f", {size(pick.bytes)}" if pick.bytes else ""
