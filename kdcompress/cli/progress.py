@@ -66,7 +66,7 @@ class DistillProgress:
 
     def step(self, step: int, total: int, figures: dict[str, Any]) -> None:
         """Move the bar of the training."""
-        note = f"loss {figures['loss']:.4f}"
+        note = f"loss {figures['loss']:.4f}" if "loss" in figures else ""
         if "selected_share" in figures:
             note += f"  selected {figures['selected_share']:.0%}"
         self._move("Training", step, total, note)

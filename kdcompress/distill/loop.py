@@ -1,6 +1,5 @@
 """The main loop, top to bottom: audio and a teacher in, a student out."""
 
-import math
 import time
 from contextlib import nullcontext
 from itertools import islice
@@ -19,8 +18,8 @@ from kdcompress.distill.observer import DistillResult, Observer
 from kdcompress.distill.optim import learning_rate
 from kdcompress.distill.posteriors.source import PosteriorSource
 from kdcompress.distill.setup import Training, set_up
+from kdcompress.distill.step_log import StepLog, StepNumbers
 from kdcompress.distill.validate import ValidationFigures
-from kdcompress.errors import NumericsError
 from kdcompress.locks import locked
 from kdcompress.students.student import Student
 from kdcompress.teachers.teacher import Teacher
@@ -73,7 +72,7 @@ def _train(training: Training, observer: Observer) -> DistillResult:
     exits = {"exits": True} if training.student.exits else {}
     best: ValidationFigures | None = None
     started, seconds, first_step = time.monotonic(), 0.0, state.step
-    stream = training.stream()
+    stream, log = training.stream(), StepLog(objective, accelerator)
     training.student.train()
     with stop_on_signal() as stopped:
         while state.step < config.steps and not stopped_anywhere(stopped, accelerator):
@@ -83,11 +82,12 @@ def _train(training: Training, observer: Observer) -> DistillResult:
             for batch in islice(stream, config.accumulate):
                 bad += batch.bad
                 if batch.ids:
-                    group.append(batch.to(device))
+                    group.append(batch)
 
             # ---- targets
             # Before the student: their counts are known before any of its output, so that every batch of the
-            # group is divided by the count of the whole group on all devices, and accumulation is exact.
+            # group is divided by the count of the whole group on all devices, and accumulation is exact. In
+            # the host's memory where the posteriors are there, so that counting waits for no device.
             targets = [
                 objective.targets(
                     batch,
@@ -104,7 +104,9 @@ def _train(training: Training, observer: Observer) -> DistillResult:
             if not usable:
                 continue
             counts = torch.tensor(counted, device=device).clamp(min=1)
-            pairs: list[tuple[Batch, BatchTargets | None]] = [*zip(group, targets, strict=True)]
+            pairs: list[tuple[Batch, BatchTargets | None]] = [
+                (moved.batch, moved) for moved in (target.to(device) for target in targets)
+            ]
             pairs = pairs or [(silence(device), None)]
 
             # ---- forward and backward
@@ -131,41 +133,36 @@ def _train(training: Training, observer: Observer) -> DistillResult:
                     tally.add(log_probs[-1].detach(), lengths, target)
 
             # ---- step
-            norm = float(accelerator.clip_grad_norm_(model.parameters(), config.clip))
-            losses = (accelerator.reduce(sums, "sum") / counts).tolist()
-            value = sum(w * term for w, term in zip(objective.weights, losses, strict=True))
-            if not math.isfinite(value) or not math.isfinite(norm):
-                raise NumericsError(
-                    f"the loss is {value} with gradient norm {norm} at step {state.step + 1}; batch: "
-                    f"{', '.join(pairs[0][0].ids[:3])}…; the last checkpoint is untouched: resume with a "
-                    "lower training.peak_lr in a new run, or look at these files"
-                )
+            rate = learning_rate(state.step, config)
+            norm = torch.as_tensor(accelerator.clip_grad_norm_(model.parameters(), config.clip))
+            losses = accelerator.reduce(sums, "sum") / counts
             optimizer.step()
             optimizer.zero_grad()
             state.step += 1
             training.averaged.update(state.step)
 
             # ---- figures
+            # Read now and then only: it waits for the device. What is not finite ends the run then, before a
+            # checkpoint in any case.
+            known = {"step": state.step, "epoch": state.epoch, "learning_rate": rate}
+            log.add(StepNumbers(known, pairs[0][0].ids, losses, norm, tally))
             seconds += sum(batch.seconds for batch in group)
-            figures = {
-                "step": state.step,
-                "epoch": state.epoch,
-                "loss": value,
-                **dict(zip(objective.names, losses, strict=True)),
-                **tally.figures(),
-                "gradient_norm": norm,
-                "learning_rate": learning_rate(state.step - 1, config),
-            }
-            observer.step(state.step, config.steps, figures)
-            if state.step % config.log_every == 0 or state.step == config.steps:
+            logs = state.step % config.log_every == 0 or state.step == config.steps
+            validates = state.step % config.validate_every == 0 or state.step == config.steps
+            if logs or validates or state.step == first_step + 1:
+                log.read()
+            observer.step(state.step, config.steps, {**log.figures, **known})
+            if logs:
                 elapsed = time.monotonic() - started
-                rate = round(seconds / elapsed, 1)
-                training.run.log({**figures, "seconds": round(elapsed, 2), "audio_per_second": rate})
+                audio = summed([round(1000 * seconds)], accelerator)[0] / 1000
+                times = {"seconds": round(elapsed, 2), "audio_per_second": round(audio / elapsed, 1)}
+                training.run.log({**log.figures, **times})
 
             # ---- validation and checkpoint
-            if state.step % config.validate_every == 0 or state.step == config.steps:
+            if validates:
                 best = _checkpoint(training, observer) or best
         if state.step < config.steps and state.step > first_step and state.step % config.validate_every:
+            log.read()
             best = _checkpoint(training, observer) or best
     return DistillResult(training.run.folder, state.step, state.step >= config.steps, best)
 

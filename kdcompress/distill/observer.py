@@ -21,7 +21,12 @@ class Observer(StageObserver, Protocol):
     """Follows a whole run: a progress bar, a notebook, nobody."""
 
     def step(self, step: int, total: int, figures: dict[str, Any]) -> None:
-        """Take note of an optimiser step."""
+        """Take note of an optimiser step.
+
+        Args:
+            figures: step, epoch and learning rate of this one; losses and shares of the last one that they
+                were read of, the first or a `training.log_every`th: reading waits for the device.
+        """
 
     def validated(self, step: int, figures: ValidationFigures, best: bool) -> None:
         """Take note of a validation."""

@@ -52,5 +52,4 @@ class AveragedStudent:
         if self.decay is None:
             return
         share = 1 - min(self.decay, step / (step + 9))
-        for mean, value in zip(self.model.parameters(), self.trained.parameters(), strict=True):
-            mean.lerp_(value, share)
+        torch._foreach_lerp_([*self.model.parameters()], [*self.trained.parameters()], share)

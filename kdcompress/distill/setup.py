@@ -267,5 +267,5 @@ def _aligned(
     source: PosteriorSource, alignment: FrameAlignment, student: Student, batch: Batch
 ) -> Posteriors:
     """Return a batch's posteriors at the student's frame shift, as long as both have frames."""
-    frames = student.output_lengths(batch.lengths.to(source.device))
-    return alignment(source(batch), frames, batch.ids)
+    found = source(batch)
+    return alignment(found, student.output_lengths(batch.lengths.to(found.lengths.device)), batch.ids)

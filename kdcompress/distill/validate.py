@@ -92,7 +92,7 @@ class Validation:
         self.alignment = alignment
         self.batches: list[tuple[Batch, Posteriors | None]] = []
         for batch in audio_batches(utterances, batch_seconds):
-            self.batches.append((batch, None if source is None else source(batch)))
+            self.batches.append((batch, None if source is None else source(batch).to(source.device)))
         self.teacher_texts = [
             text
             for _, posteriors in self.batches

@@ -43,6 +43,13 @@ class Posteriors:
         if not self.frame_shift > 0:
             raise ValueError(f"frame_shift must be a positive number of seconds, found {self.frame_shift}")
 
+    def to(self, device: torch.device) -> "Posteriors":
+        """Return them on a device."""
+        if self.log_probs.device == device:
+            return self
+        log_probs = self.log_probs.to(device, non_blocking=True)
+        return Posteriors(log_probs, self.lengths.to(device, non_blocking=True), self.frame_shift)
+
     def __repr__(self) -> str:
         return f"Posteriors(log_probs={_shape(self.log_probs)}, frame_shift={self.frame_shift})"
 

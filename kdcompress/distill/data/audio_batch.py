@@ -47,12 +47,12 @@ class Batch:
         return float(self.lengths.sum()) / SAMPLE_RATE
 
     def to(self, device: torch.device) -> "Batch":
-        """Return the batch with its tensors on a device."""
-        if device.type == "cpu":
+        """Return the batch on a device, but for the lengths of labels, which CTC wants on the host."""
+        if self.waveforms.device == device:
             return self
         moved = {
             name: None if value is None else value.to(device, non_blocking=True)
-            for name in ("waveforms", "lengths", "labels", "label_lengths")
+            for name in ("waveforms", "lengths", "labels")
             for value in (getattr(self, name),)
         }
         return replace(self, **moved)  # type: ignore[arg-type]  # None only for labels

@@ -1,6 +1,7 @@
 """Teacher posteriors become frame targets; losses read nothing else."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -24,6 +25,7 @@ class FrameTargets:
         valid: bool [B, T], which frames these M are.
         tokens: int64 [N, K], K different tokens a frame, the most probable one among them; None: dense.
         rest: float32 [N], log of the teacher's mass outside the K, −∞ where there is none; with tokens only.
+        origin: the same where they were made, once they were moved to a device; None before.
 
     Raises:
         ValueError: shapes that do not belong together.
@@ -36,6 +38,7 @@ class FrameTargets:
     valid: Tensor
     tokens: Tensor | None = None
     rest: Tensor | None = None
+    origin: "FrameTargets | None" = None
 
     def __post_init__(self) -> None:
         if self.row.shape != self.frame.shape or self.log_probs.shape[:1] != self.row.shape:
@@ -50,6 +53,29 @@ class FrameTargets:
             shapes = tuple(self.tokens.shape), tuple(self.rest.shape)
             if shapes != (tuple(self.log_probs.shape), tuple(self.row.shape)):
                 raise ValueError(f"tokens, rest {shapes} do not fit targets {tuple(self.log_probs.shape)}")
+
+    def to(self, device: torch.device) -> "FrameTargets":
+        """Return them on a device; those made in the host's memory can still be looked at without a wait."""
+        if self.row.device == device:
+            return self
+        tensors = {name: getattr(self, name) for name in ("row", "frame", "log_probs", "occupancy", "valid")}
+        tensors |= {} if self.tokens is None else {"tokens": self.tokens, "rest": self.rest}
+        moved = {name: value.to(device, non_blocking=True) for name, value in tensors.items()}
+        return FrameTargets(**moved, origin=self)
+
+    def places(self, frames: Literal["all", "rest"]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return row and frame of the valid frames, or of those not selected, and their log mass [·, 2]."""
+        made = self.origin or self
+        taken = made.valid
+        if frames == "rest":
+            taken = taken.index_put((made.row, made.frame), torch.tensor(False, device=taken.device))
+        row, frame = taken.nonzero(as_tuple=True)
+        occupancy = self.occupancy
+        if frames == "rest":
+            within = taken[made.valid].nonzero()[:, 0]
+            occupancy = occupancy[within.to(occupancy.device, non_blocking=True)]
+        device = occupancy.device
+        return row.to(device, non_blocking=True), frame.to(device, non_blocking=True), occupancy
 
     def __repr__(self) -> str:
         letter = "V" if self.tokens is None else "K"

@@ -53,11 +53,8 @@ def occupancy_kd(
     Args:
         frames: `all` valid ones, or the `rest` of them, which are not selected; the count is of all.
     """
-    taken = targets.valid
-    if frames == "rest":
-        taken = taken.index_put((targets.row, targets.frame), torch.tensor(False, device=taken.device))
-    student = blank_occupancy(student_log_BTV[:, : taken.shape[1]][taken], blank)
-    teacher = targets.occupancy[taken[targets.valid]]
+    row, frame, teacher = targets.places(frames)
+    student = blank_occupancy(student_log_BTV[row, frame], blank)
     return LossSum(kl_divergence(teacher, student), len(targets.occupancy))
 
 
@@ -65,10 +62,11 @@ def consistency(one_log_BTV: Tensor, other_log_BTV: Tensor, lengths_B: Tensor) -
     """½·[KL(sg(b) ‖ a) + KL(sg(a) ‖ b)] over the valid frames of two views a, b of the same audio.
 
     CR-CTC's term (Yao et al. 2024, arXiv 2410.05101); sg stops the gradient: each view is pulled to the other
-    as it stands.
+    as it stands. Lengths in the host's memory cost no wait for the device.
     """
-    valid = valid_frames(lengths_B, one_log_BTV.shape[1])
-    one, other = one_log_BTV[valid], other_log_BTV[valid]
+    valid = valid_frames(lengths_B, one_log_BTV.shape[1]).nonzero(as_tuple=True)
+    row, frame = (places.to(one_log_BTV.device, non_blocking=True) for places in valid)
+    one, other = one_log_BTV[row, frame], other_log_BTV[row, frame]
     total = 0.5 * (kl_divergence(other.detach(), one) + kl_divergence(one.detach(), other))
     return LossSum(total, len(one))
 
@@ -78,7 +76,8 @@ def ctc(
 ) -> LossSum:
     """CTC loss (Graves et al. 2006) summed over utterances; the count is that of target labels.
 
-    An utterance with fewer frames than its labels need contributes zero.
+    An utterance with fewer frames than its labels need contributes zero. Lengths are best in the host's
+    memory, where torch wants them.
     """
     if not len(lengths_B):
         return LossSum(student_log_BTV.sum(), 0)  # torch refuses a batch of none

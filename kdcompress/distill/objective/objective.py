@@ -4,6 +4,7 @@ House letters: B batch, T frames, V vocabulary, E exits, W views.
 """
 
 from collections.abc import Sequence
+from dataclasses import astuple
 
 import torch
 from torch import Tensor
@@ -74,12 +75,12 @@ class Objective:
 
         Args:
             posteriors: at the teacher's own frame shift; None without teacher.
-            frames_B: frames of the student.
+            frames_B: int64 in the host's memory, frames of the student.
         """
         prepared = {term.name: term.prepare(batch, posteriors, frames_B) for term in self._terms}
         compared = collided = None
         if posteriors is not None and self.alignment is not None:
-            aligned = self.alignment(posteriors, frames_B, batch.ids)
+            aligned = self.alignment(posteriors, frames_B.to(posteriors.lengths.device), batch.ids)
             collided = aligned.collisions
             compared = frame_targets(
                 aligned.log_probs,
@@ -92,7 +93,7 @@ class Objective:
                 log_prior_V=self.log_prior,
                 top_k=self.top_k,
             )
-        return BatchTargets(batch, int(frames_B.sum()), compared, collided, prepared, self.label_rate)
+        return BatchTargets(batch, frames_B, compared, collided, prepared, self.label_rate)
 
     def counts(self, targets: Sequence[BatchTargets]) -> list[int]:
         """Return the count of each term over the batches of a step."""
@@ -133,14 +134,13 @@ class Tally:
         self.selected = self.valid = self.student_frames = self.kept = self.offered = 0
         self.student_blanks: Tensor | int = 0
         self.teacher_blanks: Tensor | int = 0
-        self.collisions: Collisions | None = None
+        self.collisions = Collisions()
 
     def add(self, log_probs: Tensor, lengths: Tensor, targets: BatchTargets) -> None:
         """Count one batch of student log-probabilities [W·B, T, V]."""
-        if targets.collisions is not None:
-            self.collisions = (self.collisions or Collisions()) + targets.collisions
+        self.collisions += targets.collisions or Collisions()
         inside = valid_frames(lengths, log_probs.shape[1])
-        self.student_frames += int(lengths.sum())
+        self.student_frames += targets.student_frames * (len(lengths) // len(targets.frames_B))
         self.student_blanks = self.student_blanks + ((log_probs.argmax(-1) == self.blank) & inside).sum()
         if targets.frames is not None:
             self.selected += len(targets.frames.row)
@@ -153,15 +153,27 @@ class Tally:
             self.kept += len(pseudo.row)
             self.offered += pseudo.offered
 
-    def figures(self) -> dict[str, float]:
-        """Return shares for metrics.jsonl."""
-        figures = {"blank_rate": float(self.student_blanks) / max(1, self.student_frames)}
-        if self.valid:
-            figures["selected_share"] = self.selected / self.valid
-            figures["teacher_blank_rate"] = float(self.teacher_blanks) / self.valid
-        if self.collisions is not None:
-            figures["collisions"] = self.collisions.share
-            figures["crowded"] = self.collisions.infeasible / max(1, self.collisions.utterances)
-        if self.offered:
-            figures["pseudo_label_share"] = self.kept / self.offered
+    def counts(self, device: torch.device) -> Tensor:
+        """Return all counts, float64 on the device: they may be added up over processes."""
+        known = (self.student_frames, self.selected, self.valid, self.kept, self.offered)
+        host = torch.tensor([*known, *astuple(self.collisions)], dtype=torch.float64)
+        blanks = [
+            torch.as_tensor(n, device=device).double() for n in (self.student_blanks, self.teacher_blanks)
+        ]
+        return torch.cat((torch.stack(blanks), host.to(device, non_blocking=True)))
+
+    @staticmethod
+    def figures(counts: Sequence[float]) -> dict[str, float]:
+        """Return shares for metrics.jsonl, of what `counts` returned."""
+        student_blanks, teacher_blanks, student_frames, selected, valid, kept, offered, *collided = counts
+        collisions = Collisions(*map(int, collided))
+        figures = {"blank_rate": student_blanks / max(1, student_frames)}
+        if valid:
+            figures["selected_share"] = selected / valid
+            figures["teacher_blank_rate"] = teacher_blanks / valid
+        if collisions.utterances:
+            figures["collisions"] = collisions.share
+            figures["crowded"] = collisions.infeasible / collisions.utterances
+        if offered:
+            figures["pseudo_label_share"] = kept / offered
         return figures

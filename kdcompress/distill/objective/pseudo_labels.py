@@ -4,7 +4,7 @@ House letters: B batch, T frames, V vocabulary, U labels, R utterances kept.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
@@ -41,14 +41,21 @@ class PseudoLabels:
     Attributes:
         row: int64 [R], which utterances.
         labels: int64 [R, U], ids of the student's vocabulary, padded.
-        lengths: int64 [R], labels of each; 0 where the teacher decodes nothing.
+        lengths: int64 [R] in the host's memory, labels of each; 0 where the teacher decodes nothing.
+        frames: int64 [R] in the host's memory, frames of the student.
         offered: B, how many there were to choose from.
     """
 
     row: Tensor
     labels: Tensor
     lengths: Tensor
+    frames: Tensor
     offered: int
+
+    def to(self, device: torch.device) -> "PseudoLabels":
+        """Return them on a device, but for the lengths, which CTC wants on the host."""
+        row, labels = (tensor.to(device, non_blocking=True) for tensor in (self.row, self.labels))
+        return replace(self, row=row, labels=labels)
 
 
 def best_paths(posteriors: Posteriors, vocabulary: Vocabulary) -> BestPaths:
@@ -95,13 +102,14 @@ class PseudoLabeller:
             )
             if confidence >= self.min_confidence and needed[row] <= frames
         ]
-        device = posteriors.log_probs.device
         rows = [torch.tensor(labels[row], dtype=torch.int64) for row in kept]
         padded = pad_sequence(rows, batch_first=True) if rows else torch.zeros(0, 0, dtype=torch.int64)
+        row = torch.tensor(kept, dtype=torch.int64)
         return PseudoLabels(
-            torch.tensor(kept, dtype=torch.int64, device=device),
-            padded.to(device),
-            torch.tensor([len(row) for row in rows], dtype=torch.int64, device=device),
+            row,
+            padded,
+            torch.tensor([len(row) for row in rows], dtype=torch.int64),
+            frames_B.cpu()[row],
             len(labels),
         )
 

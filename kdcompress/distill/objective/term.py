@@ -5,7 +5,7 @@ House letters: B batch, T frames, V vocabulary, W views (draws of SpecAugment).
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import torch
@@ -30,7 +30,7 @@ class BatchTargets:
 
     Attributes:
         batch: the audio, with labels where λ < 1.
-        student_frames: number of valid frames that the student will have.
+        frames_B: int64 [B] in the host's memory, valid frames that the student will have.
         frames: selected frames of the teacher; None where no frames are compared.
         collisions: tokens of the teacher that the student has no frames for; None where it has as
             many.
@@ -39,11 +39,22 @@ class BatchTargets:
     """
 
     batch: Batch
-    student_frames: int
+    frames_B: Tensor
     frames: FrameTargets | None = None
     collisions: Collisions | None = None
     prepared: Mapping[str, Any] = field(default_factory=dict)
     label_rate: float = 0.0
+
+    @property
+    def student_frames(self) -> int:
+        """Valid frames that the student will have in the whole batch."""
+        return int(self.frames_B.sum())
+
+    def to(self, device: torch.device) -> "BatchTargets":
+        """Return them where the student is; the lengths stay on the host, which looks at them."""
+        prepared = {n: v.to(device) if hasattr(v, "to") else v for n, v in self.prepared.items()}
+        frames = None if self.frames is None else self.frames.to(device)
+        return replace(self, batch=self.batch.to(device), frames=frames, prepared=prepared)
 
 
 @dataclass(frozen=True)
@@ -95,7 +106,7 @@ class LossTerm(ABC):
         self.weight: float = self.options.weight
 
     def prepare(self, batch: Batch, posteriors: Posteriors | None, frames_B: Tensor) -> Any:
-        """Return what the term needs of a batch beside its frame targets.
+        """Return what the term needs of a batch beside its frame targets; its `to`, if any, moves it.
 
         Args:
             posteriors: at the teacher's own frame shift; None without teacher.

@@ -78,8 +78,7 @@ class PseudoLabelTerm(LossTerm):
 
     def loss(self, log_probs_BTV: Tensor, lengths_B: Tensor, targets: BatchTargets) -> LossSum:
         found: PseudoLabels = targets.prepared[self.name]
-        kept = found.row
-        return ctc(log_probs_BTV[kept], lengths_B[kept], found.labels, found.lengths, self.blank)
+        return ctc(log_probs_BTV[found.row], found.frames, found.labels, found.lengths, self.blank)
 
 
 class CtcTerm(LossTerm):
@@ -108,7 +107,7 @@ class CtcTerm(LossTerm):
         batch = targets.batch
         assert batch.labels is not None  # read where λ < 1
         assert batch.label_lengths is not None
-        return ctc(log_probs_BTV, lengths_B, batch.labels, batch.label_lengths, self.blank)
+        return ctc(log_probs_BTV, targets.frames_B, batch.labels, batch.label_lengths, self.blank)
 
 
 class ConsistencyTerm(LossTerm):
@@ -127,7 +126,7 @@ class ConsistencyTerm(LossTerm):
 
     def over_views(self, views_WBTV: Tensor, lengths_B: Tensor, targets: BatchTargets) -> LossSum:
         one, other = views_WBTV
-        return consistency(one, other, lengths_B)
+        return consistency(one, other, targets.frames_B)
 
 
 BUILT_IN: tuple[type[LossTerm], ...] = (FrameTerm, OccupancyTerm, PseudoLabelTerm, CtcTerm, ConsistencyTerm)

@@ -201,15 +201,14 @@ class CachedPosteriors:
                 )
 
     def __call__(self, batch: Batch) -> Posteriors:
-        """Return the posteriors of a batch, on the training device.
+        """Return the posteriors of a batch, in the host's memory.
 
         Raises:
             CacheError: a shard is missing or damaged.
         """
         rows = [self._read(id_, speed) for id_, speed in zip(batch.ids, batch.speeds, strict=True)]
         lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64)
-        log_probs = pad_sequence(rows, batch_first=True)
-        return Posteriors(log_probs.to(self.device), lengths.to(self.device), self.frame_shift)
+        return Posteriors(pad_sequence(rows, batch_first=True), lengths, self.frame_shift)
 
     def _read(self, id_: str, speed: float) -> Tensor:
         place = self._places.get((id_, speed))

@@ -74,19 +74,19 @@ class TeacherPosteriors:
             progress(len(ids), len(ids))
 
     def __call__(self, batch: Batch) -> Posteriors:
-        """Return the posteriors of a batch, on the training device."""
+        """Return the posteriors of a batch: in the host's memory if remembered, else on the device."""
         known = [self._remembered.get(key) for key in zip(batch.ids, batch.speeds, strict=True)]
         rows = [row for row in known if row is not None]
         if len(rows) < len(known):
             return self._run(batch)
         lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64)
-        log_probs = pad_sequence(rows, batch_first=True)
-        return Posteriors(log_probs.to(self.device), lengths.to(self.device), self.frame_shift)
+        return Posteriors(pad_sequence(rows, batch_first=True), lengths, self.frame_shift)
 
     def _remember(self, batch: Batch) -> None:
-        found = self._run(batch)
-        for row, key in enumerate(zip(batch.ids, batch.speeds, strict=True)):
-            self._remembered[key] = found.log_probs[row, : int(found.lengths[row])].cpu().clone()
+        found = self._run(batch).to(torch.device("cpu"))
+        keys = zip(batch.ids, batch.speeds, strict=True)
+        for key, row, length in zip(keys, found.log_probs, found.lengths.tolist(), strict=True):
+            self._remembered[key] = row[:length].clone()
 
     def _run(self, batch: Batch) -> Posteriors:
         return self.teacher.posteriors(batch.waveforms.to(self.device), batch.lengths.to(self.device))

@@ -25,7 +25,7 @@ class PosteriorSource(Protocol):
         frame_shift: the time between two of their frames [s].
         fingerprint: of the teacher.
         identity: changes with anything that the posteriors depend on beside the audio.
-        device: that they are put on.
+        device: where its teacher runs, and where training does.
         top_k: K, when only so many tokens of each frame are the teacher's own; else None.
     """
 
@@ -59,7 +59,9 @@ class PosteriorSource(Protocol):
             CacheError: the cache is of other audio.
         """
 
-    def __call__(self, batch: Batch) -> Posteriors: ...
+    def __call__(self, batch: Batch) -> Posteriors:
+        """Return the posteriors of a batch, where they are: what is selected of them is moved later."""
+        ...
 
 
 def open_source(config: TeacherConfig, device: torch.device) -> PosteriorSource:

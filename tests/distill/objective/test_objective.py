@@ -106,7 +106,7 @@ def test_a_frame_weighs_the_same_selected_or_not() -> None:
     frames = frame_targets(random_log_probs(1, 2, 9, 3), torch.tensor([9, 4]), 0, SelectEliminate(), 0.04)
     assert 0 < len(frames.row) < 13
     batch = SimpleNamespace(label_lengths=None)
-    targets = [BatchTargets(batch, 13, frames)] * 2
+    targets = [BatchTargets(batch, torch.tensor([13]), frames)] * 2
     for config, expected in (
         ({"occupancy_frames": "all"}, [2 * len(frames.row), 26]),
         ({"occupancy_frames": "rest"}, [26, 26]),
