@@ -26,8 +26,12 @@ def table_row(table: Path, row: int, name: str) -> Path:
     return table / f"@{row}" / (Path(name).name or "audio")
 
 
-def read_packed(path: Path) -> bytes | None:
-    """Return the bytes that a handle names; None if the path is no handle.
+def read_packed(path: Path, middle: int | None = None) -> tuple[int, bytes] | None:
+    """Return how many bytes a handle names, and the bytes; None if the path is no handle.
+
+    Args:
+        path: any path.
+        middle: read no more than so many, from the middle.
 
     Raises:
         AudioError: the file is shorter than the handle says, or has no such row.
@@ -42,16 +46,25 @@ def read_packed(path: Path) -> bytes | None:
         return None
     first = int(found["first"])
     if found["size"] is None:
-        return _row(file, first)
+        row = _row(file, first)
+        skipped, wanted = _part(len(row), middle)
+        return len(row), row[skipped : skipped + wanted]
     size = int(found["size"])
+    skipped, wanted = _part(size, middle)
     with file.open("rb", buffering=0) as stream:
-        stream.seek(first)
-        data = stream.read(size)
-    if not data or len(data) < size:
-        raise AudioError(
-            f"{path} is cut short: {len(data)} of {size} bytes are there; fetch {file.name} anew"
-        )
-    return data
+        stream.seek(first + skipped)
+        data = stream.read(wanted)
+    if not data or len(data) < wanted:
+        reason = f"{len(data)} of {wanted} bytes are there"
+        raise AudioError(f"{path} is cut short: {reason}; fetch {file.name} anew")
+    return size, data
+
+
+def _part(size: int, middle: int | None) -> tuple[int, int]:
+    if middle is None:
+        return 0, size
+    skipped = max(0, size // 2 - middle // 2)
+    return skipped, min(middle, size - skipped)
 
 
 @lru_cache(maxsize=16)

@@ -66,7 +66,7 @@ def open_recording(path: Path, *, header_only: bool = False) -> Iterator[Recordi
         AudioError: the file is missing, empty or not audio, or cut short in a way that its size tells.
     """
     if (inside := read_packed(path)) is not None:
-        with _packed_recording(path, inside) as packed:
+        with _packed_recording(path, inside[1]) as packed:
             yield packed
         return
     status = _status(path)

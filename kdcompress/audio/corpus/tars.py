@@ -69,12 +69,17 @@ def _read_webdataset(tar: Path, with_text: bool) -> Iterator[Line]:
 
 def _webdataset_text(files: dict[str, Path], where: str) -> str:
     if ".txt" in files:
-        return (read_packed(files[".txt"]) or b"").decode("utf-8", "replace").strip()
+        return _content(files[".txt"]).decode("utf-8", "replace").strip()
     if ".json" in files:
         try:
-            text = json.loads(read_packed(files[".json"]) or b"")["text"]
+            text = json.loads(_content(files[".json"]))["text"]
         except (ValueError, KeyError, TypeError):
             text = None
         if isinstance(text, str):
             return text
     raise ManifestError(f"{where}: expected a transcript beside the audio, .txt or .json with text")
+
+
+def _content(handle: Path) -> bytes:
+    found = read_packed(handle)
+    return found[1] if found else b""

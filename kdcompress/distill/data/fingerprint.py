@@ -48,9 +48,8 @@ def audio_list(
 def sample_digest(path: Path) -> str:
     """Return twelve hex digits of a file's size and of bytes from its middle."""
     try:
-        if (data := read_packed(path)) is not None:
-            size, middle = len(data), max(0, len(data) // 2 - _SAMPLE_BYTES // 2)
-            return hashlib.sha256(str(size).encode() + data[middle : middle + _SAMPLE_BYTES]).hexdigest()[:12]
+        if (found := read_packed(path, _SAMPLE_BYTES)) is not None:
+            return hashlib.sha256(str(found[0]).encode() + found[1]).hexdigest()[:12]
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size // 2 - _SAMPLE_BYTES // 2))
