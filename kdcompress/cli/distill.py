@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -57,6 +57,13 @@ def distill(
             help="With --resume: go on though audio, transcripts or teacher have changed meanwhile.",
         ),
     ] = False,
+    auto_resume: Annotated[
+        bool,
+        typer.Option(
+            "--auto-resume",
+            help="Go on with the run in --out if there is one, else begin it, as queued jobs do.",
+        ),
+    ] = False,
 ) -> None:
     """Train a small CTC student to imitate a teacher on untranscribed audio.
 
@@ -72,9 +79,12 @@ def distill(
       kdcompress distill --out runs/calls --resume
       torchrun --nproc_per_node 4 -m kdcompress distill --teacher runs/big --audio calls/ --out runs/calls
 
-    No transcript is read unless objective.kd_weight is below 1. Ctrl-C saves; --resume goes on exactly.
+    No transcript is read unless objective.kd_weight is below 1. Ctrl-C saves, as do SIGTERM and SIGUSR1
+    (which schedulers send); --resume goes on exactly, with as many processes.
     """
     choose_threads()
+    if resume and auto_resume:
+        raise typer.BadParameter("stands for --resume: give one of them", param_hint="--auto-resume")
     asked: Recipe | None = None
     if not resume:
         asked = read_recipe(recipe, teacher, audio, cache, preset, set_ or [], quantize_aware)
@@ -89,7 +99,8 @@ def distill(
     from kdcompress.distill.loop import distill as run_distill
 
     with DistillProgress() as progress:
-        result = run_distill(asked, out, progress, resume=resume, accept_changes=accept_changes)
+        going_on: Literal["auto"] | bool = "auto" if auto_resume else resume
+        result = run_distill(asked, out, progress, resume=going_on, accept_changes=accept_changes)
     if not leads():
         return
     if not result.finished:

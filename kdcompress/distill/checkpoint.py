@@ -8,6 +8,7 @@ best, last                text files with the name of a checkpoint directory
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -37,12 +38,14 @@ class LoopState:
         epoch: passes over the data done.
         position: batches of the current epoch done.
         lowest_score: the lowest `ValidationFigures.score` so far [%].
+        world_size: processes that the batches were planned for; None in runs of old, which did not write it.
     """
 
     step: int = 0
     epoch: int = 0
     position: int = 0
     lowest_score: float | None = None
+    world_size: int | None = None
 
 
 def save_checkpoint(
@@ -56,19 +59,22 @@ def save_checkpoint(
     best: bool,
     keep: int,
     trained: Student | None = None,
+    random: Sequence[dict[str, Tensor]] | None = None,
 ) -> Path:
     """Write a checkpoint, point `last` (and `best`) to it, and delete the oldest beyond `keep`.
 
     Args:
         student: whose weights are kept for use.
         trained: whose weights the optimiser moves, where these are others (averaged ones are kept).
+        random: `random_state()` of each process; None where there is one.
     """
     name = f"step-{state.step:06d}"
     folder = run / "checkpoints" / name
     with writing_folder(folder) as unfinished:
         save_student(unfinished, student, vocabulary, {"step": state.step, **record})
         # Not safetensors' save_file: it hides from the caller what the system refused.
-        tensors = _training_tensors(optimizer, None if trained is student else trained)
+        states = [random_state()] if random is None else random
+        tensors = _training_tensors(optimizer, None if trained is student else trained, states)
         (unfinished / _OPTIMIZER).write_bytes(save(tensors))
         (unfinished / _STATE).write_text(json.dumps(asdict(state)), encoding="utf-8")
         write_digests(unfinished)
@@ -80,12 +86,17 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    run: Path, student: Student, optimizer: torch.optim.Optimizer, trained: Student | None = None
+    run: Path,
+    student: Student,
+    optimizer: torch.optim.Optimizer,
+    trained: Student | None = None,
+    rank: int = 0,
 ) -> LoopState:
     """Restore weights, optimiser, random states and position from the run's last checkpoint.
 
     Args:
         student: as in `save_checkpoint`, as is `trained`.
+        rank: whose random state it is to be.
 
     Raises:
         RunError: it has none, or files of it are missing or damaged.
@@ -101,9 +112,9 @@ def load_checkpoint(
             found = {key: value for key, value in tensors.items() if key.startswith(_TRAINED)}
             trained.load_state_dict({key[len(_TRAINED) :]: value for key, value in found.items()})
         _restore_optimizer(optimizer, tensors)
-        torch.set_rng_state(tensors["random/cpu"])
+        torch.set_rng_state(tensors.get(f"random/cpu/{rank}", tensors["random/cpu"]))
         if "random/cuda" in tensors and torch.cuda.is_available():
-            torch.cuda.set_rng_state(tensors["random/cuda"])
+            torch.cuda.set_rng_state(tensors.get(f"random/cuda/{rank}", tensors["random/cuda"]))
         return LoopState(**state)
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
@@ -112,16 +123,25 @@ def load_checkpoint(
         ) from error
 
 
-def _training_tensors(optimizer: torch.optim.Optimizer, trained: Student | None) -> dict[str, Tensor]:
+def random_state() -> dict[str, Tensor]:
+    """Return the state of this process's generators, by device."""
+    found = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        found["cuda"] = torch.cuda.get_rng_state()
+    return found
+
+
+def _training_tensors(
+    optimizer: torch.optim.Optimizer, trained: Student | None, random: Sequence[dict[str, Tensor]]
+) -> dict[str, Tensor]:
     """Return what --resume needs beside the student, by names that tell what each is."""
     tensors = {
         f"optimizer/{index}/{name}": value
         for index, entries in optimizer.state_dict()["state"].items()
         for name, value in entries.items()
     }
-    tensors["random/cpu"] = torch.get_rng_state()
-    if torch.cuda.is_available():
-        tensors["random/cuda"] = torch.cuda.get_rng_state()
+    for rank, state in enumerate(random):
+        tensors |= {f"random/{name}" + (f"/{rank}" if rank else ""): value for name, value in state.items()}
     if trained is not None:
         tensors |= {_TRAINED + name: value for name, value in trained.state_dict().items()}
     return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}

@@ -51,14 +51,18 @@ def gathered(items: Sequence[T], accelerator: Accelerator) -> list[T]:
 
 @contextmanager
 def stop_on_signal() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM in a list, so that the step in progress is finished and saved."""
+    """Collect SIGINT, SIGTERM and SIGUSR1 in a list, so that the step in progress is finished and saved.
+
+    Schedulers send one of the latter before they take a machine away.
+    """
     seen: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
         seen.append(number)
 
     before: dict[signal.Signals, Any] = {}
-    for number in (signal.SIGINT, signal.SIGTERM):
+    warnings = [signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else []  # Windows has none
+    for number in (signal.SIGINT, signal.SIGTERM, *warnings):
         try:
             before[number] = signal.signal(number, note)
         except ValueError:  # not in the main thread: the host program owns the signals

@@ -4,13 +4,14 @@ import time
 from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 import torch
 
 from kdcompress.audio.manifest import BadFile
 from kdcompress.config.recipe import Recipe
 from kdcompress.distill.augment import delay
-from kdcompress.distill.checkpoint import save_checkpoint
+from kdcompress.distill.checkpoint import random_state, save_checkpoint
 from kdcompress.distill.data.audio_batch import Batch, silence
 from kdcompress.distill.distributed import gathered, processes, stop_on_signal, stopped_anywhere, summed
 from kdcompress.distill.objective.term import BatchTargets
@@ -30,7 +31,7 @@ def distill(
     out: Path,
     observer: Observer,
     *,
-    resume: bool = False,
+    resume: bool | Literal["auto"] = False,
     teacher: Teacher | None = None,
     source: PosteriorSource | None = None,
     student: Student | None = None,
@@ -42,6 +43,7 @@ def distill(
 
     Args:
         recipe: None goes on with the run's own.
+        resume: go on with the run in `out`; "auto" begins it where there is none.
         teacher: any object with the Teacher protocol, instead of the recipe's.
         source: of posteriors that several runs share, instead of a teacher.
         student: to be trained instead of the recipe's, as it is.
@@ -175,6 +177,7 @@ def _checkpoint(training: Training, observer: Observer) -> ValidationFigures | N
     state.lowest_score = figures.score if lowest is None else min(figures.score, lowest)
     observer.validated(state.step, figures, is_best)
     training.run.log({"step": state.step, "validation": figures.to_json(), "best": is_best})
+    random = gathered([random_state()], training.accelerator)
     if training.accelerator.is_main_process:
         save_checkpoint(
             training.run.folder,
@@ -186,6 +189,7 @@ def _checkpoint(training: Training, observer: Observer) -> ValidationFigures | N
             best=is_best,
             keep=training.recipe.training.keep,
             trained=training.student,
+            random=random,
         )
     training.accelerator.wait_for_everyone()
     return figures if is_best else None

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
@@ -88,7 +88,7 @@ def set_up(
     out: Path,
     observer: Observer,
     *,
-    resume: bool,
+    resume: bool | Literal["auto"],
     teacher: Teacher | None,
     source: PosteriorSource | None,
     student: Student | None,
@@ -96,6 +96,9 @@ def set_up(
 ) -> Training:
     """Prepare a run; see `distill` for the arguments."""
     # ---- recipe: a run that goes on has its own
+    if resume == "auto":
+        resume = (out / "recipe.yaml").is_file()
+        processes().wait_for_everyone()  # all have looked before one writes
     if resume:
         run, recipe = Run.resume(out, recipe)
     elif recipe is None:
@@ -183,7 +186,13 @@ def set_up(
     if source is not None:
         source.prefetch(data, recipe, observer.stage)
     validation = Validation(
-        data.held_out, vocabulary, source, data.references, recipe.data.batch_seconds, alignment
+        data.held_out,
+        vocabulary,
+        source,
+        data.references,
+        recipe.data.batch_seconds,
+        alignment,
+        accelerator,
     )
     if alignment is not None and alignment.pool > 1:
         observer.say(check_ctc_feasible(validation.collisions(), student.frame_shift))
@@ -206,9 +215,11 @@ def set_up(
         averaged = RoundedStudent(round_linear_layers(student, str(config.quantize.bits)), device)
     state = LoopState()
     # Everything random before this line may differ between a fresh and a resumed run; nothing after it may.
-    set_seed(recipe.seed)
+    set_seed(recipe.seed, device_specific=True)  # or dropout, masks and delays would be the same everywhere
+    state.world_size = accelerator.num_processes
     if resuming:
-        state = load_checkpoint(out, averaged.model, optimizer, student)
+        state = load_checkpoint(out, averaged.model, optimizer, student, accelerator.process_index)
+        _check_world(out, state, accelerator.num_processes)
         observer.say(f"resuming from step {state.step}")
     if resume and main:
         run.forget_after(state.step)
@@ -228,6 +239,18 @@ def _accelerator(precision: str) -> Accelerator:
         precision = "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"
     processes()  # the first call decides which processes belong together
     return Accelerator(mixed_precision="bf16" if precision == "bf16" else "no")
+
+
+def _check_world(out: Path, state: LoopState, now: int) -> None:
+    """Refuse processes whose batches would repeat some of those done, and leave out others."""
+    before = state.world_size
+    if before is not None and before != now:
+        raise RunError(
+            f"{out} shares its audio out among {before} process{'es' * (before > 1)}, now there are {now}: "
+            f"go on with {before} (torchrun --nproc_per_node), or begin a new run with "
+            f"training.start_from={out}"
+        )
+    state.world_size = now
 
 
 def _open(recipe: Recipe, teacher: Teacher | None, device: torch.device) -> PosteriorSource | None:

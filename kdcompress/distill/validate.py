@@ -3,13 +3,16 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import TypeVar
 
 import jiwer
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 
 from kdcompress.audio.utterance import Utterance
 from kdcompress.distill.data.audio_batch import Batch, audio_batches
+from kdcompress.distill.distributed import gathered
 from kdcompress.distill.objective.alignment import FrameAlignment
 from kdcompress.distill.objective.collisions import Collisions, collisions
 from kdcompress.distill.objective.divergences import kl_divergence
@@ -21,6 +24,8 @@ from kdcompress.text.decode import greedy
 from kdcompress.text.normalize import normalize
 from kdcompress.text.vocabulary import Vocabulary
 from kdcompress.text.word_spacing import unspaced
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -80,13 +85,19 @@ class Validation:
         references: Mapping[str, str] | None,
         batch_seconds: float,
         alignment: FrameAlignment | None,
+        accelerator: Accelerator | None = None,
     ) -> None:
-        """Decode the audio and run the teacher on it.
+        """Decode this process's share of the audio and run the teacher on it.
 
         Args:
             references: text by utterance id, when the user named some.
             alignment: of the teacher's frames with the student's; None where they are not compared.
+            accelerator: of the processes that share the audio; None where there is one.
         """
+        self.accelerator = accelerator
+        if accelerator is not None and accelerator.num_processes > 1:
+            ranked = sorted(utterances, key=lambda u: (u.duration, u.id))
+            utterances = ranked[accelerator.process_index :: accelerator.num_processes]
         self.vocabulary = vocabulary
         self.teacher_vocabulary = vocabulary if source is None else source.vocabulary
         self.alignment = alignment
@@ -106,12 +117,12 @@ class Validation:
 
     @torch.no_grad()
     def __call__(self, student: Student, device: torch.device) -> ValidationFigures:
-        """Run the student in eval mode over the held-out audio and compare."""
+        """Run the student in eval mode over the held-out audio and compare; every process must call this."""
         was_training = student.training
         student.eval()
         texts: list[str] = []
         kl = 0.0
-        frames = blanks = teacher_frames = teacher_blanks = 0
+        frames = blanks = teacher_frames = teacher_blanks = 0.0  # as they are added up over processes
         for batch, posteriors in self.batches:
             log_probs, lengths = student(batch.waveforms.to(device), batch.lengths.to(device))
             texts += _texts(log_probs, lengths, self.vocabulary)
@@ -126,13 +137,19 @@ class Validation:
                 teacher_frames += len(wanted)
                 teacher_blanks += int((wanted.argmax(-1) == self.vocabulary.blank).sum())
         student.train(was_training)
+        sums = self._of_all((kl, frames, blanks, teacher_frames, teacher_blanks))
+        kl, frames, blanks, teacher_frames, teacher_blanks = map(sum, zip(*sums, strict=True))
+        texts, taught, spoken = (
+            [text for share in self._of_all(own) for text in share]
+            for own in (texts, self.teacher_texts, self.references or [])
+        )
         wer, against_teacher, units = None, None, 0
         if self.references is not None:
             normalized = [normalize(text, "basic") for text in texts]
-            wer, units = error_rate(self.references, normalized, unspaced(self.references))
-        if self.teacher_texts:
-            by_character = self.vocabulary.word_boundary is None or unspaced(self.teacher_texts)
-            against_teacher, units = error_rate(self.teacher_texts, texts, by_character)
+            wer, units = error_rate(spoken, normalized, unspaced(spoken))
+        if taught:
+            by_character = self.vocabulary.word_boundary is None or unspaced(taught)
+            against_teacher, units = error_rate(taught, texts, by_character)
         return ValidationFigures(
             kl=kl / teacher_frames if teacher_frames else None,
             wer_against_teacher=against_teacher,
@@ -143,12 +160,16 @@ class Validation:
         )
 
     def collisions(self) -> Collisions:
-        """Count the teacher's tokens here that the student has no frames for."""
+        """Count the teacher's tokens that the student has no frames for; every process must call this."""
         found, alignment = Collisions(), self.alignment
         for _, posteriors in self.batches:
             if posteriors is not None and alignment is not None:
                 found += collisions(posteriors.log_probs, posteriors.lengths, alignment.blank, alignment.pool)
-        return found
+        return sum(self._of_all(found), Collisions())
+
+    def _of_all(self, share: T) -> list[T]:
+        """Return what each process found in its share of the audio."""
+        return [share] if self.accelerator is None else gathered([share], self.accelerator)
 
 
 def _texts(log_probs: Tensor, lengths: Tensor, vocabulary: Vocabulary) -> list[str]:

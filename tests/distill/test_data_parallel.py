@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 import soundfile
+import torch
+from safetensors.torch import load_file
 
 from kdcompress.config.recipe import Recipe, dump_recipe
 
@@ -22,11 +25,11 @@ pytestmark = [
 ]
 
 
-def run(recipe: Recipe, out: Path, processes: int) -> list[tuple[int, str, str]]:
+def run(recipe: Recipe, out: Path, processes: int, *flags: str) -> list[tuple[int, str, str]]:
     """Return exit code, output and errors of each process; none may take longer than it could need."""
     path = out.with_suffix(".yaml")
     path.write_text(dump_recipe(recipe), encoding="utf-8")
-    command = [sys.executable, "-m", "kdcompress", "distill", str(path), "--out", str(out)]
+    command = [sys.executable, "-m", "kdcompress", "distill", str(path), "--out", str(out), *flags]
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     # What torchrun sets, which would ask for this machine's name: not every sandbox can resolve that.
@@ -75,8 +78,38 @@ def test_two_processes_are_one_with_twice_the_batch(recipe: Callable[..., Recipe
     two = trained(recipe(**quiet), tmp_path / "two", 2)
     assert len(one) == len(two) == STEPS
     for alone, shared in zip(one, two, strict=True):
-        for key in ("loss", "gradient_norm"):
+        for key in ("loss", "gradient_norm", "blank_rate", "selected_share", "teacher_blank_rate"):
             assert shared[key] == pytest.approx(alone[key], rel=2e-4)
+    both = [losses(tmp_path / name)[-1]["validation"] for name in ("one", "two")]
+    assert both[1] == pytest.approx(both[0], rel=1e-3)
+
+
+def test_a_run_of_two_is_random_twice_and_goes_on_exactly_with_two_only(
+    recipe: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    """Begun by --auto-resume, broken off, and gone on with by the same command."""
+    made = recipe(training__steps=4, training__validate_every=2, data__speed=[1.0])
+    assert [code for code, *_ in run(made, tmp_path / "whole", 2)] == [0, 0]
+    broken = tmp_path / "broken"
+    assert [code for code, *_ in run(made, broken, 2, "--auto-resume")] == [0, 0]
+    shutil.rmtree(broken / "checkpoints" / "step-000004")
+    for pointer in ("last", "best"):
+        (broken / pointer).write_text("step-000002\n")
+    states = load_file(broken / "checkpoints" / "step-000002" / "optimizer.safetensors")
+    assert not torch.equal(states["random/cpu"], states["random/cpu/1"])
+    ((code, _, errors),) = run(made, broken, 1, "--auto-resume")
+    assert code == 1
+    assert "among 2 processes, now there are 1: go on with 2" in " ".join(errors.split())
+    ended = run(made, broken, 2, "--auto-resume")
+    assert [code for code, *_ in ended] == [0, 0], ended
+    one, other = (losses(folder) for folder in (tmp_path / "whole", broken))
+    assert one == other
+
+
+def losses(folder: Path) -> list[dict[str, float]]:
+    lines = map(json.loads, (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
+    timing = {"seconds", "audio_per_second"}
+    return [{key: value for key, value in line.items() if key not in timing} for line in lines]
 
 
 def damaged(audio: Path, folder: Path, names: set[str]) -> Path:

@@ -99,15 +99,17 @@ def test_a_run_describes_itself(recipe: Make, whole: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("at", [2, 5])
+@pytest.mark.parametrize(("at", "number"), [(2, signal.SIGTERM), (5, signal.SIGUSR1)])
 def test_a_signal_saves_and_resume_goes_on_exactly(
-    recipe: Make, whole: Path, tmp_path: Path, at: int
+    recipe: Make, whole: Path, tmp_path: Path, at: int, number: signal.Signals
 ) -> None:
+    """Also where a scheduler gives the same command twice."""
     run_whole(recipe, whole)
     run = tmp_path / "run"
-    stopped = distill(recipe(), run, Notes(at, lambda: os.kill(os.getpid(), signal.SIGTERM)))
+    stopped = distill(recipe(), run, Notes(at, lambda: os.kill(os.getpid(), number)), resume="auto")
     assert (stopped.finished, stopped.step) == (False, at)
-    assert distill(None, run, Notes(), resume=True).finished
+    again = (None, True) if number == signal.SIGTERM else (recipe(), "auto")
+    assert distill(again[0], run, Notes(), resume=again[1]).finished
     assert losses(run) == losses(whole)
     assert same_weights(run, whole)
 
