@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo test test-all lint types gate wheel coverage install
+.PHONY: help demo test test-all lint types gate wheel coverage gpu install
 help:
 	@echo 'make demo   a teacher becomes a small int8 student, with a table at the end (minutes on two cores)'
 	@echo 'make test   the quick tests (under three minutes on two cores)'
@@ -14,6 +14,7 @@ help:
 	@echo 'make lint   ruff: rules and formatting; shellcheck, hadolint and actionlint where they are installed'
 	@echo 'make types  mypy'
 	@echo 'make gate   distill, export, quantize and measure; fails where the student got worse or slower'
+	@echo 'make gpu    the tests marked gpu and the benchmark of the GPU, in nine minutes; writes gpu.json'
 	@echo 'make coverage  the tests, and the lines that they reach'
 	@echo 'make wheel  the wheel, in an environment of its own (after the gate, whose bundle it uses)'
 
@@ -23,6 +24,9 @@ demo: $(VENV)/.train
 # What a check is, is written in .ci/check alone: images and workflows call it too.
 test test-all lint types gate wheel coverage: $(VENV)/.dev
 	BIN=$(BIN) .ci/check $@
+
+gpu: $(VENV)/.dev
+	$(BIN)/python tests/benchmarks/gpu.py --out gpu.json
 
 install: $(VENV)/.dev
 
