@@ -18,7 +18,10 @@ def cache(
         typer.Option("--teacher", help="A run, a hub id (org/model), or a local Hugging Face directory."),
     ] = None,
     audio: Annotated[
-        Path | None, typer.Option("--audio", help="Folder of audio (searched recursively) or JSONL manifest.")
+        Path | None,
+        typer.Option(
+            "--audio", help="Folder of audio (searched recursively), JSONL manifest, or another corpus."
+        ),
     ] = None,
     frames: Annotated[
         Literal["all", "selected"],

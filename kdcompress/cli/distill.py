@@ -29,7 +29,10 @@ def distill(
         ),
     ] = None,
     audio: Annotated[
-        Path | None, typer.Option("--audio", help="Folder of audio (searched recursively) or JSONL manifest.")
+        Path | None,
+        typer.Option(
+            "--audio", help="Folder of audio (searched recursively), JSONL manifest, or another corpus."
+        ),
     ] = None,
     cache: Annotated[
         Path | None,

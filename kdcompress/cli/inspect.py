@@ -20,7 +20,10 @@ def inspect(
         typer.Argument(metavar="TEACHER", help="A run, a hub id (org/model) or a Hugging Face directory."),
     ],
     audio: Annotated[
-        Path, typer.Option("--audio", help="Folder of audio (searched recursively) or JSONL manifest.")
+        Path,
+        typer.Option(
+            "--audio", help="Folder of audio (searched recursively), JSONL manifest, or another corpus."
+        ),
     ],
     max_seconds: Annotated[
         float, typer.Option("--max-seconds", min=1, help="Of audio in the sample.")

@@ -40,7 +40,7 @@ class DataConfig(Frozen):
     """Training audio.
 
     Attributes:
-        audio: folder (searched recursively) or JSONL manifest.
+        audio: folder (searched recursively), JSONL manifest, or another corpus (docs/formats.md).
         batch_seconds: audio per batch [s], padding included.
         min_seconds: shorter utterances are skipped and counted [s].
         max_seconds: longer utterances are cut at pauses, as `transcribe` cuts, or skipped and counted [s].
