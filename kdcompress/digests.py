@@ -2,11 +2,14 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from kdcompress.files import write_file
 
 DIGESTS = "digests.json"
+SEAL = "digest"  # the key of JSON files that have their digest in themselves
 
 
 def file_sha256(path: Path) -> str:
@@ -38,3 +41,26 @@ def altered_file(folder: Path, *names: str) -> Path | None:
         return next((folder / name for name in names if file_sha256(folder / name) != expected[name]), None)
     except (ValueError, KeyError, TypeError, RecursionError):
         return record
+
+
+def sealed(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return JSON data with a digest of all of it, for `unsealed`."""
+    return {**data, SEAL: _digest(json.loads(json.dumps(data)))}
+
+
+def unsealed(data: Any) -> Any:
+    """Return what `sealed` was given; what has no digest, as in files of earlier versions, is taken as it is.
+
+    Raises:
+        ValueError: it is not what was written.
+    """
+    if not isinstance(data, dict) or SEAL not in data:
+        return data
+    rest = {key: value for key, value in data.items() if key != SEAL}
+    if _digest(rest) != data[SEAL]:
+        raise ValueError(f"its {SEAL} is of other content: it was altered since it was written")
+    return rest
+
+
+def _digest(data: Any) -> str:
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()

@@ -51,10 +51,10 @@ def load_comparison(path: Path) -> Comparison:
         return Comparison.model_validate(data)
     except OSError as error:
         raise ConfigError(f"cannot read the comparison {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     except ValidationError as error:
         raise ConfigError(f"{path}: {describe_faults(error, Comparison, data)}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
 
 
 def row_recipes(
@@ -93,6 +93,6 @@ def is_comparison(path: Path) -> bool:
     """Tell a comparison from a recipe: it has rows."""
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError):
+    except (OSError, ValueError, yaml.YAMLError, RecursionError):
         return False
     return isinstance(data, dict) and "rows" in data

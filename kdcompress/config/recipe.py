@@ -99,7 +99,7 @@ def make_recipe(layers: Mapping[str, Any], overrides: Sequence[str], source: str
             raise ConfigError(f"--set {item!r}: expected KEY=VALUE, for example training.steps=500")
         try:
             value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
             reason = " ".join(str(error).split())
             raise ConfigError(f"--set {item!r}: the value is not YAML: {reason}") from error
         for part in reversed(key.strip().split(".")):
@@ -144,7 +144,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(
             f"cannot read recipe {path}: {error.strerror}; see 'kdcompress recipes list'"
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: expected a mapping of recipe keys, found {type(data).__name__}")

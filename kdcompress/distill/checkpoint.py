@@ -81,7 +81,7 @@ def save_checkpoint(
     # best first: killed between the two, the run goes on from the step before, and does this one again.
     for pointer in ("best", "last") if best else ("last",):
         write_file(run / pointer, name + "\n")
-    _prune(run, keep)
+    prune(run, keep)
     return folder
 
 
@@ -156,7 +156,8 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tens
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
 
 
-def _prune(run: Path, keep: int) -> None:
+def prune(run: Path, keep: int) -> None:
+    """Delete the oldest checkpoints beyond `keep`, and beside those that `best` and `last` name."""
     pointers = (run / name for name in ("best", "last"))
     named = {pointer.read_text(encoding="utf-8").strip() for pointer in pointers if pointer.is_file()}
     others = sorted(f for f in (run / "checkpoints").glob("step-*") if f.name not in named)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kdcompress.aliases import Progress
+from kdcompress.digests import sealed, unsealed
 from kdcompress.distill.data.fingerprint import AudioList, audio_list
 from kdcompress.distill.data.training_data import TrainingData
 from kdcompress.distill.posteriors.source import PosteriorSource
@@ -55,7 +56,7 @@ class Inputs:
     def write(self, run: Path) -> None:
         """Keep it in a run directory."""
         (run / RECORD).parent.mkdir(exist_ok=True)
-        write_file(run / RECORD, json.dumps({"schema": SCHEMA, **asdict(self)}) + "\n")
+        write_file(run / RECORD, json.dumps(sealed({"schema": SCHEMA, **asdict(self)})) + "\n")
 
     @classmethod
     def read(cls, run: Path) -> "Inputs | None":
@@ -68,7 +69,7 @@ class Inputs:
         if not path.is_file():
             return None
         try:
-            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            found = unsealed(json.loads(path.read_text(encoding="utf-8")))
             if found["schema"] != SCHEMA:
                 raise RunError(f"{path} has schema {found['schema']}, this kdcompress reads {SCHEMA}")
             training, held_out = (

@@ -13,7 +13,7 @@ from accelerate.utils import set_seed
 from kdcompress.config.recipe import Recipe
 from kdcompress.distill.augment import SpecAugment
 from kdcompress.distill.budget import describe_budget
-from kdcompress.distill.checkpoint import LoopState, load_checkpoint
+from kdcompress.distill.checkpoint import LoopState, load_checkpoint, prune
 from kdcompress.distill.data.audio_batch import Batch
 from kdcompress.distill.data.batches import Batches, write_cuts
 from kdcompress.distill.data.training_data import load_training_data
@@ -223,6 +223,8 @@ def set_up(
         observer.say(f"resuming from step {state.step}")
     if resume and main:
         run.forget_after(state.step)
+        if resuming:
+            prune(out, config.keep)  # which a kill may have kept from being done
     model, optimizer = accelerator.prepare(student, optimizer)
     augment, files = SpecAugment(config.spec_augment), len(data.training) + len(run.bad)
     record = {

@@ -13,7 +13,7 @@ import onnx
 from kdcompress.aliases import StageProgress
 from kdcompress.config.deploy import PRESETS
 from kdcompress.config.profile import ProfileConfig, read_profile
-from kdcompress.digests import file_sha256
+from kdcompress.digests import file_sha256, sealed
 from kdcompress.errors import ConfigError, ExportError
 from kdcompress.files import writing_folder
 from kdcompress.graph.card import model_card
@@ -203,7 +203,7 @@ def _describe(bundle: Bundle, profile: ProfileConfig, tokens: list[str], name: s
     files = {name: file_sha256(folder / name) for name in (*contents, AUDIO, RECORD)}
     bundle = replace(bundle, files=files)
     _write(folder / "README.md", model_card(bundle, profile, name))
-    _write(folder / FILE_NAME, json.dumps(bundle.to_json(), indent=1, ensure_ascii=False) + "\n")
+    _write(folder / FILE_NAME, json.dumps(sealed(bundle.to_json()), indent=1, ensure_ascii=False) + "\n")
     return bundle
 
 

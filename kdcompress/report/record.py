@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 from typing_extensions import Self
 
+from kdcompress.digests import sealed, unsealed
 from kdcompress.errors import BenchError
 from kdcompress.report.measured import Estimate, Facts, Machine, Memory, Record, Timing
 from kdcompress.report.scored import Accuracy, Agreement, Difference, ErrorRate, NonSpeech, Verdict
@@ -177,7 +178,7 @@ class Report(Record):
 
     def dump(self) -> str:
         """Return JSON as text."""
-        return json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        return json.dumps(sealed(self.to_json()), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_report(path: Path) -> Report:
@@ -193,6 +194,10 @@ def read_report(path: Path) -> Report:
         raise BenchError(f"cannot read the report {path}: {reason}") from error
     except (ValueError, RecursionError) as error:
         raise BenchError(f"{path} is not JSON; expected a report written by bench --json") from error
+    try:
+        data = unsealed(data)
+    except (ValueError, RecursionError) as error:
+        raise BenchError(f"{path} is a damaged report: {error}; measure again") from error
     return parse_report(data, str(path))
 
 

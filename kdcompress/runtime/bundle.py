@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdcompress import __version__
-from kdcompress.digests import file_sha256
+from kdcompress.digests import file_sha256, unsealed
 from kdcompress.errors import BundleError, VocabularyError
 from kdcompress.runtime.bundle_files import FILE_NAME, check_name, refuse_links_out, while_replaced
 from kdcompress.runtime.identify import no_bundle
@@ -252,7 +252,7 @@ def _open(directory: Path, verify: bool) -> Bundle:
     try:
         if (size := where.stat().st_size) > _LARGEST:
             raise BundleError(f"{where} has {size} bytes; expected less than {_LARGEST}: it is no bundle's")
-        data = json.loads(where.read_text(encoding="utf-8"))
+        data = unsealed(json.loads(where.read_text(encoding="utf-8")))
     except (OSError, ValueError, RecursionError) as error:
         if isinstance(error, BundleError):
             raise

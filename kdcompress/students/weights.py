@@ -143,12 +143,15 @@ def find_checkpoint(path: Path, which: str = "best") -> Path:
     for pointer in (path / which, path / "last"):
         if pointer.is_file():
             try:
-                folder = path / "checkpoints" / pointer.read_text(encoding="utf-8").strip()
+                name = pointer.read_text(encoding="utf-8").strip()
             except (OSError, ValueError) as error:
                 raise RunError(f"{pointer} cannot be read as the name of a checkpoint; restore it") from error
-            if (folder / RECORD).is_file():
+            folder = path / "checkpoints" / name
+            plain = name.isprintable() and len(name) < 256  # longer ones no file system has
+            if plain and (folder / RECORD).is_file():
                 return folder
-            raise RunError(f"{pointer} names {folder.name}, which is not there or incomplete; restore it")
+            name = name if plain else repr(name[:80])
+            raise RunError(f"{pointer} names {name}, which is not there or incomplete; restore it")
     raise RunError(
         f"{path} is no run or checkpoint: it has neither {RECORD} nor a pointer named {which} or last"
     )

@@ -14,6 +14,7 @@ from kdcompress.audio.decode import read_utterance
 from kdcompress.audio.manifest import read_utterances
 from kdcompress.audio.utterance import SAMPLE_RATE
 from kdcompress.config.profile import Consumer, read_profile
+from kdcompress.digests import sealed
 from kdcompress.errors import AudioError, ConfigError
 from kdcompress.files import write_file
 from kdcompress.resources import profile_path
@@ -144,5 +145,5 @@ def _write_recordings(sounds: Sequence[FloatArray], folder: Path) -> Path:
 
 
 def _rewrite(bundle: Bundle) -> None:
-    content = json.dumps(bundle.to_json(), indent=1, ensure_ascii=False) + "\n"
+    content = json.dumps(sealed(bundle.to_json()), indent=1, ensure_ascii=False) + "\n"
     write_file(bundle.directory / FILE_NAME, content)

@@ -14,6 +14,7 @@ from kdcompress.aliases import Progress
 from kdcompress.audio.utterance import Utterance
 from kdcompress.config.pattern import BlankPrior
 from kdcompress.config.recipe import Recipe
+from kdcompress.digests import sealed, unsealed
 from kdcompress.distill.data.audio_batch import Batch, audio_batches
 from kdcompress.errors import AudioError, RunError
 from kdcompress.files import write_file
@@ -88,7 +89,7 @@ def estimate_prior(
 
 def save_prior(path: Path, log_prior_V: Tensor) -> None:
     """Write a prior as JSON, every digit of it, so that a resumed run decides as before."""
-    write_file(path, json.dumps({"log_prior": log_prior_V.tolist()}) + "\n")
+    write_file(path, json.dumps(sealed({"log_prior": log_prior_V.tolist()})) + "\n")
 
 
 def load_prior(path: Path) -> Tensor:
@@ -98,6 +99,7 @@ def load_prior(path: Path) -> Tensor:
         RunError: the file is damaged.
     """
     try:
-        return torch.tensor(json.loads(path.read_text(encoding="utf-8"))["log_prior"], dtype=torch.float32)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        found = unsealed(json.loads(path.read_text(encoding="utf-8")))
+        return torch.tensor(found["log_prior"], dtype=torch.float32)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, RecursionError) as error:
         raise RunError(f"cannot read the teacher's prior in {path} ({error}); begin the run anew") from error

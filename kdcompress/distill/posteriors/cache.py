@@ -23,6 +23,7 @@ from kdcompress.config.cache import CacheStorage
 from kdcompress.config.data import DataConfig
 from kdcompress.config.recipe import Recipe
 from kdcompress.config.selection import SelectAll, Selection
+from kdcompress.digests import sealed, unsealed
 from kdcompress.distill.data.audio_batch import Batch
 from kdcompress.distill.data.fingerprint import AudioList, audio_list
 from kdcompress.distill.data.training_data import TrainingData
@@ -53,6 +54,7 @@ class CacheRecord(Frozen):
         training: the audio that the teacher was run on, by id.
         held_out: the same of what is kept for validation.
         shards: the files, once all are written.
+        digest: of all else, in the file; none in those of earlier versions.
     """
 
     model_config = ConfigDict(populate_by_name=True)
@@ -71,6 +73,7 @@ class CacheRecord(Frozen):
     training: AudioList
     held_out: AudioList
     shards: tuple[ShardEntry, ...] | None = None
+    digest: str | None = None
 
     def identity_fields(self) -> dict[str, Any]:
         """Return what two caches must share to be one."""
@@ -98,7 +101,7 @@ class CacheRecord(Frozen):
 
     def to_json(self) -> str:
         """Return the content of cache.json."""
-        return self.model_dump_json(by_alias=True) + "\n"
+        return json.dumps(sealed(self.model_dump(mode="json", by_alias=True, exclude={"digest"}))) + "\n"
 
 
 def read_record(folder: Path) -> CacheRecord:
@@ -114,7 +117,7 @@ def read_record(folder: Path) -> CacheRecord:
             raise CacheError(
                 f"{path} has schema {data.get('schema')}, this kdcompress reads {SCHEMA}: make the cache anew"
             )
-        return CacheRecord.model_validate(data)
+        return CacheRecord.model_validate(unsealed(data))
     except FileNotFoundError as error:
         raise CacheError(
             f"{folder} is no cache: it has no {RECORD}; make one with kdcompress cache"
