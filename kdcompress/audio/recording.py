@@ -81,11 +81,11 @@ def open_recording(path: Path, *, header_only: bool = False) -> Iterator[Recordi
                     yield _Mp3(path, data, _mp3_parts(path, status.st_mtime_ns, status.st_size))
                 return
             if kind in {"flac", "ogg", "wav"}:
-                with _content(file, status.st_size) as data:
-                    ranges = joined.ranges(data)
-                    if len(ranges) > 1:
+                ranges = _ranges(path, status.st_mtime_ns, status.st_size)
+                if len(ranges) > 1:
+                    with _content(file, status.st_size) as data:
                         yield _Joined(path, data, ranges)
-                        return
+                    return
             try:
                 recording = LibsndfileRecording(os.fsencode(path) if os.name != "nt" else path, path)
             # A TypeError is how soundfile says that a file named .raw has no header.
@@ -163,6 +163,13 @@ def _content(file: FileIO, size: int) -> Iterator[Bytes]:
         return
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         yield data
+
+
+@lru_cache(maxsize=1 << 16)
+def _ranges(path: Path, _changed: int, size: int) -> list[tuple[int, int]]:
+    """Look for joined recordings once, however often the file is read: an epoch reads each again."""
+    with open(path, "rb", buffering=0) as file, _content(file, size) as data:
+        return joined.ranges(data)
 
 
 @lru_cache(maxsize=32)
