@@ -4,7 +4,7 @@ B batch, S samples, T frames, V vocabulary (with the blank).
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -98,3 +98,12 @@ class Teacher(Protocol):
     def to(self, device: torch.device | str) -> Self:
         """Move the weights; returns itself."""
         ...
+
+
+def __getattr__(name: str) -> Any:
+    # Programs written for the first releases take these from here.
+    if name in {"open_teacher", "resolve_teacher", "looks_like_hub_id"}:
+        from kdcompress.teachers import open as opening
+
+        return getattr(opening, name)
+    raise AttributeError(f"module {__name__} has no attribute {name}")

