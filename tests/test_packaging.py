@@ -89,8 +89,8 @@ def test_what_is_imported_is_asked_for(metadata: Message) -> None:
     base = required(metadata)
     assert imported(
         "config", "audio", "text", "runtime", "quantize", "bench", "report", "cli"
-    ) <= base | required(metadata, "av", "lm", "runtimes")
-    assert imported(".") <= base | required(metadata, "av", "train", "lm", "runtimes")
+    ) <= base | required(metadata, "av", "datasets", "lm", "runtimes")
+    assert imported(".") <= base | required(metadata, "av", "datasets", "train", "lm", "runtimes")
 
 
 def test_what_is_asked_for_is_imported(metadata: Message) -> None:

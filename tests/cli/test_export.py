@@ -1,4 +1,5 @@
 import inspect
+import json
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 import soundfile
 
 from kdcompress.cli.start import main
+from kdcompress.digests import file_sha256
 from kdcompress.graph import write
 from kdcompress.locks import locked
 from kdcompress.runtime.bundle import open_bundle
@@ -89,6 +91,9 @@ def test_verifying_prints_a_table_and_ends_with_what_failed(
     assert rows["sherpa-onnx", "fp32"] == "skipped"
     selftest = mine / "selftest.json"
     selftest.write_text(selftest.read_text().replace('"mean_log_prob": -', '"mean_log_prob": -9'))
+    record = json.loads((mine / "bundle.json").read_text())
+    record["files"]["selftest.json"] = file_sha256(selftest)
+    (mine / "bundle.json").write_text(json.dumps(record))
     code, out, err = run(mine, "--verify")
     assert code == 1
     assert "FAILED" in out

@@ -151,7 +151,7 @@ def test_a_corpus_becomes_manifests_and_the_recipe_trains_on_them(
     assert student.vocabulary.tokens == tuple(HAN if corpus == "aishell1" else LETTERS)
     assert student.record["step"] == 2
     assert student.record["frame_shift"] == 0.04
-    assert {"agreement", "wer", "kl"} <= set(student.record["figures"])
+    assert {"wer_against_teacher", "wer", "kl"} <= set(student.record["figures"])
 
 
 def test_ted_segments_are_stretches_of_their_talk_with_what_was_said(
