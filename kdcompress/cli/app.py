@@ -6,13 +6,13 @@ from typing import Annotated
 import typer
 
 from kdcompress import __version__
-from kdcompress.cli.bench import bench
+from kdcompress.cli.bench.command import bench
 from kdcompress.cli.cache import cache
 from kdcompress.cli.compare import compare
 from kdcompress.cli.demo import demo
 from kdcompress.cli.distill import distill
 from kdcompress.cli.doctor import doctor
-from kdcompress.cli.export import export
+from kdcompress.cli.export.command import export
 from kdcompress.cli.inspect import inspect
 from kdcompress.cli.pack import pack
 from kdcompress.cli.recipes import recipes

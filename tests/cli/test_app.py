@@ -65,8 +65,14 @@ def test_help_costs_little_more_than_the_libraries_it_stands_on() -> None:
 
 
 def test_help_lists_every_command_that_has_a_module() -> None:
-    names = [path.stem for path in Path(cli.__path__[0]).glob("[!_]*.py") if path.stem != "app"]
-    commands = {name for name in names if hasattr(importlib.import_module(f"kdcompress.cli.{name}"), name)}
+    folder = Path(cli.__path__[0])
+    modules = {path.stem: path.stem for path in folder.glob("[!_]*.py") if path.stem != "app"}
+    modules |= {path.parent.name: f"{path.parent.name}.command" for path in folder.glob("*/command.py")}
+    commands = {
+        name
+        for name, module in modules.items()
+        if hasattr(importlib.import_module(f"kdcompress.cli.{module}"), name)
+    }
     listed = kdcompress("--help").stdout.partition("Commands:")[2].splitlines()
     assert {line.split()[0] for line in listed if line} == commands
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from kdcompress.cli.bench_page import Pages
+from kdcompress.cli.bench.page import Pages
 
 if TYPE_CHECKING:
     from kdcompress.report.record import Report

@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from kdcompress.cli import bench_options as options
-from kdcompress.cli import bench_page as page
-from kdcompress.cli.bench_models import candidates, numbers
-from kdcompress.cli.bench_outcome import Outcome, rescore_and_finish
+from kdcompress.cli.bench import options, page
+from kdcompress.cli.bench.models import candidates, numbers
+from kdcompress.cli.bench.outcome import Outcome, rescore_and_finish
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,8 +5,15 @@ from typing import Annotated
 
 import typer
 
+from kdcompress.cli.export.variants import (
+    NAMES,
+    PRESET_HELP,
+    blank_bias_of,
+    bytes_of,
+    presets_of,
+    render_variants,
+)
 from kdcompress.cli.threads import choose_threads
-from kdcompress.cli.variants import NAMES, PRESET_HELP, blank_bias_of, bytes_of, presets_of, render_variants
 from kdcompress.config.deploy import Calibration, Preference
 
 

@@ -207,7 +207,7 @@ def test_what_listens_wants_audio(run: Run, tiny_checkpoint: Path, tmp_path: Pat
 
 
 def test_the_budget_of_the_command_is_that_of_the_library() -> None:
-    from kdcompress.cli.export import export
+    from kdcompress.cli.export.command import export
     from kdcompress.quantize.auto.budget import Budget
     from kdcompress.quantize.variants import Options
 

@@ -1,0 +1,1 @@
+"""The command `bench`: its options, what it measures, and what it writes."""
