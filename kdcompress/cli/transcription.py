@@ -63,6 +63,10 @@ def write_transcripts(
         decoder=_one_at_a_time(decoder) if decoder and jobs > 1 else decoder or greedy_pieces,
         chunking=Chunking(*cutting),
     )
+    for note in getattr(decoder, "notes", lambda _: [])(recognizer.bundle.vocabulary):
+        from kdcompress.cli.render import show_note
+
+        show_note(note)
     unusable = 0
     alone = len(sources) == 1 and not split
     array = JsonArray(sys.stdout)

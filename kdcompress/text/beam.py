@@ -4,8 +4,11 @@ T frames, V vocabulary. The search is flashlight-text's, which sums the alignmen
 2014, arXiv 1408.2873) and brings KenLM; what a prefix earns besides is ours.
 """
 
+import gzip
 import os
+import re
 import sys
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -39,8 +42,8 @@ class BeamSearch:
         beam: prefixes kept after each frame.
         token_beam: best tokens of a frame that may extend a prefix.
         threshold: prefixes that score so much less than the best are dropped [nats].
-        lm: a KenLM model of words, an ARPA file or KenLM's binary; its words must be spelled as the student
-            spells them, or in small letters where it writes capitals. None takes none.
+        lm: a KenLM model of words, an ARPA file (`.gz` too) or KenLM's binary; its words must be spelled as
+            the student spells them, in either case where the student writes one alone. None takes none.
         lm_words: the words of a binary model, one a line; an ARPA file lists its own.
         lm_weight: of the language model's log-probability.
         word_bonus: for each word [nats]; makes up for what words cost in a language model. None takes 1 with
@@ -104,6 +107,16 @@ class BeamSearch:
             paths.append(path)
         return from_path(np.concatenate(paths) if paths else np.empty(0, np.int64), vocabulary, log_prob)
 
+    def notes(self, vocabulary: Vocabulary) -> list[str]:
+        """Return a line where the vocabulary has one case only and words that are given have the other."""
+        words: WordScores | None = self.__dict__["_words"]
+        taken = []
+        for what, given in (("hotword", self.hotwords), ("language model's", words.words if words else ())):
+            other = next((word for word in given if vocabulary.in_its_case(word) != word), None)
+            if other is not None:
+                taken.append(f"the {what} {other!r} is taken as {vocabulary.in_its_case(other)!r}")
+        return [f"this student writes letters of one case: {', '.join(taken)}, and so on"] if taken else []
+
     def _search(
         self,
         log_probs: FloatArray,
@@ -145,7 +158,7 @@ def _load(path: Path, words_file: Path | None) -> WordScores:
 
     try:
         words = _arpa_words(path) if words_file is None else words_file.read_text("utf-8").split()
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise ConfigError(f"the words of the language model {path} cannot be read: {error}") from error
     if not words:
         raise ConfigError(f"{path} is no ARPA file; with KenLM's binary a list of its words is needed too")
@@ -155,25 +168,33 @@ def _load(path: Path, words_file: Path | None) -> WordScores:
         with _silent_stderr():
             model = KenLM(str(path), Dictionary(list(index)))
     except Exception as error:  # KenLM's own exceptions arrive as whatever pybind makes of them
-        reason = " ".join(str(error).split())[:200]
-        raise ConfigError(f"the language model {path} cannot be loaded: {reason}") from error
+        raise ConfigError(f"the language model {path} cannot be loaded: {_reason(error)}") from error
 
     def score(state: Any, word: str | None) -> tuple[Any, float]:
         if word is None:
             after, log10 = model.finish(state)
         else:
-            # A student of capitals alone may have a model of small letters.
-            known = index.get(word, index.get(word.lower(), unknown) if word.isupper() else unknown)
+            # A student of capitals alone may have a model of small letters, and the other way round.
+            other = word.lower() if word.isupper() else word.upper() if word.islower() else word
+            known = index.get(word, index.get(other, unknown))
             after, log10 = model.score(state, known)
         return after, log10 * _LN10
 
     return WordScores(model.start(False), score, tuple(words))
 
 
+def _reason(error: Exception) -> str:
+    """Return KenLM's own reason, without the place in its source and the C++ signature before it."""
+    text = " ".join(str(error).split())
+    return re.sub(r"^.*? threw \w+(?: because `.*?')?\.\s*(?=.)", "", text)[:200]
+
+
 def _arpa_words(path: Path) -> list[str]:
     """Return the unigrams of an ARPA file, without its own marks; none of any other file."""
     words: list[str] = []
     with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    with gzip.open(path) if packed else path.open("rb") as file:
         # The header comes first, after comments at most: a binary file need not be read to its end.
         if b"\\data\\" not in file.read(4096):
             return []
@@ -184,8 +205,8 @@ def _arpa_words(path: Path) -> list[str]:
                 if inside:
                     break
                 inside = line.strip() == b"\\1-grams:"
-            elif inside and line.strip():
-                words.append(line.split()[1].decode("utf-8"))
+            elif inside and len(fields := line.split()) > 1:
+                words.append(fields[1].decode("utf-8"))
     return [word for word in words if word not in {"<s>", "</s>", "<unk>", "<UNK>"}]
 
 

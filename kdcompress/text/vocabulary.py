@@ -84,8 +84,8 @@ class Vocabulary:
         return " ".join("".join(printed[i] or "" for i in ids).split())
 
     def in_its_case(self, text: str) -> str:
-        """Return text in capitals where the tokens are capitals alone, as those of many wav2vec2 models."""
-        return text.upper() if self._capitals else text
+        """Return text in capitals where the tokens have no small letters, and the other way round."""
+        return text.upper() if self._capitals else text.lower() if self._small else text
 
     def encode(self, text: str) -> list[int]:
         """Map text to ids by longest match (exact for character vocabularies), or token by token if `spaced`.
@@ -95,10 +95,11 @@ class Vocabulary:
         Raises:
             VocabularyError: a stretch of the text is in no token.
         """
+        cased = text.upper() if self._capitals else text
         if self.spaced:
-            return [self._id_of(token, text) for token in self.in_its_case(text).split()]
+            return [self._id_of(token, text) for token in cased.split()]
         boundary = self.word_boundary or " "
-        rest = boundary.join(self.in_its_case(text).split())
+        rest = boundary.join(cased.split())
         if boundary == "▁":
             rest = boundary + rest
         ids: list[int] = []
@@ -132,6 +133,11 @@ class Vocabulary:
     def _capitals(self) -> bool:
         characters = "".join(self.characters)
         return characters != characters.lower() and characters == characters.upper()
+
+    @cached_property
+    def _small(self) -> bool:
+        characters = "".join(self.characters)
+        return characters != characters.upper() and characters == characters.lower()
 
     @cached_property
     def _longest(self) -> int:

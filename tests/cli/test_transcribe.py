@@ -141,9 +141,13 @@ def test_beam_search_with_hotwords(run: Run, tone_bundle: Path, clips: list[Path
     code, out, _ = run(tone_bundle, clips[0], "--hotword", "ac", "--hotword-weight", 1000)
     assert code == 0
     assert "ac" in out.split()
+    code, loud, err = run(tone_bundle, clips[0], "--hotword", "AC", "--hotword-weight", 1000)
+    assert (code, loud) == (0, out)
+    assert err.count("\n") == 1
+    assert "note: this student writes letters of one case: the hotword 'AC' is taken as 'ac'" in err
     code, out, err = run(tone_bundle, clips[0], "--hotword", "XY")
     assert (code, out) == (1, "")
-    assert "the hotword 'XY' has 'X', which this student never writes" in err
+    assert "the hotword 'xy' has 'x', which this student never writes" in err
 
 
 @pytest.mark.parametrize(

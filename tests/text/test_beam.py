@@ -1,5 +1,6 @@
 """Beam search against a float64 prefix search without a beam, and against all paths there are."""
 
+import gzip
 import itertools
 import math
 import sys
@@ -178,6 +179,43 @@ def test_a_student_of_capitals_takes_words_in_small_letters(arpa: Path) -> None:
         assert search([log_probs], capitals).text(capitals) == heard.text(LETTERS).upper()
 
 
+def test_a_student_of_small_letters_takes_words_in_capitals(arpa: Path, tmp_path: Path) -> None:
+    from kdcompress.text.beam import BeamSearch
+
+    upper = ARPA.replace("ab", "AB").replace("\tb", "\tB").replace(" b", " B").replace("\ta", "\tA")
+    (tmp_path / "upper.arpa").write_text(upper)
+    log_probs = spoken("aa b", {"a": "b"})
+    search = BeamSearch(lm=tmp_path / "upper.arpa", lm_weight=1.0)
+    assert search([log_probs], LETTERS) == BeamSearch(lm=arpa, lm_weight=1.0)([log_probs], LETTERS)
+    assert BeamSearch(hotwords=("BA",))([log_probs], LETTERS).text(LETTERS) == "ba b"
+    (line,) = BeamSearch(lm=tmp_path / "upper.arpa", hotwords=("BA",)).notes(LETTERS)
+    assert "the hotword 'BA' is taken as 'ba', the language model's 'AB' is taken as 'ab'" in line
+    assert BeamSearch(lm=arpa, hotwords=("ba",)).notes(LETTERS) == []
+    assert BeamSearch(hotwords=("BA",)).notes(Vocabulary(("<blk>", "|", "a", "B"), 0, "|")) == []
+
+
+def test_a_packed_language_model_is_read(arpa: Path, tmp_path: Path) -> None:
+    from kdcompress.text.beam import BeamSearch
+
+    packed = tmp_path / "words.arpa.gz"
+    packed.write_bytes(gzip.compress(arpa.read_bytes()))
+    log_probs = spoken("aa b", {"a": "b"})
+    found = BeamSearch(lm=packed, lm_weight=1.0)([log_probs], LETTERS)
+    assert found == BeamSearch(lm=arpa, lm_weight=1.0)([log_probs], LETTERS)
+    packed.write_bytes(packed.read_bytes()[:40])
+    with pytest.raises(ConfigError, match="cannot be read"):
+        BeamSearch(lm=packed)
+
+
+def test_kenlm_gives_its_reason_and_no_signature(tmp_path: Path) -> None:
+    from kdcompress.text.beam import BeamSearch
+
+    unigrams = ARPA.replace("ngram 2=3\n", "").partition("\\2-grams")[0] + "\\end\\\n"
+    (tmp_path / "x.arpa").write_text(unigrams)
+    with pytest.raises(ConfigError, match=r"loaded: This ngram implementation assumes at least a bigram"):
+        BeamSearch(lm=tmp_path / "x.arpa")
+
+
 @pytest.mark.slow
 def test_a_long_recording_is_searched_in_stretches(arpa: Path) -> None:
     from kdcompress.text.beam import BeamSearch
@@ -228,10 +266,8 @@ def test_nonsense_is_refused(arpa: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be loaded") as caught:
         BeamSearch(lm=tmp_path / "x.arpa")
     assert "\n" not in str(caught.value)
-    upper = ARPA.replace("ab", "AB").replace("\tb", "\tB").replace(" b", " B").replace("\ta", "\tA")
-    (tmp_path / "upper.arpa").write_text(upper)
     with pytest.raises(ConfigError, match="are not spelled as this student spells"):
-        BeamSearch(lm=tmp_path / "upper.arpa")([posteriors(0, 3)], LETTERS)
+        BeamSearch(lm=arpa)([posteriors(0, 3)], Vocabulary(("<blk>", "|", "c", "d"), 0, "|"))
 
 
 def test_loading_a_language_model_prints_nothing(arpa: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -61,11 +61,11 @@ def test_nothing_to_score_says_so() -> None:
 
 
 def test_what_the_student_cannot_spell_is_refused() -> None:
-    with pytest.raises(ConfigError, match="the hotword 'ABBA' has 'A', which this student never writes"):
-        PrefixScore(LETTERS, hotwords=("ABBA",))
+    with pytest.raises(ConfigError, match="the hotword 'abyss' has 's', which this student never writes"):
+        PrefixScore(LETTERS, hotwords=("ABYSS",))
     with pytest.raises(
-        ConfigError, match="such as 'AB', are not spelled as this student spells: it writes ab"
+        ConfigError, match="such as 'AD', are not spelled as this student spells: it writes ab"
     ):
-        PrefixScore(LETTERS, bigram, spelled=("AB", "c"))
+        PrefixScore(LETTERS, bigram, spelled=("AD", "c"))
     with pytest.raises(ConfigError, match="has no word boundary"):
         PrefixScore(Vocabulary(("<blk>", "字"), 0), hotwords=("字",))
