@@ -51,7 +51,7 @@ def test_a_profile_of_ones_own_is_taken_by_path(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        ("about: [", "cannot be read"),
+        ("about: [", "is not YAML"),
         ("about: mine", "layout: Field required"),
         ({"about": "mine", "layout": "tensors", "frontend": "logmel"}, "layout"),
         ({"about": "mine", "layout": "kaldi", "frontend": "kaldi", "color": "red"}, "color"),

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 from typing_extensions import Self
 
 from kdcompress.config.base import Frozen, describe_faults
 from kdcompress.config.recipe import Recipe, make_recipe
 from kdcompress.errors import ConfigError
+from kdcompress.plain_yaml import read_yaml
 
 
 class Comparison(Frozen):
@@ -47,14 +47,12 @@ def load_comparison(path: Path) -> Comparison:
         ConfigError: the file is missing, not YAML, or holds what a comparison has not.
     """
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = read_yaml(path)
         return Comparison.model_validate(data)
     except OSError as error:
         raise ConfigError(f"cannot read the comparison {path}: {error.strerror}") from error
     except ValidationError as error:
         raise ConfigError(f"{path}: {describe_faults(error, Comparison, data)}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
 
 
 def row_recipes(
@@ -92,7 +90,7 @@ def row_recipes(
 def is_comparison(path: Path) -> bool:
     """Tell a comparison from a recipe: it has rows."""
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+        data = read_yaml(path)
+    except (OSError, ConfigError):
         return False
     return isinstance(data, dict) and "rows" in data

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Literal
 
-import yaml
 from pydantic import Field, ValidationError
 
 from kdcompress.config.base import Frozen, describe_faults
 from kdcompress.errors import ConfigError
+from kdcompress.plain_yaml import read_yaml
 
 LayoutName = Literal["portable", "waveform", "kaldi"]
 
@@ -67,9 +67,9 @@ def read_profile(path: Path) -> ProfileConfig:
         ConfigError: the file cannot be read, or is no profile.
     """
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = read_yaml(path)
         return ProfileConfig.model_validate(data)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except OSError as error:
         raise ConfigError(f"{path} cannot be read as a profile: {' '.join(str(error).split())}") from error
     except ValidationError as error:
         raise ConfigError(f"{path} is no profile: {describe_faults(error, ProfileConfig, data)}") from error

@@ -17,6 +17,7 @@ from kdcompress.config.teacher import TEACHERS, TeacherConfig
 from kdcompress.config.training import TrainingConfig
 from kdcompress.config.vocabulary import SentencePiece, VocabularyConfig
 from kdcompress.errors import ConfigError
+from kdcompress.plain_yaml import parse_yaml, read_yaml
 
 # Keys whose values are paths: relative ones are meant from the recipe's own folder. * is each item of a list.
 PATH_KEYS = (
@@ -97,11 +98,7 @@ def make_recipe(layers: Mapping[str, Any], overrides: Sequence[str], source: str
         key, equals, text = item.partition("=")
         if not equals or not key.strip():
             raise ConfigError(f"--set {item!r}: expected KEY=VALUE, for example training.steps=500")
-        try:
-            value = yaml.safe_load(text)
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
-            reason = " ".join(str(error).split())
-            raise ConfigError(f"--set {item!r}: the value is not YAML: {reason}") from error
+        value = parse_yaml(text, f"--set {item!r}: the value")
         for part in reversed(key.strip().split(".")):
             value = {part: value}
         data = merge(data, value)
@@ -132,20 +129,18 @@ def standalone(path: Path) -> str:
     load_recipe(path)
     layers = read_layers(path)
     text = path.read_text(encoding="utf-8")
-    if layers == yaml.safe_load(text):
+    if layers == read_yaml(path):
         return text
     return yaml.safe_dump(layers, sort_keys=False, allow_unicode=True)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = read_yaml(path)
     except OSError as error:
         raise ConfigError(
             f"cannot read recipe {path}: {error.strerror}; see 'kdcompress recipes list'"
         ) from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: expected a mapping of recipe keys, found {type(data).__name__}")
     for keys in PATH_KEYS:
