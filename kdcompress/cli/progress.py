@@ -5,7 +5,6 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -17,6 +16,8 @@ from rich.progress import (
 )
 from rich.table import Column
 from typing_extensions import Self
+
+from kdcompress.cli.screen import Console
 
 if TYPE_CHECKING:
     from kdcompress.distill.validate import ValidationFigures

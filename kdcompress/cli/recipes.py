@@ -114,6 +114,7 @@ def validate_recipes(
       kdcompress recipes validate recipes/*.yaml recipes/comparisons/*/comparison.yaml
       kdcompress recipes validate --schema-only cluster/*.yaml
     """
+    from kdcompress.cli.screen import harmless
     from kdcompress.config.comparison import is_comparison
     from kdcompress.config.recipe import load_recipe
     from kdcompress.config.references import check_files
@@ -134,7 +135,7 @@ def validate_recipes(
             wrong += 1
             # Errors of the file itself begin with its name already.
             line = " ".join(str(error).split()).removeprefix(f"{name}: ")
-            sys.stdout.write(f"wrong  {name}: {line}\n")
+            sys.stdout.write(harmless(f"wrong  {name}: {line}\n"))
         else:
             sys.stdout.write(f"ok     {name}\n")
     if wrong:

@@ -17,7 +17,7 @@ _WIDTH_OF_FILES = 170
 
 def console(stderr: bool = False) -> "Console":
     """Return a console; results go to standard output, everything else to standard error."""
-    from rich.console import Console
+    from kdcompress.cli.screen import Console
 
     made = Console(stderr=stderr, highlight=False, soft_wrap=False)
     if not made.is_terminal:

@@ -92,7 +92,12 @@ def write_transcripts(
             elif chosen == "json":
                 array.add(source.stretch, outcome)
             else:
-                sys.stdout.write(rendered(chosen, source.stretch, outcome, alone=alone))
+                text = rendered(chosen, source.stretch, outcome, alone=alone)
+                if sys.stdout.isatty():
+                    from kdcompress.cli.screen import harmless
+
+                    text = harmless(text)
+                sys.stdout.write(text)
                 sys.stdout.flush()  # a reader downstream need not wait for the last file
     if chosen == "json" and out is None:
         array.close()
