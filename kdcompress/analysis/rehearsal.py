@@ -42,7 +42,7 @@ def rehearse(rows: dict[str, Recipe], observer: StageObserver) -> None:
         KdcompressError: the audio cannot be listed.
     """
     faults = []
-    sources: dict[TeacherConfig, PosteriorSource] = {}
+    sources: dict[tuple[int, TeacherConfig], PosteriorSource] = {}
     with tempfile.TemporaryDirectory(prefix="kdcompress-") as folder:
         samples: dict[Path, Path] = {}
         for number, (row, recipe) in enumerate(rows.items()):
@@ -59,9 +59,12 @@ def rehearse(rows: dict[str, Recipe], observer: StageObserver) -> None:
                 samples[audio] = Path(folder) / f"sample-{number}.jsonl"
                 _write_sample(audio, recipe, samples[audio])
             try:
-                if asked is not None and asked not in sources:
-                    sources[asked] = open_source(asked, training_device())
-                source = None if asked is None else sources[asked]
+                source = None
+                if asked is not None:
+                    key = recipe.seed, asked  # the seed makes the clips of noise
+                    if key not in sources:
+                        sources[key] = open_source(asked, training_device())
+                    source = sources[key]
                 distill(
                     _shortened(recipe, samples[audio]), Path(folder) / str(number), _Silent(), source=source
                 )

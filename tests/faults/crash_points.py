@@ -22,7 +22,7 @@ from kdcompress.digests import DIGESTS
 _CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.symlink", "os.truncate"}
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 _RANDOM = re.compile(r"\.kdcompress-[0-9a-f]{16}\.partial")
-_TIMES = {"seconds", "audio_per_second", "load_ms", "load_mb", "cost"}  # measured, so never twice the same
+_TIMES = {"seconds", "audio_per_second", "load_ms", "load_mb", "cost", "digest"}  # and a digest of times
 
 _watching: list[Callable[[], None]] = []
 _installed: list[bool] = []
@@ -100,6 +100,8 @@ def content(folder: Path) -> dict[str, Any]:
         name = str(path.relative_to(folder))
         if path.is_dir():
             found[name] = None
+        elif path.suffix == ".lock":
+            continue  # of a process that is gone: the next one takes it over
         elif path.suffix == ".jsonl":
             found[name] = [_timeless(json.loads(line)) for line in path.read_text("utf-8").splitlines()]
         elif path.suffix == ".json" and path.name != DIGESTS:

@@ -11,6 +11,7 @@ over, so that two who find the same dead claim cannot both win, and no clocks of
 import json
 import os
 import platform
+import secrets
 import shutil
 import threading
 from collections.abc import Iterator
@@ -39,15 +40,13 @@ class Claims:
         Raises:
             OSError: the folder cannot be written.
         """
-        path = self._create(shard)
-        if path is None:
+        created = self._create(shard)
+        if created is None:
             yield False
             return
-        held = hold(path)
+        path, held = created
         ended = threading.Event()
         try:
-            # After the lock: who cannot read whose it is goes by its age.
-            path.write_text(json.dumps({"machine": _machine(), "pid": os.getpid()}), encoding="utf-8")
             beat = threading.Thread(target=self._touch, args=(path, ended), daemon=True)
             beat.start()
             yield True
@@ -64,7 +63,8 @@ class Claims:
         """Remove what killed processes left, once every shard is finished."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _create(self, shard: str) -> Path | None:
+    def _create(self, shard: str) -> tuple[Path, int | None] | None:
+        """Return a claim and its lock; None where another process has the shard."""
         last = self._last(shard)
         if last is not None and not self._dead(last):
             return None
@@ -73,12 +73,35 @@ class Claims:
         while True:
             self.folder.mkdir(exist_ok=True)
             try:
-                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+                return path, self._put(path)
             except FileExistsError:
                 return None
             except FileNotFoundError:  # the folder was just removed by the last one
                 continue
-            return path
+
+    def _put(self, path: Path) -> int | None:
+        """Let a claim appear with its lock and content: what a kill leaves is then seen to be dead."""
+        content = json.dumps({"machine": _machine(), "pid": os.getpid()})
+        made = path.with_name(f"new-{secrets.token_hex(8)}")
+        made.write_text(content, encoding="utf-8")
+        try:
+            held = hold(made)
+            try:
+                os.link(made, path)
+            except OSError as error:
+                if held is not None:
+                    os.close(held)
+                if isinstance(error, FileExistsError | FileNotFoundError):
+                    raise
+            else:
+                return held
+        finally:
+            made.unlink(missing_ok=True)
+        # No links here: the content comes after the lock, and who cannot read it goes by its age.
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        held = hold(path)
+        path.write_text(content, encoding="utf-8")
+        return held
 
     def _last(self, shard: str) -> Path | None:
         there = list(self.folder.glob(f"{Path(shard).stem}.*"))
