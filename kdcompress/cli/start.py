@@ -37,7 +37,9 @@ _SHELL_EXPANDS = os.name != "nt"
 
 def main() -> None:
     """Run the command line; an expected failure is one line on standard error."""
+    _replace_closed_streams()
     _let_every_character_pass()
+    _let_no_line_end_the_work()
     # Left alone, SIGTERM skips every `finally`, and half-written directories would stay behind.
     with suppress(ValueError):  # not in the main thread: the host program owns the signals
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
@@ -65,6 +67,39 @@ def main() -> None:
         _fail(str(MissingExtra(package, "train", "this command")))
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _replace_closed_streams() -> None:
+    """Put nothing where a shell's `>&-` left no stream, so that no file of ours gets its number."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free, which is this one
+        if getattr(sys, name) is None:
+            nothing = os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, os.fdopen(nothing, "w" if number else "r", encoding="utf-8"))
+
+
+class _Lossy(io.FileIO):
+    """A file that takes what cannot be written for written."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data) or 0
+        except OSError:
+            return len(memoryview(data).cast("B"))
+
+
+def _let_no_line_end_the_work() -> None:
+    """Drop lines of standard error that nobody reads any more: a training, or texts of other files, go on."""
+    stream = sys.stderr
+    if stream is sys.__stderr__ and isinstance(stream, io.TextIOWrapper):  # not a test's or a host program's
+        stream.flush()
+        raw = io.BufferedWriter(_Lossy(stream.fileno(), "wb", closefd=False))
+        sys.stderr = io.TextIOWrapper(
+            raw, encoding=stream.encoding, errors=stream.errors, line_buffering=True, write_through=True
+        )
 
 
 def _let_every_character_pass() -> None:
