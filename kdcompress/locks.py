@@ -120,7 +120,7 @@ def _self() -> dict[str, Any]:
 
 
 def _read(file: int) -> dict[str, Any]:
-    with suppress(ValueError, OSError):
+    with suppress(ValueError, OSError, RecursionError):
         os.lseek(file, 0, os.SEEK_SET)
         data = json.loads(os.read(file, 4096))
         if isinstance(data, dict):

@@ -43,7 +43,7 @@ def indexed_names(folder: Path) -> list[str]:
         return [str(shard["name"]) for shard in described["shards"]]
     except FileNotFoundError as error:
         raise AudioError(f"{folder} is packed in part only: run the same kdcompress pack again") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         if isinstance(error, AudioError):
             raise
         raise AudioError(f"{folder / DESCRIPTION} cannot be read; run kdcompress pack again") from error
@@ -59,7 +59,7 @@ def read_header(index: Path) -> dict[str, Any]:
         with index.open(encoding="utf-8") as file:
             header = json.loads(file.readline())
         _check_schema(index, header["schema"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         if isinstance(error, AudioError):
             raise
         raise AudioError(f"{index} cannot be read; run the same kdcompress pack again") from error
@@ -81,7 +81,7 @@ def read_index(folder: Path, name: str) -> Iterator[Line]:
             continue
         try:
             id_, offset, size, samples, _ = json.loads(text)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise AudioError(
                 f"{index}:{number} cannot be read; run the same kdcompress pack again"
             ) from error

@@ -73,7 +73,7 @@ def _webdataset_text(files: dict[str, Path], where: str) -> str:
     if ".json" in files:
         try:
             text = json.loads(_content(files[".json"]))["text"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             text = None
         if isinstance(text, str):
             return text

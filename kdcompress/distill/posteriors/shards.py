@@ -82,7 +82,7 @@ def finished_shard(path: Path, cache: str) -> ShardEntry | None:
             data = json.loads((file.metadata() or {})[_ENTRY])
         named = data.pop("cache")
         entry = ShardEntry.model_validate(data)
-    except (OSError, SafetensorError, KeyError, ValueError, ValidationError):
+    except (OSError, SafetensorError, KeyError, ValueError, ValidationError, RecursionError):
         return None
     if named != cache:
         raise CacheError(
