@@ -20,7 +20,7 @@ def while_replaced(directory: Path, attempt: Callable[[], _T]) -> _T:
         before = _stamp(directory)
         try:
             return attempt()
-        except BundleError:
+        except (BundleError, OSError):  # a file may go between a look and its opening
             if _stamp(directory) == before:
                 raise
             time.sleep(0.01)

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from kdcompress import __version__
+from kdcompress.digests import file_sha256, sealed
 from kdcompress.runtime.bundle_files import FILE_NAME
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -97,9 +98,8 @@ def test_workflow_and_ci_run_call_the_same_scripts() -> None:
     asked = re.findall(r"^make ([\w-]+)$", (ROOT / ".ci" / "run").read_text(encoding="utf-8"), re.MULTILINE)
     assert asked == ["install", "lint", "types", "test-all"]
     for name in asked[1:] if shutil.which("make") else ():  # make runs what an image runs
-        plan = subprocess.run(
-            ["make", "-n", "-o", ".venv/.dev", name], cwd=ROOT, capture_output=True, text=True
-        )
+        quiet = ["make", "--no-print-directory", "-n", "-o", ".venv/.dev", name]  # a make may have begun this
+        plan = subprocess.run(quiet, cwd=ROOT, capture_output=True, text=True)
         assert plan.stdout == f"BIN=.venv/bin .ci/check {name}\n", plan.stderr
     assert 'ENTRYPOINT [".ci/check"]' in stages()["test"]
     assert "kdcompress:test all" in workflow
@@ -140,6 +140,10 @@ def test_the_health_check_hears_a_bundle_and_notices_a_wrong_one(tiny_bundle: Pa
     for expected in record["variants"].values():
         expected["mean_log_prob"] -= 1
     (bundle / "selftest.json").write_text(json.dumps(record), encoding="utf-8")
+    listed = json.loads((bundle / FILE_NAME).read_text(encoding="utf-8"))
+    listed["files"]["selftest.json"] = file_sha256(bundle / "selftest.json")
+    del listed["digest"]
+    (bundle / FILE_NAME).write_text(json.dumps(sealed(listed)), encoding="utf-8")
     wrong = python(ROOT / "docker" / "healthcheck.py", KDCOMPRESS_BUNDLE=str(bundle))
     assert wrong.returncode == 1
     assert "self-test" in wrong.stderr

@@ -10,6 +10,8 @@ import onnx
 import pytest
 import soundfile
 
+from kdcompress.digests import file_sha256
+
 Say = Callable[[str], npt.NDArray[np.float32]]
 Run = Callable[..., tuple[int, str, str]]
 
@@ -37,7 +39,8 @@ def mute_bundle(tone_bundle: Path, tmp_path: Path) -> Path:
         bias = next(t for t in model.graph.initializer if t.name == "bias")
         bias.CopyFrom(onnx.numpy_helper.from_array(np.array([99, 0, 0, 0, 0], np.float32), "bias"))
         onnx.save(model, folder / variant["file"])
-        variant["bytes"] = (folder / variant["file"]).stat().st_size
+        file = folder / variant["file"]
+        variant |= {"bytes": file.stat().st_size, "sha256": file_sha256(file)}
     (folder / "bundle.json").write_text(json.dumps(data))
     return folder
 

@@ -12,6 +12,8 @@ import pytest
 import soundfile
 from onnx import numpy_helper
 
+from kdcompress.digests import file_sha256
+
 Say = Callable[[str], npt.NDArray[np.float32]]
 Run = Callable[..., tuple[int, str, str]]
 
@@ -42,7 +44,7 @@ def change(bundle: Path, variant: str, edit: Callable[[onnx.ModelProto], None]) 
     model = onnx.load(file)
     edit(model)
     onnx.save(model, file)
-    data["variants"][variant]["bytes"] = file.stat().st_size
+    data["variants"][variant] |= {"bytes": file.stat().st_size, "sha256": file_sha256(file)}
     (bundle / "bundle.json").write_text(json.dumps(data))
 
 

@@ -15,7 +15,7 @@ import pytest
 import soundfile
 
 from kdcompress.cli.start import main
-from kdcompress.digests import file_sha256
+from kdcompress.digests import file_sha256, sealed
 from kdcompress.graph import write
 from kdcompress.locks import locked
 from kdcompress.runtime.bundle import open_bundle
@@ -93,7 +93,8 @@ def test_verifying_prints_a_table_and_ends_with_what_failed(
     selftest.write_text(selftest.read_text().replace('"mean_log_prob": -', '"mean_log_prob": -9'))
     record = json.loads((mine / "bundle.json").read_text())
     record["files"]["selftest.json"] = file_sha256(selftest)
-    (mine / "bundle.json").write_text(json.dumps(record))
+    del record["digest"]
+    (mine / "bundle.json").write_text(json.dumps(sealed(record)))
     code, out, err = run(mine, "--verify")
     assert code == 1
     assert "FAILED" in out
