@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 .PHONY: help demo test test-all lint types gate wheel coverage gpu install
 help:
 	@echo 'make demo   a teacher becomes a small int8 student, with a table at the end (minutes on two cores)'
-	@echo 'make test   the quick tests (under three minutes on two cores)'
+	@echo 'make test   the quick tests'
 	@echo 'make test-all  all tests: also those of browsers, images, documents and processes, which are slow'
 	@echo 'make lint   ruff: rules and formatting; shellcheck, hadolint and actionlint where they are installed'
 	@echo 'make types  mypy'

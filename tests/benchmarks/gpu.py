@@ -109,6 +109,8 @@ def main() -> None:
             report["seconds"] = round(time.monotonic() - BEGUN, 1)
             write_file(asked.out, json.dumps(report, indent=1) + "\n")
     sys.stdout.write(f"{asked.out}: {report['seconds']} s\n")
+    if failed := [name for name, part in report.items() if isinstance(part, dict) and "error" in part]:
+        sys.exit(f"not measured: {', '.join(failed)}; the reasons are in {asked.out}")
 
 
 def machine() -> dict[str, Any]:
