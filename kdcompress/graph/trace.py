@@ -29,7 +29,7 @@ def trace(view: ExportView, metadata: Mapping[str, str], opset: int) -> onnx.Mod
         ExportError: the exporter or the ONNX checker refuses the model.
     """
     layout = view.layout
-    inputs = [*layout.inputs, *(state.given for state in layout.states)]
+    inputs = list(layout.given)
     try:
         with _quiet(), signals_wait():
             program = torch.onnx.export(
@@ -39,7 +39,7 @@ def trace(view: ExportView, metadata: Mapping[str, str], opset: int) -> onnx.Mod
                 opset_version=opset,
                 external_data=False,
                 input_names=inputs,
-                output_names=[*layout.outputs, *(state.returned for state in layout.states)],
+                output_names=list(layout.returned),
                 dynamic_shapes=tuple(
                     dict.fromkeys(layout.axes[name], torch.export.Dim.DYNAMIC) for name in inputs
                 ),

@@ -73,6 +73,16 @@ class Layout:
         }
 
     @property
+    def given(self) -> tuple[str, ...]:
+        """The names of all inputs, in the order of the graph."""
+        return (*self.inputs, *(state.given for state in self.states))
+
+    @property
+    def returned(self) -> tuple[str, ...]:
+        """The names of all outputs, likewise."""
+        return (*self.outputs, *(state.returned for state in self.states))
+
+    @property
     def takes_waveforms(self) -> bool:
         """Whether the front end is inside the graph."""
         return len(self.inputs) == 1
@@ -101,6 +111,18 @@ LAYOUTS: Mapping[str, Layout] = {
     "portable": Layout("portable", ("audio_signal", "length"), ("logprobs", "encoded_lengths"), 2),
     "kaldi": Layout("kaldi", ("x", "x_lens"), ("log_probs", "log_probs_len"), 1),
     "waveform": Layout("waveform", ("input_values",), ("logits",), 1),
+    # Of NeMo's cache-aware CTC models, for sherpa-onnx's OnlineRecognizer.from_nemo_ctc.
+    "streaming": Layout(
+        "streaming",
+        ("audio_signal", "length"),
+        ("logprobs", "encoded_lengths"),
+        2,
+        (
+            State("cache_last_channel", "cache_last_channel_next"),
+            State("cache_last_time", "cache_last_time_next"),
+            State("cache_last_channel_len", "cache_last_channel_next_len"),
+        ),
+    ),
 }
 
 
@@ -113,14 +135,14 @@ def layout_of(
         BundleError: it is none of those known.
     """
     for layout in LAYOUTS.values():
-        if set(inputs) == set(layout.inputs) and set(layout.outputs) <= set(outputs):
+        if set(inputs) == set(layout.given) and set(layout.returned) <= set(outputs):
             if layout.takes_waveforms and not metadata.get("subsampling_factor", "").isdecimal():
                 raise BundleError(
                     f"{graph} does not say its subsampling_factor in its metadata: export the run again"
                 )
             return layout
     known = "; ".join(
-        f"the {x.name} profile maps {', '.join(x.inputs)} to {', '.join(x.outputs)}" for x in LAYOUTS.values()
+        f"the {x.name} profile maps {', '.join(x.given)} to {', '.join(x.returned)}" for x in LAYOUTS.values()
     )
     raise BundleError(
         f"{graph} maps {', '.join(inputs)} to {', '.join(outputs)}; {known}: export the run again"
