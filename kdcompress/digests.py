@@ -27,15 +27,25 @@ def write_digests(folder: Path) -> None:
     write_file(folder / DIGESTS, json.dumps({"sha256": found}, indent=1) + "\n")
 
 
-def altered_file(folder: Path, *names: str) -> Path | None:
+def altered_file(folder: Path, *names: str, promised_by: str | None = None) -> Path | None:
     """Return the first of some files that is not what `write_digests` saw; None if all are, or it saw none.
+
+    Args:
+        folder: with the files.
+        names: of the files.
+        promised_by: a JSON file in which the key `digests` says that there are some; without them, where it
+            does, they are what is returned.
 
     Raises:
         OSError: a file is missing or cannot be read.
+        ValueError: digests are missing, and `promised_by` is no JSON.
     """
     record = folder / DIGESTS
-    if not record.is_file():  # written before there were digests
-        return None
+    if not record.is_file():  # deleted, or written before there were digests
+        promise = (
+            {} if promised_by is None else json.loads((folder / promised_by).read_text(encoding="utf-8"))
+        )
+        return record if isinstance(promise, dict) and "digests" in promise else None
     try:
         expected = json.loads(record.read_text(encoding="utf-8"))["sha256"]
         return next((folder / name for name in names if file_sha256(folder / name) != expected[name]), None)

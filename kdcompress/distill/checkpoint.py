@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from kdcompress.digests import altered_file, write_digests
+from kdcompress.digests import DIGESTS, altered_file, write_digests
 from kdcompress.errors import RunError
 from kdcompress.files import write_file, writing_folder
 from kdcompress.students.student import Student
@@ -71,7 +71,7 @@ def save_checkpoint(
     name = f"step-{state.step:06d}"
     folder = run / "checkpoints" / name
     with writing_folder(folder) as unfinished:
-        save_student(unfinished, student, vocabulary, {"step": state.step, **record})
+        save_student(unfinished, student, vocabulary, {"step": state.step, "digests": DIGESTS, **record})
         # Not safetensors' save_file: it hides from the caller what the system refused.
         states = [random_state()] if random is None else random
         tensors = _training_tensors(optimizer, None if trained is student else trained, states)
@@ -103,8 +103,9 @@ def load_checkpoint(
     """
     folder = find_checkpoint(run, "last")
     try:
-        if (altered := altered_file(folder, _STATE, _OPTIMIZER, RECORD, WEIGHTS)) is not None:
-            raise RunError(f"{altered.name} is not what was written")
+        files = (_STATE, _OPTIMIZER, RECORD, WEIGHTS)
+        if (altered := altered_file(folder, *files, promised_by=RECORD)) is not None:
+            raise RunError(f"{altered.name} is {'not what was written' if altered.exists() else 'missing'}")
         state = json.loads((folder / _STATE).read_text(encoding="utf-8"))
         tensors = load_file(folder / _OPTIMIZER)
         student.load_state_dict(load_file(folder / WEIGHTS))

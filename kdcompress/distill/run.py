@@ -27,6 +27,7 @@ from kdcompress.files import remove_leftovers, write_file
 _LIBRARIES = ("torch", "torchaudio", "transformers", "accelerate", "lhotse", "numpy", "soundfile", "soxr")
 _LEFT = ("skipped.jsonl", "out_of_range.jsonl", "tokenizer.model")
 _RECIPE_DIGEST = "recipe_sha256"
+_INPUTS = "inputs"  # the key of environment.json that says that there is a record of them
 _BEFORE_TRAINING = {"recipe.yaml", "environment.json", "data", locks.NAME, *_LEFT}
 
 
@@ -37,11 +38,13 @@ class Run:
     Attributes:
         bad: files that were left out, and why.
         writes: False in the processes of a distributed run that leave the files to the first one.
+        keeps_inputs: it was begun by a version that records what it reads, and goes on.
     """
 
     folder: Path
     bad: dict[Path, str] = field(default_factory=dict)
     writes: bool = True
+    keeps_inputs: bool = False
 
     @classmethod
     def create(cls, folder: Path, recipe: Recipe) -> "Run":
@@ -54,7 +57,7 @@ class Run:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             text = dump_recipe(recipe)
-            about = environment() | {_RECIPE_DIGEST: _sha256(text)}
+            about = environment() | {_RECIPE_DIGEST: _sha256(text), _INPUTS: "data/inputs.json"}
             write_file(folder / "environment.json", json.dumps(about, indent=1) + "\n")
             write_file(folder / "recipe.yaml", text)
             for left in _LEFT:
@@ -78,14 +81,14 @@ class Run:
             raise RunError(
                 f"nothing to resume in {folder}: it has no recipe.yaml; start the run without --resume"
             )
-        _check_recipe(folder, path)
+        about = _environment_of(folder, path)
         own = load_recipe(path)
         if recipe is not None and recipe != own:
             key = _first_difference(own.model_dump(mode="json"), recipe.model_dump(mode="json"))
             raise ConfigError(
                 f"--resume goes on with the run's own recipe, and {key} was given anew; leave it out"
             )
-        run = cls(folder)
+        run = cls(folder, keeps_inputs=_INPUTS in about)
         if run.skipped.is_file():
             for entry in _whole_lines(run.skipped, "path", "reason"):
                 run.bad[Path(entry["path"])] = entry["reason"]
@@ -168,14 +171,20 @@ def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _check_recipe(folder: Path, path: Path) -> None:
+def _environment_of(folder: Path, recipe: Path) -> dict[str, Any]:
+    """Return what environment.json says, whose digest of the recipe must be that of the recipe there is."""
     record = folder / "environment.json"
     if not record.is_file():
-        return
+        if not (folder / "last").is_file():
+            return {}  # earlier versions wrote it behind the recipe
+        raise RunError(
+            f"cannot resume {folder}: environment.json is missing, which tells whether recipe.yaml is as it "
+            f"was; restore it, or begin a new run with training.start_from={folder}"
+        )
     try:
         about = json.loads(record.read_text(encoding="utf-8"))
         expected = about.get(_RECIPE_DIGEST)  # None before there were digests
-        found = expected and _sha256(path.read_text(encoding="utf-8"))
+        found = expected and _sha256(recipe.read_text(encoding="utf-8"))
     except (OSError, ValueError, AttributeError, RecursionError) as error:
         reason = " ".join(str(error).split())[:200]
         raise RunError(
@@ -186,6 +195,7 @@ def _check_recipe(folder: Path, path: Path) -> None:
             f"cannot resume {folder}: recipe.yaml is not what the run began with: it was altered or cut "
             "short; restore it, or start a new run with it"
         )
+    return dict(about)
 
 
 def _whole_lines(path: Path, *keys: str) -> Iterator[dict[str, Any]]:

@@ -19,7 +19,7 @@ from kdcompress.distill.data.batches import Batches, write_cuts
 from kdcompress.distill.data.training_data import load_training_data
 from kdcompress.distill.distributed import processes, training_device
 from kdcompress.distill.fake_quantization import RoundedStudent, round_linear_layers
-from kdcompress.distill.inputs import Inputs
+from kdcompress.distill.inputs import Inputs, check_inputs
 from kdcompress.distill.objective.alignment import FrameAlignment, check_ctc_feasible, student_frame_shift
 from kdcompress.distill.objective.objective import Objective
 from kdcompress.distill.objective.prior import resolve_prior
@@ -154,9 +154,10 @@ def set_up(
         observer.say(data.cut)
     objective.label_rate = data.label_rate
     resuming = resume and (out / "last").is_file()
-    inputs = Inputs.of(data, source, recipe.seed, partial(observer.stage, "Comparing audio with before"))
+    progress = partial(observer.stage, "Comparing audio with before")
+    inputs = Inputs.of(data, source, recipe.seed, tokenizer, progress)
     if resuming:
-        _check_inputs(out, inputs, observer, accept_changes)
+        check_inputs(run, inputs, observer.say, accept_changes)
     accelerator.wait_for_everyone()  # nobody compares with what another has written
     if main:
         inputs.write(out)
@@ -272,20 +273,6 @@ def _origin(recipe: Recipe, run: Path | None) -> LoadedStudent | None:
     if run is not None and (run / "last").is_file():
         return load_student(find_checkpoint(run, "last"))
     return None if recipe.training.start_from is None else load_student(recipe.training.start_from)
-
-
-def _check_inputs(out: Path, now: Inputs, observer: Observer, accept: bool) -> None:
-    before = Inputs.read(out)
-    if before is None:
-        observer.say(f"{out} was begun by a version that kept no record of audio and teacher: not compared")
-    elif changes := before.changes(now):
-        listed = "; ".join(changes)
-        if not accept:
-            raise RunError(
-                f"{out} would not go on as it began: {listed}; restore it, or go on with what is there now: "
-                f"kdcompress distill --out {out} --resume --accept-changes"
-            )
-        observer.say(f"going on with other inputs: {listed}")
 
 
 def _aligned(

@@ -98,8 +98,10 @@ def load_student(path: Path) -> LoadedStudent:
 def _load(folder: Path) -> LoadedStudent:
     record_path = folder / RECORD
     try:
-        if (altered := altered_file(folder, RECORD, WEIGHTS)) is not None:
-            raise RunError(f"{altered} is not what was written: it is damaged; restore the checkpoint")
+        if (altered := altered_file(folder, RECORD, WEIGHTS, promised_by=RECORD)) is not None:
+            there = altered.exists()
+            fault = "not what was written: it is damaged" if there else f"missing: {RECORD} names it"
+            raise RunError(f"{altered} is {fault}; restore the checkpoint, all files of it")
         record = json.loads(record_path.read_text(encoding="utf-8"))
         if record["schema"] != SCHEMA:
             raise RunError(

@@ -12,6 +12,7 @@ from kdcompress.distill.checkpoint import LoopState, load_checkpoint, save_check
 from kdcompress.distill.run import Run
 from kdcompress.errors import RunError
 from kdcompress.students.conformer import ConformerStudent
+from kdcompress.students.weights import load_student
 from kdcompress.text.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(("<blk>", "|", "a", "b"), blank=0, word_boundary="|")
@@ -55,9 +56,18 @@ def test_no_flipped_byte_is_resumed_from(run: Path, name: str) -> None:
         assert state == LoopState(3, 1, 2, 0.5)
 
 
-def test_checkpoints_without_digests_are_opened(run: Path) -> None:
+def test_digests_that_are_gone_are_missed_but_where_there_were_none(run: Path) -> None:
     (run / "checkpoints" / "step-000003" / "digests.json").unlink()
+    with pytest.raises(RunError, match=r"digests\.json is missing"):
+        load_checkpoint(run, *trained())
+    with pytest.raises(RunError, match=r"digests\.json is missing: student\.json names it"):
+        load_student(run)
+    record = run / "checkpoints" / "step-000003" / "student.json"
+    about = json.loads(record.read_text())
+    del about["digests"]  # as checkpoints of earlier versions have it
+    record.write_text(json.dumps(about))
     assert load_checkpoint(run, *trained()).step == 3
+    assert load_student(run).record["step"] == 3
 
 
 def test_the_best_is_named_before_the_last(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,6 +92,10 @@ def test_an_altered_recipe_is_not_resumed(tmp_path: Path, recipe_of_a_run: Path)
     environment.write_text(json.dumps(about))
     recipe_of_a_run.write_text(text)
     Run.resume(recipe_of_a_run.parent, None)
+    recipe_of_a_run.with_name("last").write_text("step-000001\n")
+    environment.unlink()
+    with pytest.raises(RunError, match=r"environment\.json is missing"):
+        Run.resume(recipe_of_a_run.parent, None)
 
 
 @pytest.fixture

@@ -95,7 +95,12 @@ def test_a_corpus_may_move_and_an_old_run_goes_on(
     with pytest.raises(RunError, match=r"inputs\.json is damaged"):
         distill(None, run, observer([]), resume=True)
     (run / RECORD).unlink()
+    with pytest.raises(RunError, match=r"inputs\.json is missing.*--accept-changes"):
+        distill(None, run, observer([]), resume=True)
+    about = json.loads((run / "environment.json").read_text())
+    del about["inputs"]  # as runs of earlier versions have it
+    (run / "environment.json").write_text(json.dumps(about))
     said: list[str] = []
     assert distill(None, run, observer(said), resume=True).finished
-    assert any("kept no record of audio and teacher" in text for text in said)
+    assert any("no record of what audio and teacher" in text for text in said)
     assert Inputs.read(run) is not None

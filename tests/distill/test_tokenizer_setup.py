@@ -125,6 +125,10 @@ def test_a_resumed_run_keeps_its_pieces(recipe: Make, run: Path, tmp_path: Path)
         load_student(folder / "checkpoints" / "step-000002").model.state_dict() for folder in (run, other)
     ]
     assert all(torch.equal(ends[0][key], ends[1][key]) for key in ends[0])
+    model = (other / "tokenizer.model").read_bytes()
+    (other / "tokenizer.model").write_bytes(model + b"\xa2\x06\0")  # a field that sentencepiece skips
+    with pytest.raises(RunError, match=r"the units \(tokenizer\.model\) are others"):
+        distill(None, other, Notes().observer(), resume=True)
     (other / "tokenizer.model").write_bytes(b"\xff")
     with pytest.raises(VocabularyError, match="damaged"):
         distill(None, other, Notes().observer(), resume=True)

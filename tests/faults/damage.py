@@ -21,12 +21,12 @@ from kdcompress.audio.manifest import read_texts, read_utterances
 from kdcompress.config.comparison import load_comparison
 from kdcompress.config.recipe import load_recipe
 from kdcompress.distill.checkpoint import load_checkpoint
-from kdcompress.distill.inputs import RECORD, Inputs
+from kdcompress.distill.inputs import Inputs
 from kdcompress.distill.objective.prior import load_prior
 from kdcompress.distill.optim import make_optimizer
 from kdcompress.distill.posteriors.cache import open_cache
 from kdcompress.distill.run import Run
-from kdcompress.errors import KdcompressError
+from kdcompress.errors import KdcompressError, RunError
 from kdcompress.files import _remove_leftovers_once
 from kdcompress.report.record import read_report
 from kdcompress.runtime.recognizer import Recognizer
@@ -84,6 +84,8 @@ def resumed(place: Path) -> Any:
         for name, value in entries.items()
     }
     inputs = Inputs.read(place)
+    if inputs is None and run.keeps_inputs:
+        raise RunError("what --resume says")
     assert inputs is None or isinstance(inputs.changes(inputs), list)
     prior = load_prior(place / "data" / "prior.json")
     return (
@@ -236,8 +238,7 @@ class Campaign:
             if isinstance(error, KeyboardInterrupt):
                 raise
             return Outcome(*known, type(error).__name__, str(error)[:300])
-        # A run without a record of its inputs is one of an earlier version, and says so when it goes on.
-        if not artifact.checked or (content is None and victim.name == RECORD.name):
+        if not artifact.checked:
             return Outcome(*known, "unchecked")
         same = value == self.expected[artifact.name]
         return Outcome(
