@@ -38,7 +38,8 @@ class ConformerConfig(StudentConfig):
             teacher's, another one must be a multiple or a whole part of it.
         frontend: `logmel`, NeMo's features, for the export profiles portable and waveform; `kaldi`, Kaldi's
             fbank, for the profile kaldi. Kaldi's runtimes do not normalise: it implies `normalize: none`.
-        normalize: features to zero mean and unit variance per mel band over the utterance, or not at all.
+        normalize: features to zero mean and unit variance per mel band over the utterance, `fixed`: by means
+            and scales of the training audio, which become part of the graph, or not at all.
         dropout: in training, after each module.
         exits: numbers of layers after which training applies the head as well (intermediate CTC, Lee and
             Watanabe 2021, arXiv 2102.03216). The model works, less well, when cut off there (Lee et al. 2021,
@@ -56,7 +57,7 @@ class ConformerConfig(StudentConfig):
     stem_channels: int = Field(32, ge=4)
     frame_shift_ms: Literal[20, 40, 80] | None = None
     frontend: Literal["logmel", "kaldi"] = "logmel"
-    normalize: Literal["per_feature", "none"] = "per_feature"
+    normalize: Literal["per_feature", "fixed", "none"] = "per_feature"
     dropout: float = Field(0.1, ge=0, lt=1)
     exits: tuple[Annotated[int, Field(ge=1)], ...] = ()
 
@@ -86,9 +87,9 @@ class ConformerConfig(StudentConfig):
             raise ValueError(f"width {self.width} must be a multiple of 2·heads ({2 * self.heads})")
         if self.kernel % 2 == 0:
             raise ValueError(f"kernel {self.kernel} must be odd")
-        if self.frontend == "kaldi" and self.normalize != "none":
+        if self.frontend == "kaldi" and self.normalize == "per_feature":
             raise ValueError(
-                f"frontend kaldi goes with normalize none, found {self.normalize}: Kaldi does not normalise"
+                "frontend kaldi goes with normalize none or fixed: Kaldi does not normalise by utterance"
             )
         if any(exit_ >= self.layers for exit_ in self.exits):
             raise ValueError(f"exits {self.exits} must lie before the last of {self.layers} layers")

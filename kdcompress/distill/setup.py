@@ -31,7 +31,7 @@ from kdcompress.distill.run import Run, check_vacant
 from kdcompress.distill.tokenizer_setup import keep_tokenizer, resolve_tokenizer
 from kdcompress.distill.validate import Validation
 from kdcompress.errors import ConfigError, RunError
-from kdcompress.students.initialize import start_from
+from kdcompress.students.initialize import sample_waveforms, start_from
 from kdcompress.students.student import Student, build_student, check_outputs, with_frame_shift
 from kdcompress.students.weights import LoadedStudent, find_checkpoint, load_student
 from kdcompress.teachers.teacher import Posteriors, Teacher
@@ -164,6 +164,8 @@ def set_up(
     if config.start_from is not None and not resuming:
         progress = partial(observer.stage, "Narrowing the layers to start from")
         start_from(config.start_from, student, vocabulary, data.training, progress)
+    if not resuming:
+        student.measure(sample_waveforms(data.training))
     cuts = out / "data" / "train.jsonl"
     if main:
         cuts.parent.mkdir(exist_ok=True)

@@ -54,18 +54,20 @@ class ConformerStudent(FeatureStudent):
         get units that add nothing at first (see `pruning`).
 
         Raises:
-            ConfigError: it is shallower, or differs in more than that, feed_forward, dropout and exits.
+            ConfigError: it is shallower, or differs in more than that, feed_forward, dropout, exits and
+                normalize.
             AudioError: feed-forward modules are to be narrower, and there are no waveforms.
         """
         config, theirs = self.config, other.config
-        free = {name: getattr(config, name) for name in ("dropout", "layers", "exits", "feed_forward")}
+        names = ("dropout", "layers", "exits", "feed_forward", "normalize")
+        free = {name: getattr(config, name) for name in names}
         if not isinstance(other, ConformerStudent) or not isinstance(theirs, ConformerConfig):
             raise ConfigError(f"it is a student of kind {theirs.kind}, this one of kind {config.kind}")
         if config.layers > theirs.layers or config != theirs.model_copy(update=free):
             raise ConfigError(
                 f"it has another shape (width {theirs.width}, {theirs.layers} layers, "
-                f"{theirs.frame_shift_ms} ms): only `feed_forward`, `dropout` and `exits` may be other than "
-                "there, and `layers` smaller"
+                f"{theirs.frame_shift_ms} ms): only `feed_forward`, `dropout`, `exits` and `normalize` may "
+                "be other than there, and `layers` smaller"
             )
         inner = int(config.width * config.feed_forward)
         if config.feed_forward < theirs.feed_forward:
@@ -78,4 +80,5 @@ class ConformerStudent(FeatureStudent):
         if config.layers in theirs.exits:
             step = 1
         other.encoder.blocks = nn.ModuleList(blocks[round(step * index)] for index in range(config.layers))
-        self.load_state_dict(other.state_dict())
+        mine = self.state_dict()
+        self.load_state_dict(mine | {name: x for name, x in other.state_dict().items() if name in mine})

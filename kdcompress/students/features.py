@@ -4,6 +4,8 @@ B batch, S samples, T feature frames, F mel bands, T' output frames, V vocabular
 """
 
 from abc import abstractmethod
+from collections.abc import Iterable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +17,7 @@ from kdcompress.errors import ConfigError
 from kdcompress.frontend.fbank import Fbank
 from kdcompress.frontend.logmel import LogMel
 from kdcompress.frontend.logmel_numpy import BANDS, HOP, Normalize
+from kdcompress.frontend.scaling import FixedScaling
 from kdcompress.runtime.bundle import Frontend
 from kdcompress.runtime.layout import LAYOUTS
 from kdcompress.students.student import Augment, Student
@@ -32,6 +35,7 @@ class FeatureStudent(Student):
     Attributes:
         factor: feature frames per output frame.
         frontend: from waveforms to features.
+        scaling: of these features, where it is fixed; first layer of the graph.
     """
 
     def __init__(
@@ -39,7 +43,7 @@ class FeatureStudent(Student):
         config: StudentConfig,
         vocabulary_size: int,
         frontend: str = "logmel",
-        normalize: Normalize = "per_feature",
+        normalize: Normalize | Literal["fixed"] = "per_feature",
     ) -> None:
         """Make the front end.
 
@@ -47,7 +51,7 @@ class FeatureStudent(Student):
             config: its frame shift [ms] is a multiple of 10.
             vocabulary_size: V.
             frontend: `logmel`, or `kaldi` for Kaldi's fbank.
-            normalize: of `logmel`.
+            normalize: of the features; `fixed` is measured over the training audio.
 
         Raises:
             ConfigError: the frame shift is still open.
@@ -60,8 +64,10 @@ class FeatureStudent(Student):
         self.config, self.vocabulary_size = config, vocabulary_size
         self.factor = int(config.frame_shift_ms) // FEATURE_SHIFT_MS
         self.frame_shift = config.frame_shift_ms / 1000
-        self.kaldi, self.normalize = frontend == "kaldi", normalize
-        self.frontend = Fbank() if self.kaldi else LogMel(normalize=normalize)
+        self.kaldi = frontend == "kaldi"
+        self.normalize: Normalize = "none" if normalize == "fixed" else normalize
+        self.frontend = Fbank() if self.kaldi else LogMel(normalize=self.normalize)
+        self.scaling = FixedScaling(BANDS) if normalize == "fixed" else None
 
     @abstractmethod
     def encode(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -78,7 +84,18 @@ class FeatureStudent(Student):
     ) -> tuple[Tensor, Tensor]:
         """Map waveforms [B, S] and lengths [B] to features [B, T, F] and lengths."""
         features, lengths = self.frontend(waveforms, lengths)
+        features = self.scaled(features, lengths)
         return features if augment is None else augment(features, lengths), lengths
+
+    def scaled(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """Map features of the front end [B, T, F] to those that are encoded."""
+        return features if self.scaling is None else self.scaling(features, lengths)
+
+    def measure(self, waveforms: Iterable[Tensor]) -> None:
+        """Measure mean and scale of the features, where they are fixed and not known yet."""
+        if self.scaling is not None and not self.scaling.measured:
+            device = self.scaling.mean.device
+            self.scaling.measure(self._prepare(x.to(device)) for x in waveforms if len(x) >= HOP)
 
     def output_lengths(self, samples: Tensor) -> Tensor:
         """Return the output frames [B] of waveforms with so many samples [B]."""
@@ -119,4 +136,5 @@ class FeatureGraph(nn.Module):
         if self.time_axis == 2:
             features = features.transpose(1, 2)
         # An empty utterance in a batch would leave its attention without a key, and its row NaN.
-        return self.student.encode(features, lengths.clamp(min=1))
+        lengths = lengths.clamp(min=1)
+        return self.student.encode(self.student.scaled(features, lengths), lengths)

@@ -43,12 +43,12 @@ def start_from(
             "they are not the same; start from a student of the same teacher"
         )
     try:
-        student.start_from(found.model, _waveforms(utterances), on_progress)
+        student.start_from(found.model, sample_waveforms(utterances), on_progress)
     except ConfigError as error:
         raise ConfigError(f"training.start_from {path}: {error}") from error
 
 
-def _waveforms(utterances: Sequence[Utterance]) -> Iterator[Tensor]:
+def sample_waveforms(utterances: Sequence[Utterance]) -> Iterator[Tensor]:
     """Read evenly spaced utterances of about eight minutes; what cannot be decoded is left out."""
     total = sum(utterance.duration for utterance in utterances)
     for utterance in utterances[:: max(1, int(total / SECONDS))]:

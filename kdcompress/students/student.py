@@ -88,6 +88,16 @@ class Student(nn.Module, ABC):
             )
         self.load_state_dict(other.state_dict())
 
+    def measure(self, waveforms: Iterable[Tensor]) -> None:
+        """Measure what a student keeps of the training audio; called once, before the first step.
+
+        Args:
+            waveforms: float32 [S] each; read only where something is kept, and not known yet.
+
+        Raises:
+            AudioError: waveforms are needed, and there are none.
+        """
+
     def parameter_count(self) -> int:
         """Return the number of trained values."""
         return sum(p.numel() for p in self.parameters())

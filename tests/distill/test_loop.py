@@ -310,6 +310,19 @@ def test_a_student_can_start_from_another(recipe: Make, whole: Path, tmp_path: P
         distill(recipe(training__start_from=str(whole), student__layers=2), tmp_path / "other", Notes())
 
 
+def test_means_of_the_training_audio_are_measured_once_and_kept(
+    recipe: Make, whole: Path, tmp_path: Path
+) -> None:
+    run_whole(recipe, whole)
+    fixed = {"training__start_from": str(whole), "student__normalize": "fixed"}
+    distill(recipe(**fixed, training__steps=1), tmp_path / "run", Notes())
+    kept = weights(tmp_path / "run")
+    assert -20 < kept["scaling.mean"].mean() < 0 < kept["scaling.scale"].min()
+    again = {**fixed, "training__start_from": str(tmp_path / "run")}
+    distill(recipe(**again, training__steps=1), tmp_path / "again", Notes())
+    assert torch.equal(weights(tmp_path / "again")["scaling.mean"], kept["scaling.mean"])
+
+
 def test_resuming_needs_no_start(recipe: Make, whole: Path, tmp_path: Path) -> None:
     """The checkpoint has the weights by then; the run that they began with may be gone."""
     run_whole(recipe, whole)
