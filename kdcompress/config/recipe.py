@@ -29,6 +29,7 @@ PATH_KEYS = (
     ("teacher", "members", "*", "path"),
     ("teacher", "members", "*", "state_dict"),
     ("student", "path"),
+    ("student", "source"),
     ("training", "start_from"),
 )
 
@@ -160,8 +161,9 @@ def _make_absolute(data: Any, keys: Sequence[str], folder: Path) -> None:
         _make_absolute(data[first], rest, folder)
         return
     value = data[first]
-    # A hub id ("facebook/hubert-large-ls960-ft") is no path: only what begins with a dot is.
-    if isinstance(value, str) and (data.get("kind") != "huggingface" or value.startswith(".")):
+    # A hub id ("facebook/hubert-large-ls960-ft") is no path, nor is `teacher`: a dot begins one.
+    named = data.get("kind") in {"huggingface", "pretrained"}
+    if isinstance(value, str) and (not named or value.startswith(".")):
         data[first] = str((folder / value).resolve())
 
 

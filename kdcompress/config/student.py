@@ -96,6 +96,36 @@ class ConformerConfig(StudentConfig):
         return self
 
 
+class PretrainedConfig(StudentConfig):
+    """A Hugging Face CTC model made from another's weights: the teacher's, or those of a directory.
+
+    Attributes:
+        source: `teacher`, or the directory or hub id of a wav2vec2, HuBERT, WavLM, wav2vec2-BERT or
+            Parakeet-CTC model. Without weights there, they are random; where it has other units, the head is.
+        layers: how many of its layers to take, evenly spaced, the first and the last among them; or which,
+            from 0. None takes all.
+        frame_shift_ms: is the source's; another one is refused.
+        dropout: of every dropout in the model; None leaves each as the source has it.
+        model: its configuration as transformers has it; set when the student is made, and complete.
+        inputs: of its feature extractor, likewise.
+    """
+
+    kind: Literal["pretrained"] = "pretrained"
+    source: str = "teacher"
+    layers: Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=0)], ...] | None = None
+    dropout: float | None = Field(None, ge=0, lt=1)
+    model: dict[str, Any] | None = None
+    inputs: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _check_layers(self) -> Self:
+        if isinstance(self.layers, tuple) and list(self.layers) != sorted(set(self.layers)):
+            raise ValueError(f"layers {list(self.layers)} must rise, from 0: [0, 2, 5]")
+        if self.layers == ():
+            raise ValueError("layers must name one at least")
+        return self
+
+
 # Named by their parameter count with a vocabulary of 32: what decides the cost of serving them.
 PRESETS: dict[str, dict[str, Any]] = {
     "0.2M": {"width": 64, "layers": 3, "heads": 2, "feed_forward": 2.0, "stem_channels": 16, "dropout": 0.05},
@@ -116,7 +146,10 @@ PRESETS: dict[str, dict[str, Any]] = {
 STUDENTS: Kinds[StudentConfig] = Kinds(
     "student",
     StudentConfig,
-    {"conformer": Kind("kdcompress.students.conformer:ConformerStudent", ConformerConfig)},
+    {
+        "conformer": Kind("kdcompress.students.conformer:ConformerStudent", ConformerConfig),
+        "pretrained": Kind("kdcompress.students.pretrained:PretrainedStudent", PretrainedConfig),
+    },
     default="conformer",
 )
 """The kinds of students: their targets derive from `kdcompress.students.student.Student`."""

@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 
 from kdcompress.config.recipe import Recipe
+from kdcompress.config.student import PretrainedConfig
 from kdcompress.distill.augment import SpecAugment
 from kdcompress.distill.budget import describe_budget
 from kdcompress.distill.checkpoint import LoopState, load_checkpoint, prune
@@ -27,6 +28,7 @@ from kdcompress.distill.observer import Observer
 from kdcompress.distill.optim import AveragedStudent, make_optimizer
 from kdcompress.distill.posteriors.memory import TeacherPosteriors
 from kdcompress.distill.posteriors.source import PosteriorSource, open_source
+from kdcompress.distill.pretrained import make_pretrained
 from kdcompress.distill.run import Run, check_vacant
 from kdcompress.distill.tokenizer_setup import keep_tokenizer, resolve_tokenizer
 from kdcompress.distill.validate import Validation
@@ -120,6 +122,9 @@ def set_up(
     units = None if origin is None else origin.vocabulary
     tokenizer = resolve_tokenizer(recipe, source, out if resume else None, progress, units)
     vocabulary = tokenizer.vocabulary
+    if student is None and isinstance(shape, PretrainedConfig):
+        set_seed(recipe.seed)
+        student = make_pretrained(shape, recipe.teacher, vocabulary, out if resume else None)
     if source is None and student is None and shape.frame_shift_ms is None:
         shape = with_frame_shift(shape, SHIFT_MS if origin is None else 1000 * origin.model.frame_shift)
     compares = source is not None and recipe.objective.compares_frames

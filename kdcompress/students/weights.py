@@ -164,5 +164,5 @@ def fingerprint(tensors: dict[str, Tensor], vocabulary: Vocabulary) -> str:
     digest = hashlib.sha256(vocabulary.fingerprint.encode())
     for name in sorted(tensors):
         digest.update(name.encode())
-        digest.update(tensors[name].contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(tensors[name].flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:12]

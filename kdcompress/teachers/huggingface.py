@@ -10,9 +10,7 @@ B batch, S samples, T frames, V vocabulary.
 """
 
 import hashlib
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +21,17 @@ from typing_extensions import Self
 
 from kdcompress.audio.utterance import SAMPLE_RATE
 from kdcompress.config.teacher import HuggingFaceTeacher
-from kdcompress.errors import MissingExtra, TeacherError
-from kdcompress.frontend.torchaudio_import import load_torchaudio
-from kdcompress.runtime.external.files import receptive_field
+from kdcompress.errors import TeacherError
+from kdcompress.students.transformers_inputs import (
+    TransformersInputs,
+    import_transformers,
+    output_length_function,
+    quiet,
+)
 from kdcompress.teachers.batch_invariance import batched_posteriors, probe_batch_policy
 from kdcompress.teachers.huggingface_files import check_vocabulary, find_folder, fingerprint, weight_files
 from kdcompress.teachers.huggingface_vocabulary import check_language, check_size, find_vocabulary
 from kdcompress.teachers.teacher import Posteriors
-
-# Two frames of Kaldi's filterbank (400 + 160 samples): one input of wav2vec2-BERT, and enough for the
-# variance that Parakeet's features are divided by.
-_SHORTEST_FEATURES = 560  # [samples]
 
 # Trained weights lack this vector, which only masks in training; transformers draws it at random.
 _UNUSED_IN_EVAL = "masked_spec_embed"
@@ -45,10 +43,8 @@ class TransformersTeacher:
     def __init__(self, name: str, model: Any, extractor: Any, tokenizer: Any, files: str) -> None:
         self._name = name
         self._model = model.float().eval().requires_grad_(False)
-        self._extractor = extractor
-        self._takes_waveforms = model.main_input_name == "input_values"
         self._frames = _length_function(name, model)
-        self._shortest = _shortest(model.config) if self._takes_waveforms else _SHORTEST_FEATURES
+        self._inputs = TransformersInputs(extractor, model)
         self.sample_rate = _sample_rate(name, extractor)
         self._policy, outputs = probe_batch_policy(self._run, self._prepare)
         self.frame_shift = self._measure_frame_shift()
@@ -66,41 +62,12 @@ class TransformersTeacher:
                 trained CTC head, or it takes another sample rate than 16 kHz.
             MissingExtra: transformers is not installed.
         """
-        # transformers imports torchaudio where it is installed, and fails where that fails.
-        with suppress(MissingExtra):
-            load_torchaudio()
-        try:
-            from transformers import AutoFeatureExtractor, AutoModelForCTC, AutoTokenizer
-        except ImportError as error:
-            raise MissingExtra("transformers", "train", "a Hugging Face teacher") from error
-        name = config.path
         folder = find_folder(config)
-        weights = weight_files(name, folder)
-        check_vocabulary(name, folder)
-        check_language(name, folder, config.language)
-        language = {} if config.language is None else {"target_lang": config.language}
+        weights = weight_files(config.path, folder)
+        model, extractor, tokenizer = load_model(config, folder)
         adapter = folder / f"adapter.{config.language}.safetensors"
-        adapted = language if adapter.is_file() else {}
-        local = {"local_files_only": True, "trust_remote_code": False}
-        # Loading draws random numbers for weights that it then overwrites: keep that out of the run's seed.
-        with _quiet(), torch.random.fork_rng(devices=[]):
-            extractor = _load(name, "feature extractor", AutoFeatureExtractor, folder, local)
-            tokenizer = _load(name, "vocabulary", AutoTokenizer, folder, local | language)
-            safe = {**local, **adapted, "use_safetensors": True, "output_loading_info": True}
-            if adapted:  # brings a head of its own size
-                safe["ignore_mismatched_sizes"] = True
-            model, info = _load(name, "weights", AutoModelForCTC, folder, safe)
-        missing = sorted(key for key in info["missing_keys"] if not key.endswith(_UNUSED_IN_EVAL))
-        if missing:
-            others = " and others" * (len(missing) > 1)
-            raise TeacherError(
-                f"teacher {name}: its weights lack {missing[0]}{others}; expected a model fine-tuned with "
-                "CTC, not a pretrained encoder"
-            )
-        if (spoken := getattr(tokenizer, "target_lang", None)) is not None:
-            check_size(name, folder, spoken, model.config.vocab_size)
-        files = fingerprint(folder, [*weights, adapter] if adapted else weights)
-        return cls(name, model, extractor, tokenizer, files).to(device)
+        files = fingerprint(folder, [*weights, adapter] if adapter.is_file() else weights)
+        return cls(config.path, model, extractor, tokenizer, files).to(device)
 
     def posteriors(self, waveforms: Tensor, lengths: Tensor) -> Posteriors:
         """Run the model on a batch; see `Teacher.posteriors`.
@@ -120,26 +87,14 @@ class TransformersTeacher:
         return self
 
     def _prepare(self, waveform: Tensor) -> Tensor:
-        """Turn one utterance, without padding, into the model's input: [S] or features [frames, bands]."""
-        missing = max(0, self._shortest - len(waveform))
-        if not self._takes_waveforms:
-            padded = torch.nn.functional.pad(waveform.float(), (0, missing)).cpu().numpy()
-            features = self._extractor(padded, sampling_rate=self.sample_rate, return_tensors="pt")
-            mask = features.get("attention_mask")
-            count = features["input_features"].shape[1] if mask is None else int(mask.sum())
-            return features["input_features"][0, :count].to(self._model.device, torch.float32)
-        waveform = waveform.to(self._model.device, torch.float32)
-        if getattr(self._extractor, "do_normalize", False) and len(waveform):
-            # As Wav2Vec2FeatureExtractor does, on the device; zeros that are added later stay zeros.
-            waveform = (waveform - waveform.mean()) / (waveform.var(correction=0) + 1e-7).sqrt()
-        return torch.nn.functional.pad(waveform, (0, missing))
+        return self._inputs(waveform, self._model.device)
 
     def _run(self, inputs: Sequence[Tensor]) -> tuple[Tensor, list[int]]:
         """Return logits [b, T, V] and the valid frames of each; without mask where sizes are equal."""
         sizes = torch.tensor([len(x) for x in inputs])
         batch = pad_sequence(list(inputs), batch_first=True)
         # Some versions draw for layerdrop even in eval mode: the run's own seed must not feel that.
-        with _quiet(), torch.random.fork_rng(devices=[]):
+        with quiet(), torch.random.fork_rng(devices=[]):
             if (sizes == sizes[0]).all():
                 logits = self._model(batch).logits
                 return logits, [logits.shape[1]] * len(inputs)
@@ -155,6 +110,46 @@ class TransformersTeacher:
         return distance / (second - first) / self.sample_rate
 
 
+def load_model(config: HuggingFaceTeacher, folder: Path, *, weights: bool = True) -> tuple[Any, Any, Any]:
+    """Load model, feature extractor and tokenizer from a directory.
+
+    Args:
+        weights: whether there are any; without, the model's are random and the tokenizer is None.
+
+    Raises:
+        TeacherError: one of them is missing or damaged, or the checkpoint has no trained CTC head.
+        MissingExtra: transformers is not installed.
+    """
+    transformers = import_transformers()
+    name = config.path
+    local = {"local_files_only": True, "trust_remote_code": False}
+    # Loading draws random numbers for weights that it then overwrites: keep that out of the run's seed.
+    with quiet(), torch.random.fork_rng(devices=[]):
+        extractor = _load(name, "feature extractor", transformers.AutoFeatureExtractor, folder, local)
+        if not weights:
+            shape = _load(name, "configuration", transformers.AutoConfig, folder, local)
+            return transformers.AutoModelForCTC.from_config(shape, trust_remote_code=False), extractor, None
+        check_vocabulary(name, folder)
+        check_language(name, folder, config.language)
+        language = {} if config.language is None else {"target_lang": config.language}
+        adapted = language if (folder / f"adapter.{config.language}.safetensors").is_file() else {}
+        tokenizer = _load(name, "vocabulary", transformers.AutoTokenizer, folder, local | language)
+        safe = {**local, **adapted, "use_safetensors": True, "output_loading_info": True}
+        if adapted:  # brings a head of its own size
+            safe["ignore_mismatched_sizes"] = True
+        model, info = _load(name, "weights", transformers.AutoModelForCTC, folder, safe)
+    missing = sorted(key for key in info["missing_keys"] if not key.endswith(_UNUSED_IN_EVAL))
+    if missing:
+        others = " and others" * (len(missing) > 1)
+        raise TeacherError(
+            f"teacher {name}: its weights lack {missing[0]}{others}; expected a model fine-tuned with "
+            "CTC, not a pretrained encoder"
+        )
+    if (spoken := getattr(tokenizer, "target_lang", None)) is not None:
+        check_size(name, folder, spoken, model.config.vocab_size)
+    return model, extractor, tokenizer
+
+
 def _load(name: str, what: str, loader: Any, folder: Path, options: dict[str, Any]) -> Any:
     try:
         return loader.from_pretrained(str(folder), **options)
@@ -163,39 +158,14 @@ def _load(name: str, what: str, loader: Any, folder: Path, options: dict[str, An
         raise TeacherError(f"cannot open the {what} of teacher {name}: {reason}") from error
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence transformers' reports, bars and warnings: standard output belongs to results."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
-
-
 def _length_function(name: str, model: Any) -> Callable[[Tensor], Tensor]:
-    for method in ("_get_feat_extract_output_lengths", "_get_subsampling_output_length"):
-        if hasattr(model, method):
-            function: Callable[[Tensor], Tensor] = getattr(model, method)
-            return function
-    raise TeacherError(
-        f"teacher {name}: models of type {model.config.model_type!r} do not say how long their output is; "
-        "use a wav2vec2, HuBERT, WavLM, wav2vec2-BERT, wav2vec2-conformer or Parakeet-CTC model"
-    )
-
-
-def _shortest(config: Any) -> int:
-    """Return the fewest samples that give one frame."""
-    # SEW averages `squeeze_factor` frames into one.
-    return receptive_field(config.conv_kernel, config.conv_stride, getattr(config, "squeeze_factor", 1))
+    function: Callable[[Tensor], Tensor] | None = output_length_function(model)
+    if function is None:
+        raise TeacherError(
+            f"teacher {name}: models of type {model.config.model_type!r} do not say how long their output "
+            "is; use a wav2vec2, HuBERT, WavLM, wav2vec2-BERT, wav2vec2-conformer or Parakeet-CTC model"
+        )
+    return function
 
 
 def _sample_rate(name: str, extractor: Any) -> int:

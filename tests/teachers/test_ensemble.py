@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_transformers import audio, padded
 from torch import Tensor
 
 from kdcompress.config.student import ConformerConfig
@@ -17,8 +18,6 @@ from kdcompress.teachers.ensemble import Ensemble
 from kdcompress.teachers.open import open_teacher
 from kdcompress.teachers.teacher import Posteriors
 from kdcompress.text.vocabulary import Vocabulary
-
-from .conftest import audio, padded
 
 VOCABULARY = Vocabulary(("<pad>", "|", "a", "b", "</s>"), 0, "|", frozenset({4}))
 BATCH = padded([audio(16000), audio(9000, 1), audio(3000, 2)])

@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_transformers import FAMILIES, audio, padded
 
 from kdcompress.config.teacher import HuggingFaceTeacher
 from kdcompress.errors import TeacherError
 from kdcompress.teachers.huggingface import TransformersTeacher
 from kdcompress.teachers.open import open_teacher, resolve_teacher
-
-from .conftest import FAMILIES, audio, padded
 
 Saved = Callable[[str], Path]
 SAMPLES = (16000, 7000, 11111)

@@ -12,14 +12,13 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from tiny_transformers import LETTERS, audio, padded
 
 from kdcompress.config.teacher import OnnxTeacher
 from kdcompress.errors import KdcompressError, TeacherError
 from kdcompress.teachers.batch_invariance import BatchPolicy
 from kdcompress.teachers.onnx_model import GraphTeacher
 from kdcompress.teachers.open import open_teacher, resolve_teacher
-
-from .conftest import LETTERS, audio, padded
 
 Saved = Callable[[str], Path]
 SAMPLES = (16000, 7000, 11111)

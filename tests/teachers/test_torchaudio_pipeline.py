@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_transformers import LETTERS, audio, padded
 
 from kdcompress.config.teacher import TorchaudioTeacher
 from kdcompress.errors import TeacherError
@@ -13,8 +14,6 @@ from kdcompress.frontend.torchaudio_import import load_torchaudio
 from kdcompress.teachers.huggingface import TransformersTeacher
 from kdcompress.teachers.open import open_teacher, resolve_teacher
 from kdcompress.teachers.torchaudio_pipeline import PipelineTeacher
-
-from .conftest import LETTERS, audio, padded
 
 LABELS = ("|", "A", "B", "C", "D")
 CONVOLUTIONS = [(8, 10, 5), *[(8, 3, 2)] * 4, *[(8, 2, 2)] * 2]
