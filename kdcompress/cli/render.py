@@ -55,11 +55,9 @@ def progress_bars() -> "Iterator[Progress]":
 
 def render_report(report: "Report", *, times: bool) -> None:
     """Print a report on standard output: its times, or without them what the texts alone say."""
-    from kdcompress.report.table import BenchTable, ScoreTable
+    from kdcompress.report.table import ReportTables
 
-    if times:
-        console().print(BenchTable(report))
-    console().print(ScoreTable(report, rates=not times))
+    console().print(ReportTables(report, times=times))
 
 
 def show_note(message: str) -> None:

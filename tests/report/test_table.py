@@ -5,8 +5,9 @@ from rich.console import Console
 
 from kdcompress.report.accuracy import score
 from kdcompress.report.measured import Bucket, Facts, Latency, Machine, Memory, Spread, Throughput, Timing
+from kdcompress.report.pages.tables import report_tables
 from kdcompress.report.record import CandidateResult, ReferenceText, Report, Settings
-from kdcompress.report.table import BenchTable
+from kdcompress.report.table import ReportTables
 
 
 def around(median: float, low: float, high: float) -> Spread:
@@ -65,58 +66,8 @@ def results(report: Report, *found: CandidateResult) -> Report:
     return report.model_copy(update={"results": found})
 
 
-def shown(report: Report, width: int) -> str:
-    console = Console(width=width, file=StringIO(), record=True)
-    console.print(BenchTable(report))
-    return console.export_text()
-
-
-@pytest.mark.parametrize("width", [150, 170])
-def test_everything_that_was_found_is_in_the_table(report: Report, width: int) -> None:
-    text = shown(report, width)
-    for expected in (
-        "Some CPU, 2 of 4 cores",
-        "test.jsonl: 1 utterances, 10 s; normaliser basic v1; 3 timed passes",
-        "4.00",
-        "1.00 M",
-        "[red]student",
-        "50.00",
-        "0.0123",
-        "(0.0111–0.0222)",
-        "* with the features",
-        "10.1",
-        "30.3",
-        "4.50×",
-        "6.50×",
-        "broken failed and was not timed: u3: ValueError: no",
-        "[red]student: it is small",
-        "times faster than teacher",
-    ):
-        assert expected in text
-
-
-@pytest.mark.parametrize("width", [80, 100, 149])
-def test_a_narrow_terminal_loses_nothing_that_matters(report: Report, width: int) -> None:
-    text = shown(report, width)
-    for expected in (
-        "4.00",
-        "1.00 M",
-        "50.00",
-        "0.0123*",
-        "(0.0111–0.0222)",
-        "30.3",
-        "4.50×",
-        "6.50×",
-        "failed",
-    ):
-        assert expected in text
-    assert "…" not in text
-    assert text.count("MB") == 1
-    assert max(map(len, text.splitlines())) <= width
-
-
-@pytest.mark.parametrize("width", [80, 170])
-def test_memory_latency_and_throughput_stand_below(report: Report, width: int) -> None:
+def detailed(report: Report) -> Report:
+    """Return it with memory, latency by length and throughput of two models beside the one that failed."""
     timing = TIMING.model_copy(
         update={
             "first_result_seconds": 1.25,
@@ -133,32 +84,64 @@ def test_memory_latency_and_throughput_stand_below(report: Report, width: int) -
             ),
         }
     )  # fmt: skip
-    memory = Memory(peak_rss_bytes=123 << 20, model_rss_bytes=45 << 20)
+    memory = Memory(peak_rss_bytes=123 << 20, model_rss_bytes=45 << 20, gpu_bytes=777 << 20)
     measured = report.results[0].model_copy(update={"timing": timing, "memory": memory})
     fewer = timing.model_copy(update={"throughput": timing.throughput[:1]})
-    other = measured.model_copy(update={"name": "other", "timing": fewer})
-    text = shown(results(report, measured, other, report.results[2]), width)
-    for expected in (
-        "1.25",
-        "77.7",
-        "123",
-        "45",
-        "over 60 s",
-        "0–10 s",
-        "11.1",
-        "99.9",
-        "batch 32",
-        "132",
-        "232",
-    ):
-        assert expected in text
-    assert "GPU" not in text
+    other = report.results[1].model_copy(update={"timing": fewer})
+    return results(report, measured, other, report.results[2])
+
+
+def shown(report: Report, width: int, *, times: bool = True) -> str:
+    console = Console(width=width, file=StringIO(), record=True)
+    console.print(ReportTables(report, times=times))
+    return console.export_text()
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 170])
+def test_every_figure_of_the_pages_stands_in_the_terminal_at_any_width(report: Report, width: int) -> None:
+    text = shown(detailed(report), width)
+    for table in report_tables(detailed(report)):
+        assert table.title in text
+        for row in table.rows:
+            for cell in row:
+                # Names may be folded.
+                assert cell.model or (cell.shown in text and cell.range in text)
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= width
-    on_gpu = measured.model_copy(update={"memory": memory.model_copy(update={"gpu_bytes": 777 << 20})})
-    assert "777" in shown(results(report, on_gpu), width)
+
+
+def test_heading_and_notes_say_what_the_figures_need(report: Report) -> None:
+    text = shown(report, 170)
+    for expected in (
+        "CPU Some CPU; cores 2 of 4 usable",
+        "test.jsonl: 1 utterance, 10.0 s; 3 timed passes, interleaved; reading the audio RTF 0.00100",
+        "broken failed and was not timed: u3: ValueError: no",
+        "[red]student: it is small",
+        "speed: times faster than teacher",
+    ):
+        assert expected in text
+
+
+def test_texts_alone_show_no_times(report: Report) -> None:
+    text = shown(report, 100, times=False)
+    assert "Accuracy" in text
+    assert "50.00" in text
+    assert "Speed" not in text
+    assert "no model was run" in text
+
+
+def test_one_figure_is_not_printed_twice(report: Report) -> None:
+    timing = detailed(report).results[0].timing
+    assert timing is not None
+    single = timing.model_copy(update={"buckets": timing.buckets[:1], "throughput": timing.throughput[:1]})
+    one = report.results[0].model_copy(update={"timing": single})
+    text = shown(results(report, one), 100)
+    assert "Latency by length" not in text
+    assert "Throughput" not in text
 
 
 def test_without_speech_the_insertions_stand_in_place_of_the_rate(report: Report) -> None:
     silent = report.results[0].model_copy(update={"accuracy": score(["", ""], ["", "x y"])})
-    assert "2 inserted" in shown(results(report, silent), 170)
+    text = shown(results(report, silent), 100)
+    assert "WER" not in text
+    assert "inserted" in text

@@ -129,6 +129,8 @@ SPEED: list[Figure] = [
     (Column("RTFx", "how many times faster than real time"), _timed(lambda t: spread(t.rtfx))),
     (Column("speed", "times faster than the reference model, pass by pass"),
      _timed(lambda t: spread(t.speed, "×"))),
+    (Column("model speed", "the same of the models alone, without features and decoding"),
+     _timed(lambda t: spread(t.model_speed, "×"))),
     (Column("model s/h", "seconds that the model alone takes per hour of audio"),
      _timed(lambda t: spread(t.model_rtf, factor=3600))),
     (Column("features s/h", "the same for features"),

@@ -134,11 +134,11 @@ def _in_words(one: Difference) -> str:
 def _by_duration(report: Report) -> Table:
     timed = [(result, result.timing.buckets) for result in report.measured if result.timing]
     found = {bucket.start: bucket for _, buckets in timed for bucket in buckets}
-    order = [found[start] for start in sorted(found)]
+    order = [found[start] for start in sorted(found)] if len(found) > 1 else []
     rows = []
     for result, buckets in timed:
         by_start = {bucket.start: _latency(bucket) for bucket in buckets}
-        if buckets:
+        if buckets and order:
             rows.append((named(result), *(by_start.get(bucket.start, EMPTY) for bucket in order)))
     columns = [
         Column(f"{one.span} s", f"ms of {count(one.utterances)} utterances of this length") for one in order
@@ -158,6 +158,8 @@ def _throughput(report: Report) -> Table:
         for found in result.timing.throughput if result.timing else ():
             rates.setdefault((result.name, found.threads), {})[found.batch] = spread(found.rtfx)
     batches = sorted({batch for row in rates.values() for batch in row})
+    if len(batches) * len({threads for _, threads in rates}) < 2:
+        rates = {}  # one figure of each model, which is its RTFx
     columns = [Column(f"batch of {batch}", "RTFx: seconds of audio per second") for batch in batches]
     named_rows = {result.name: named(result) for result in report.measured}
     rows = tuple(
