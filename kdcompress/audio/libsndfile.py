@@ -14,6 +14,9 @@ from kdcompress.errors import AudioError
 # libsndfile trims a WAV's length to the file's and says so in its log only.
 _WAV_TRIMMED = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE)
 
+# A block that does not begin as blocks do is decoded to noise, and told in that log, too.
+_OUT_OF_STEP = re.compile(r"ADPCM synchronisation error")
+
 # libsndfile's stand-in for "the header does not say" is 2^63 - 1; no file holds a tenth of that.
 _UNKNOWN_LENGTH = 2**60
 
@@ -47,12 +50,14 @@ class LibsndfileRecording:
         With `seekable` False all before a stretch is decoded, as it is where a format cannot be sought in.
         """
         self._file = _Forwards(file)
+        self._path = path
         self._seekable: bool = seekable and soundfile.SoundFile.seekable(self._file)
         self.rate: int = self._file.samplerate
         self.channels: int = self._file.channels
         frames: int = self._file.frames
         self.samples: int | None = None if frames > _UNKNOWN_LENGTH else frames
         self.kind: str = self._file.format
+        self._has_blocks = self._file.subtype in {"MS_ADPCM", "IMA_ADPCM"}
         if frames <= 0:
             self._file.close()
             raise AudioError(f"{path} holds no samples ({self.kind}): it is empty or cut short")
@@ -79,6 +84,11 @@ class LibsndfileRecording:
             # What cannot be sought in is played up to there.
             wanted = min(first, size) or size
             block: FloatArray = self._file.read(wanted, dtype="float32", always_2d=True)
+            if self._has_blocks and _OUT_OF_STEP.search(self._file.extra_info):
+                raise AudioError(
+                    f"{self._path} is damaged: not all {self._file.subtype} blocks begin as they should; "
+                    f"what is left of it can be had: ffmpeg -i {self._path.name} mended.wav"
+                )
             if not first:
                 if not len(block):
                     return

@@ -91,7 +91,7 @@ def parts(path: Path, data: Bytes) -> list[Part]:
                 part, junk = None, at if junk is None else junk
                 at = _next(data, at + 1)
             continue
-        if junk is not None and found and found[-1].offsets:
+        if junk is not None and (any(one.offsets for one in found) or _is_like(header, data, junk)):
             seconds = sum(p.samples / p.header.rate for p in found)
             raise AudioError(
                 f"{path} is damaged after {seconds:.3f} s: {at - junk} bytes there are no MP3 frames; what "
@@ -143,7 +143,8 @@ def splice(data: Bytes, part: Part, first: int) -> tuple[Splice, int]:
         # A frame that is not all there has its length, and plays nothing.
         mute = mute_frame(bytes(data[whole : part.end]).ljust(part.end - whole, b"\0"), header.side)
         pieces.append((mute, 0, len(mute)))
-    return Splice(pieces), first - (begin - 1) * header.samples - _DECODER_DELAY
+    delay = _DECODER_DELAY if header.layer == 3 else 0  # is left out of what follows a frame that counts
+    return Splice(pieces), first - (begin - 1) * header.samples - delay
 
 
 def promised_samples(file: BinaryIO, size: int) -> tuple[int, Header] | None:
@@ -219,13 +220,19 @@ def _confirmed(data: Bytes, at: int) -> Header | None:
         if at >= len(data) or tag_length(data, at):
             return first
         header = parse_header(bytes(data[at : at + 4]))
-        if header is not None and (header.version, header.layer, header.rate) != (
-            first.version,
-            first.layer,
-            first.rate,
-        ):
+        if header is not None and not _is_like(first, data, at):
             return None
     return first
+
+
+def _is_like(header: Header, data: Bytes, at: int) -> bool:
+    """Tell whether a frame of a kind begins at an offset, though nothing that follows confirms it."""
+    other = parse_header(bytes(data[at : at + 4]))
+    return other is not None and (other.version, other.layer, other.rate) == (
+        header.version,
+        header.layer,
+        header.rate,
+    )
 
 
 def _next(data: Bytes, at: int) -> int:

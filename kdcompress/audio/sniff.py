@@ -47,9 +47,8 @@ def kind_of(head: bytes, file: BinaryIO) -> str:
         size = head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9]
         file.seek(10 + size)
         head = file.read(64)
-        if head[:4] == b"fLaC":
-            return "tagged flac"
-        return "adts" if _adts(head) else "mp3"
+        inside = "" if head[:3] == b"ID3" else kind_of(head, file)
+        return f"tagged {inside}" if inside not in {"", "mp3", "adts"} else inside or "mp3"
     if _adts(head):
         return "adts"
     if head[:1] == b"\xff" and head[1] & 0xE0 == 0xE0:

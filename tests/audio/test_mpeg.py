@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from odd_audio import ape_tag, bare, cover_art, ffmpeg_seconds, frames_of, mp3, noise
+from odd_audio import ape_tag, bare, cover_art, ffmpeg_seconds, frames_of, mp3, noise, write_with_ffmpeg
 
 from kdcompress.audio.decode import probe, read_audio, read_blocks
 from kdcompress.errors import AudioError
@@ -115,12 +115,26 @@ def test_joined_recordings_are_all_there(tmp_path: Path, variable: bytes) -> Non
         probe(other)
 
 
+def test_layer_two_is_the_sample_that_ffmpeg_has(tmp_path: Path) -> None:
+    av = pytest.importorskip("av", reason="PyAV (the extra av) is not installed")
+    path = tmp_path / "a.mp2"
+    write_with_ffmpeg(path, noise(2), 16_000, "mp2", "mp2")
+    with av.open(str(path)) as file:
+        frames = [frame.to_ndarray().ravel() for frame in file.decode(audio=0)]
+    waveform = read_audio(path)
+    np.testing.assert_allclose(waveform, np.concatenate(frames) / 32768, atol=1e-4)
+    np.testing.assert_allclose(read_audio(path, 1.5, 0.25), waveform[24_000:28_000], atol=1e-6)
+
+
 def test_a_hole_is_named(tmp_path: Path, constant: bytes) -> None:
     frames = frames_of(bare(constant))
     path = save(
         tmp_path / "a.mp3", b"".join(frames[:100]) + bytes(range(1, 200)) * 9 + b"".join(frames[100:])
     )
     with pytest.raises(AudioError, match=r"damaged after 3\.600 s: 1791 bytes there are no MP3 frames"):
+        read_audio(path)
+    path.write_bytes(b"".join(frames[:2]) + bytes(500) + b"".join(frames[5:]))
+    with pytest.raises(AudioError, match=r"damaged after 0\.000 s"):  # too few to be known by their like
         read_audio(path)
     with pytest.raises(AudioError, match="holds no MP3 frames"):
         read_audio(save(tmp_path / "b.mp3", b"\xff\xfb" + bytes(1000)))

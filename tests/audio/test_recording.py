@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from odd_audio import encoded, noise
+from odd_audio import cover_art, encoded, noise
 
 from kdcompress.audio.decode import probe, read_audio, read_blocks
 from kdcompress.errors import AudioError
@@ -77,6 +77,25 @@ def test_what_follows_a_recording_and_is_none_is_left_alone(tmp_path: Path) -> N
         path = tmp_path / f"a{suffix}"
         path.write_bytes(encoded(noise(1), 16_000, container, subtype) + b"TAG" + bytes(125))
         assert len(read_audio(path)) == 16_000
+
+
+def test_a_tag_before_a_recording_makes_no_mp3_of_it(tmp_path: Path) -> None:
+    for container in ("WAV", "FLAC"):
+        path = tmp_path / "a.wav"
+        path.write_bytes(cover_art(5000) + encoded(noise(1), 16_000, container, "PCM_16"))
+        assert probe(path).duration == 1
+        assert len(read_audio(path)) == 16_000
+
+
+@pytest.mark.parametrize("subtype", ["MS_ADPCM", "IMA_ADPCM"])
+def test_blocks_out_of_step_are_refused(tmp_path: Path, subtype: str) -> None:
+    path = tmp_path / "a.wav"
+    data = encoded(noise(2, 8000), 8000, "WAV", subtype)
+    path.write_bytes(data)
+    assert len(read_audio(path, sample_rate=8000)) == pytest.approx(16_000, abs=600)
+    path.write_bytes(data[:2001] + bytes(range(100, 107)) + data[2001:])
+    with pytest.raises(AudioError, match=f"not all {subtype} blocks begin as they should"):
+        read_audio(path)
 
 
 def test_a_joined_recording_from_pipes_is_heard_whole(tmp_path: Path) -> None:
