@@ -341,6 +341,8 @@ def recipe(audio_folder: Path, teacher_folder: Path) -> Callable[..., "Recipe"]:
                 "buckets": 2,
                 "speed": [0.9, 1.0],
                 "validation": {"share": 0.1},
+                "noise_share": 0,
+                "surround": {"share": 0.5, "silence": 0.3},
             },
             "training": {"steps": 8, "validate_every": 3, "log_every": 1, "peak_lr": 1e-2},
         }

@@ -141,10 +141,13 @@ def read_recipe(
         flags["teacher"] = resolve_teacher(teacher).model_dump(mode="json")
     if cache is not None:
         flags["teacher"] = {"kind": "cache", "path": str(cache.expanduser().resolve())}
-        if name is None:
-            from kdcompress.distill.posteriors.cache import read_record
+        from kdcompress.distill.posteriors.cache import read_record
 
-            record = read_record(cache.expanduser())
+        record = read_record(cache.expanduser())
+        # Those of a cache from before there was a default are none.
+        clips = {"data": {"noise_share": record.data.noise_share}}
+        layers = merge(clips, layers)
+        if name is None:
             layers = {"seed": record.seed, "data": record.data.model_dump(mode="json")}
     if audio is not None:
         flags["data"] = {"audio": str(audio.expanduser().resolve())}

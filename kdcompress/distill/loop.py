@@ -91,12 +91,8 @@ def _train(training: Training, observer: Observer) -> DistillResult:
             # group is divided by the count of the whole group on all devices, and accumulation is exact. In
             # the host's memory where the posteriors are there, so that counting waits for no device.
             targets = [
-                objective.targets(
-                    batch,
-                    None if training.source is None else training.source(batch),
-                    training.student.output_lengths(batch.lengths),
-                )
-                for batch in group
+                objective.targets(batch, posteriors, training.student.output_lengths(batch.lengths))
+                for batch, posteriors in (training.surround(batch, training.source) for batch in group)
             ]
             *counted, usable, unreadable = summed(
                 [*objective.counts(targets), len(group), len(bad)], accelerator
@@ -148,7 +144,7 @@ def _train(training: Training, observer: Observer) -> DistillResult:
             # checkpoint in any case.
             known = {"step": state.step, "epoch": state.epoch, "learning_rate": rate}
             log.add(StepNumbers(known, pairs[0][0].ids, losses, norm, tally))
-            seconds += sum(batch.seconds for batch in group)
+            seconds += sum(target.batch.seconds for target in targets)
             logs = state.step % config.log_every == 0 or state.step == config.steps
             validates = state.step % config.validate_every == 0 or state.step == config.steps
             if logs or validates or state.step == first_step + 1:

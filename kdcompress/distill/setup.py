@@ -17,6 +17,7 @@ from kdcompress.distill.budget import describe_budget
 from kdcompress.distill.checkpoint import LoopState, load_checkpoint, prune
 from kdcompress.distill.data.audio_batch import Batch
 from kdcompress.distill.data.batches import Batches, write_cuts
+from kdcompress.distill.data.surround import Surround
 from kdcompress.distill.data.training_data import load_training_data
 from kdcompress.distill.distributed import processes, training_device
 from kdcompress.distill.fake_quantization import RoundedStudent, round_linear_layers
@@ -59,6 +60,7 @@ class Training:
     student: Student
     vocabulary: Vocabulary
     batches: Batches
+    surround: Surround
     objective: Objective
     validation: Validation
     model: Any
@@ -240,8 +242,9 @@ def set_up(
         "frame_shift": student.frame_shift,
         "objective": recipe.objective.model_dump(mode="json"),
     }
-    parts = (source, student, vocabulary, batches, objective, validation, model, optimizer, averaged, augment)
-    return Training(recipe, run, accelerator, *parts, state, files, record)
+    around = Surround(recipe.data, recipe.seed, student.frame_shift, vocabulary)
+    parts = (source, student, vocabulary, batches, around, objective, validation, model, optimizer)
+    return Training(recipe, run, accelerator, *parts, averaged, augment, state, files, record)
 
 
 def _accelerator(precision: str) -> Accelerator:

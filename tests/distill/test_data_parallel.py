@@ -70,6 +70,7 @@ def test_two_processes_are_one_with_twice_the_batch(recipe: Callable[..., Recipe
         "data__buckets": 1,
         "data__batch_seconds": 2.4,
         "data__noise_share": 0.1,
+        "data__surround": {"share": 0},  # which depends on what is in a batch
         "training__delay_ms": 0,
         "training__spec_augment": {"time_masks": 0, "band_masks": 0},
         "training__steps": STEPS,

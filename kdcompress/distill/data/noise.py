@@ -13,6 +13,7 @@ from kdcompress.files import writing_file
 
 QUIETEST_DB, LOUDEST_DB = -75.0, -25.0  # [dBFS], RMS
 SHORTEST, LONGEST = 1.0, 5.0  # [s]
+CLIP = "noise-"  # what ids of clips begin with
 DIGITAL_SILENCE_SHARE, HUM_SHARE = 0.1, 0.3
 
 
@@ -29,7 +30,7 @@ def write_noise(folder: Path, count: int, seed: int) -> list[Utterance]:
         if not path.is_file():
             with writing_file(path) as part:
                 soundfile.write(part, samples, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
-        clips.append(Utterance(f"noise-{index:04}", path, 0.0, len(samples) / SAMPLE_RATE))
+        clips.append(Utterance(f"{CLIP}{index:04}", path, 0.0, len(samples) / SAMPLE_RATE))
     return clips
 
 
@@ -38,11 +39,7 @@ def noise(rng: np.random.Generator) -> NDArray[np.float64]:
     samples = int(rng.uniform(SHORTEST, LONGEST) * SAMPLE_RATE)
     if rng.random() < DIGITAL_SILENCE_SHARE:
         return np.zeros(samples)
-    # Power as 1/f^c: white (0), pink (1), brown (2), all between; even below 20 Hz, where it would run away.
-    spectrum = np.fft.rfft(rng.normal(size=samples))
-    spectrum *= np.fft.rfftfreq(samples, 1 / SAMPLE_RATE).clip(min=20) ** (-rng.uniform(0, 2) / 2)
-    sound = np.fft.irfft(spectrum, samples)
-    sound /= sound.std()
+    sound = coloured(samples, rng)
     time = np.arange(samples) / SAMPLE_RATE
     if rng.random() < HUM_SHARE:
         mains = float(rng.choice([50.0, 60.0]))
@@ -52,3 +49,14 @@ def noise(rng: np.random.Generator) -> NDArray[np.float64]:
     sound *= 1 + rng.uniform(0, 0.5) * np.sin(2 * np.pi * rng.uniform(0.1, 2.0) * time + rng.uniform(0, 6))
     level = 10 ** (rng.uniform(QUIETEST_DB, LOUDEST_DB) / 20)
     return np.clip(sound / sound.std() * level, -1, 1)
+
+
+def coloured(samples: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return noise [S] of unit variance with power as 1/f^c: white (0), pink (1), brown (2), all between.
+
+    It is even below 20 Hz, where it would run away.
+    """
+    spectrum = np.fft.rfft(rng.normal(size=samples))
+    spectrum *= np.fft.rfftfreq(samples, 1 / SAMPLE_RATE).clip(min=20) ** (-rng.uniform(0, 2) / 2)
+    sound = np.fft.irfft(spectrum, samples)
+    return sound / sound.std()

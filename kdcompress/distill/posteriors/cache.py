@@ -26,6 +26,7 @@ from kdcompress.config.selection import SelectAll, Selection
 from kdcompress.digests import sealed, unsealed
 from kdcompress.distill.data.audio_batch import Batch
 from kdcompress.distill.data.fingerprint import AudioList, audio_list
+from kdcompress.distill.data.noise import CLIP
 from kdcompress.distill.data.training_data import TrainingData
 from kdcompress.distill.posteriors.cache_compatibility import serves
 from kdcompress.distill.posteriors.packing import unpack
@@ -195,6 +196,12 @@ class CachedPosteriors:
             ("held-out", audio_list(data.held_out, 0, recipe.seed), record.held_out),
         ):
             strange = [id_ for id_, stretch in asked.items() if kept.get(id_) != stretch]
+            clips = [id_ for id_ in strange if id_.startswith(CLIP)]
+            if strange and len(clips) == len(strange) and not set(clips) & set(kept):
+                raise CacheError(
+                    f"{self.folder} was made with data.noise_share={record.data.noise_share:g}, the recipe "
+                    f"has {recipe.data.noise_share:g}: set the cache's, or make the cache anew"
+                )
             if strange:
                 how = "changed since" if strange[0] in kept else "is not in it"
                 raise CacheError(

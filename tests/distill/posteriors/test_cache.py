@@ -171,7 +171,7 @@ def test_other_settings_are_refused(
     assert not (tmp_path / "run").exists()  # before anything is written
     refused(r"has the speeds \[0.9, 1.0\], data.speed asks for \[1.1\]", data__speed=[1.0, 1.1])
     refused("noise-0000 .changed since.", seed=4)
-    refused("noise-0004 .is not in it.", data__noise_share=0.3)
+    refused("was made with data.noise_share=0.2, the recipe has 0.3", data__noise_share=0.3)
     eliminate = recipe(
         data__noise_share=0.2, objective={"selection": {"kind": "eliminate"}}, training__steps=1
     )
