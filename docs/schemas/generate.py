@@ -57,15 +57,18 @@ def recipe() -> dict[str, Any]:
 def student() -> dict[str, Any]:
     """Return the schema of student.json, which lies in every checkpoint."""
     bundle = json.loads((HERE / "bundle.schema.json").read_text(encoding="utf-8"))
+    config = described(ConformerConfig.model_json_schema())
+    parts = config.pop("$defs")  # its references are to the whole schema
     return {
         "title": "student.json",
         "description": "What model.safetensors beside it is, and where it came from.",
         "type": "object",
+        "$defs": parts,
         "required": ["schema", "kind", "config", "vocabulary", "parameters", "fingerprint"],
         "properties": {
             "schema": {"const": SCHEMA},
             "kind": {"const": "kdcompress-student"},
-            "config": described(ConformerConfig.model_json_schema()),
+            "config": config,
             "vocabulary": bundle["$defs"]["vocabulary"],
             "parameters": {"type": "integer", "minimum": 1},
             "fingerprint": {"type": "string", "pattern": "^[0-9a-f]{12}$"},

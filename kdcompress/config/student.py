@@ -22,6 +22,21 @@ class StudentConfig(Frozen):
     frame_shift_ms: float | None = None
 
 
+class StreamingConfig(Frozen):
+    """A student whose output follows speech by a chunk: one checkpoint for all sizes of chunks.
+
+    Attributes:
+        chunk_ms: sizes that training draws from, a new one for each batch; `full` is the whole utterance. A
+            frame depends on its chunk and what is before. Validation, and a run as a teacher, take the first.
+        left_ms: of the past, for attention.
+    """
+
+    chunk_ms: tuple[Annotated[int, Field(gt=0)] | Literal["full"], ...] = Field(
+        (320, 160, 640, "full"), min_length=1
+    )
+    left_ms: int = Field(1280, ge=0)
+
+
 class ConformerConfig(StudentConfig):
     """A Conformer encoder over log-mel features with a CTC head.
 
@@ -44,6 +59,7 @@ class ConformerConfig(StudentConfig):
         exits: numbers of layers after which training applies the head as well (intermediate CTC, Lee and
             Watanabe 2021, arXiv 2102.03216). The model works, less well, when cut off there (Lee et al. 2021,
             arXiv 2106.09216), so that a student of so many layers can begin with them.
+        streaming: output while somebody speaks; it implies `normalize: fixed`.
     """
 
     also: ClassVar = ("preset",)
@@ -60,6 +76,7 @@ class ConformerConfig(StudentConfig):
     normalize: Literal["per_feature", "fixed", "none"] = "per_feature"
     dropout: float = Field(0.1, ge=0, lt=1)
     exits: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    streaming: StreamingConfig | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -76,7 +93,9 @@ class ConformerConfig(StudentConfig):
 
     @model_validator(mode="before")
     @classmethod
-    def _leave_fbank_as_it_is(cls, data: Any) -> Any:
+    def _imply_normalization(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("streaming") is not None:
+            return {"normalize": "fixed", **data}
         if isinstance(data, dict) and data.get("frontend") == "kaldi":
             return {"normalize": "none", **data}
         return data
@@ -91,6 +110,8 @@ class ConformerConfig(StudentConfig):
             raise ValueError(
                 "frontend kaldi goes with normalize none or fixed: Kaldi does not normalise by utterance"
             )
+        if self.streaming is not None and self.normalize == "per_feature":
+            raise ValueError("streaming goes with normalize fixed or none: an utterance's own come too late")
         if any(exit_ >= self.layers for exit_ in self.exits):
             raise ValueError(f"exits {self.exits} must lie before the last of {self.layers} layers")
         return self

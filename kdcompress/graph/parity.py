@@ -40,6 +40,8 @@ def check_parity(
     Features are those of rendered sound, cut to `lengths`, and the batch is padded as sherpa-onnx pads. A
     graph that takes waveforms is given the sound itself, 77 samples longer, and zeros behind.
 
+    A graph that takes chunks is given them one after the other, and held against the masked pass over all.
+
     Args:
         view: what of the student the graph was made of.
 
@@ -92,6 +94,8 @@ def _features(
 
 
 def _in_torch(view: ExportView, features: Tensor) -> Tensor:
+    if view.whole is not None:
+        return view.whole(features)
     frames = features[None] if view.layout.time_axis == 1 else features[None].transpose(1, 2)
     log_probs: Tensor = view.module(frames, torch.tensor([len(features)]))[0]
     return log_probs[0]

@@ -5,13 +5,16 @@ onnx-asr (`nemo-conformer-ctc`) both load unmodified. `export/README.md` explain
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from torch import Tensor
 
 from kdcompress.audio.utterance import SAMPLE_RATE
 from kdcompress.config.profile import LayoutName
 from kdcompress.errors import ExportError
 from kdcompress.frontend.logmel_numpy import BANDS, HOP, WINDOW
+from kdcompress.runtime.layout import Layout
 from kdcompress.text.vocabulary import Vocabulary
 
 BLANK = "<blk>"
@@ -36,8 +39,25 @@ def metadata(
         "url": "",
         "comment": comment,
     }
-    nemos = () if layout == "portable" else ("model_type", "vocab_size", "normalize_type")
+    nemos = () if layout in ("portable", "streaming") else ("model_type", "vocab_size", "normalize_type")
     return {name: value for name, value in properties.items() if name not in nemos}
+
+
+def chunk_metadata(example: Sequence[Tensor], layout: Layout) -> dict[str, str]:
+    """Return the further entries of a graph that takes chunks: their size, and those of the states.
+
+    Args:
+        example: inputs of the graph.
+    """
+    frames = str(example[0].shape[layout.time_axis])
+    states = zip(layout.states, example[len(layout.inputs) :], strict=True)
+    sizes = {
+        f"{state.given}_dim{axis}": str(value.shape[axis])
+        for state, value in states
+        for axis in range(1, value.ndim)
+    }
+    # The state has what the subsampling needs of the frames before: chunks do not overlap.
+    return {"window_size": frames, "chunk_shift": frames, **sizes}
 
 
 def onnx_asr_config(factor: int) -> dict[str, str | int]:

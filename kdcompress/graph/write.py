@@ -10,15 +10,21 @@ from typing import Any
 import numpy as np
 import onnx
 
-from kdcompress.aliases import StageProgress
+from kdcompress.aliases import FloatArray, StageProgress
 from kdcompress.config.deploy import PRESETS
-from kdcompress.config.profile import ProfileConfig, read_profile
+from kdcompress.config.profile import LayoutName, ProfileConfig, read_profile
 from kdcompress.digests import file_sha256, sealed
 from kdcompress.errors import ConfigError, ExportError
 from kdcompress.files import writing_folder
 from kdcompress.graph.card import model_card
 from kdcompress.graph.parity import THOROUGH, check_parity
-from kdcompress.graph.runtime_files import huggingface_files, metadata, onnx_asr_config, token_lines
+from kdcompress.graph.runtime_files import (
+    chunk_metadata,
+    huggingface_files,
+    metadata,
+    onnx_asr_config,
+    token_lines,
+)
 from kdcompress.graph.search_plot import plot_search
 from kdcompress.graph.trace import trace
 from kdcompress.graph.waveform import with_frontend
@@ -44,6 +50,7 @@ def export_run(
     *,
     options: Options | None = None,
     audio: Path | None = None,
+    chunk_ms: int | None = None,
     overwrite: bool = False,
     thorough: bool = False,
     on_progress: StageProgress | None = None,
@@ -59,6 +66,7 @@ def export_run(
         audio: folder or manifest to measure the quantized graphs on, and to calibrate and search with;
             transcripts are not read. None measures on rendered sound, which shows a broken graph but
             little about accuracy.
+        chunk_ms: of a profile that takes chunks, their size.
         overwrite: replace a bundle that is there.
         thorough: compare 0.1 s and a minute of sound with torch, too.
         on_progress: called at each step.
@@ -83,6 +91,7 @@ def export_run(
     tokens = token_lines(student.vocabulary)
     how = replace(options or Options(), teacher_shift=_teacher_shift(student))
     how.check(presets, audio=audio is not None)
+    student.model.select_chunk(_chunk(chosen.layout, profile, chunk_ms))
     view = student.model.export_view(chosen.layout)
     check_frontend(chosen, profile, view.frontend.kind)
     plain = _bundle(Path(profile).stem, chosen, student, view)
@@ -99,6 +108,8 @@ def export_run(
             f"student {student.fingerprint}",
             chosen.layout,
         )
+        if view.layout.chunked:
+            properties |= chunk_metadata(view.example, view.layout)
         graph = trace(view, properties, chosen.opset)
         blank = student.vocabulary.blank
         if LAYOUTS[chosen.layout].takes_waveforms and not view.layout.takes_waveforms:
@@ -112,7 +123,7 @@ def export_run(
             check_parity(student.model, view, fp32, blank, THOROUGH)
 
         audio_feeds = Audio(
-            [fp32.layout.feeds(array[None], np.array([len(array)])) for array in features.arrays],
+            [feed for array in features.arrays for feed in _feeds(fp32, array)],
             features.source,
             speech=audio is not None,
         )
@@ -141,6 +152,22 @@ def export_run(
         bundle = _describe(bundle, chosen, tokens, out.name)
     report("done", steps, steps)
     return Bundle.from_json(bundle.to_json(), out)
+
+
+def _chunk(layout: LayoutName, profile: str, chunk_ms: int | None) -> int | None:
+    if LAYOUTS[layout].chunked and chunk_ms is None:
+        raise ConfigError(f"the profile {profile} takes chunks of a fixed size: give --chunk-ms, such as 320")
+    if not LAYOUTS[layout].chunked and chunk_ms is not None:
+        raise ConfigError(f"the profile {profile} takes whole utterances: --chunk-ms is for streaming")
+    return chunk_ms
+
+
+def _feeds(session: Session, features: FloatArray) -> list[dict[str, Any]]:
+    """Return what the graph is fed of an utterance; of chunks with the states that the ones before leave."""
+    batch, lengths = features[None], np.array([len(features)])
+    if session.layout.chunked:
+        return [feeds for feeds, _ in session.chunks(batch, lengths)]
+    return [session.layout.feeds(batch, lengths)]
 
 
 def check_frontend(profile: ProfileConfig, name: str, frontend: str) -> None:

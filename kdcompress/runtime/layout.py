@@ -50,6 +50,8 @@ class Layout:
             graph's metadata `subsampling_factor`.
         time_axis: of the first input: features are [B, F, T] or [B, T, F], waveforms [B, S].
         states: behind the inputs and outputs, in this order.
+        chunked: only the batch is open: the graph takes chunks of one size, its metadata's `window_size`, the
+            next one `chunk_shift` frames later.
     """
 
     name: str
@@ -57,12 +59,15 @@ class Layout:
     outputs: tuple[str, ...]
     time_axis: int
     states: tuple[State, ...] = ()
+    chunked: bool = False
 
     @property
     def axes(self) -> dict[str, Axes]:
         """The open axes of every input and output, in the order of the graph."""
         signal, *lengths = self.inputs
         log_probs, *counts = self.outputs
+        if self.chunked:
+            return {name: {0: "batch"} for name in (*self.given, *self.returned)}
         return {
             signal: {0: "batch", self.time_axis: "samples" if self.takes_waveforms else "frames"},
             **{name: {0: "batch"} for name in lengths},
@@ -122,6 +127,7 @@ LAYOUTS: Mapping[str, Layout] = {
             State("cache_last_time", "cache_last_time_next"),
             State("cache_last_channel_len", "cache_last_channel_next_len"),
         ),
+        chunked=True,
     ),
 }
 

@@ -5,7 +5,7 @@ B batch, T feature frames, F mel bands, T' output frames, V vocabulary.
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Provider: TypeAlias = Literal["cpu", "cuda"]
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int64)": np.int64}
 _ERRORS_ONLY = 3  # onnxruntime's severity: 0 verbose, 1 info, 2 warning, 3 error, 4 fatal
 
 
@@ -131,6 +132,7 @@ class Session(GraphSession):
 
     Attributes:
         layout: how it is fed.
+        metadata: of the graph.
 
     Raises:
         ConfigError: as for `GraphSession`.
@@ -140,18 +142,45 @@ class Session(GraphSession):
     def __init__(self, graph: Path, provider: Provider = "cpu", threads: int | None = None) -> None:
         check_graph(graph)
         super().__init__(graph, provider, threads)
-        self._metadata = self.session.get_modelmeta().custom_metadata_map
+        self.metadata: Mapping[str, str] = self.session.get_modelmeta().custom_metadata_map
         inputs = [i.name for i in self.session.get_inputs()]
         outputs = [o.name for o in self.session.get_outputs()]
-        self.layout = layout_of(graph, inputs, outputs, self._metadata)
+        self.layout = layout_of(graph, inputs, outputs, self.metadata)
 
     def run(self, features: FloatArray, lengths: IntArray) -> tuple[FloatArray, IntArray]:
         """Map features [B, T, F] and lengths [B] to log posteriors [B, T', V] and lengths [B].
 
-        A graph that takes waveforms is given them as hops [B, T, 160], with zeros after their ends.
+        A graph that takes waveforms is given them as hops [B, T, 160], with zeros after their ends. One that
+        takes chunks is given one after the other.
         """
+        if self.layout.chunked:
+            return self._run_chunks(features, lengths)
         outputs = self.ask(self.layout.feeds(features, lengths), self.layout.outputs)
-        return self.layout.answer(outputs, lengths, self._metadata)
+        return self.layout.answer(outputs, lengths, self.metadata)
+
+    def chunks(self, features: FloatArray, lengths: IntArray) -> Iterator[tuple[dict[str, Any], list[Any]]]:
+        """Run a graph that takes chunks; yields inputs and outputs of each. Beyond an end lengths are 1."""
+        window, shift = int(self.metadata["window_size"]), int(self.metadata["chunk_shift"])
+        batch, frames, bands = features.shape
+        count = max(1, -(-(frames - window) // shift) + 1)
+        padded = np.zeros((batch, window + (count - 1) * shift, bands), np.float32)
+        padded[:, :frames] = features
+        states = {
+            value.name: np.zeros((batch, *value.shape[1:]), _TYPES[value.type])
+            for value in self.session.get_inputs()
+            if value.name not in self.layout.inputs
+        }
+        for start in range(0, count * shift, shift):
+            here = np.clip(lengths - start, 1, window)
+            feeds = self.layout.feeds(padded[:, start : start + window], here) | states
+            outputs = self.ask(feeds, self.layout.returned)
+            yield feeds, outputs
+            after = outputs[len(self.layout.outputs) :]
+            states = {state.given: value for state, value in zip(self.layout.states, after, strict=True)}
+
+    def _run_chunks(self, features: FloatArray, lengths: IntArray) -> tuple[FloatArray, IntArray]:
+        pieces = [outputs[0] for _, outputs in self.chunks(features, lengths)]
+        return np.concatenate(pieces, axis=1), -(-lengths // int(self.metadata["subsampling_factor"]))
 
     def node_providers(self, features: FloatArray, lengths: IntArray) -> dict[str, int]:
         """Count the nodes that each provider really ran; see `place`."""

@@ -1,18 +1,22 @@
 """The student of this project: log-mel features, a Conformer, a CTC head."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from kdcompress.aliases import Progress
+from kdcompress.config.profile import LayoutName
 from kdcompress.config.student import ConformerConfig
 from kdcompress.errors import ConfigError
 from kdcompress.frontend.logmel_numpy import BANDS
-from kdcompress.students.encoder import Conformer
-from kdcompress.students.features import FeatureStudent
+from kdcompress.runtime.layout import LAYOUTS
+from kdcompress.students.encoder import Chunks, Conformer, State
+from kdcompress.students.features import FEATURE_SHIFT_MS, FeatureStudent
 from kdcompress.students.pruning import narrow, widen
 from kdcompress.students.student import Augment, Student
+from kdcompress.students.view import ExportView
 
 
 class ConformerStudent(FeatureStudent):
@@ -22,15 +26,22 @@ class ConformerStudent(FeatureStudent):
     config: ConformerConfig
 
     def __init__(self, config: ConformerConfig, vocabulary_size: int) -> None:
+        """Make one of random weights.
+
+        Raises:
+            ConfigError: a size of chunks is no multiple of the frame shift, or that is still open.
+        """
         super().__init__(config, vocabulary_size, config.frontend, config.normalize)
         self.exits = len(config.exits)
+        self.contexts = self._contexts()
+        self.context = self.contexts[0]
         self.encoder = Conformer(config, BANDS, self.factor)
         self.head = nn.Linear(config.width, vocabulary_size)
 
     def encode(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Map features [B, T, F] and lengths [B] to log-probabilities [B, ⌈T / factor⌉, V] and lengths."""
-        encoded, lengths = self.encoder(features, lengths)
-        return self.head(encoded).float().log_softmax(dim=-1), lengths
+        encoded, lengths = self.encoder(features, lengths, self._drawn())
+        return self._log_probs(encoded), lengths
 
     def forward(
         self, waveforms: Tensor, lengths: Tensor, augment: Augment | None = None, *, exits: bool = False
@@ -39,8 +50,82 @@ class ConformerStudent(FeatureStudent):
         features, lengths = self.features(waveforms, lengths, augment)
         if not exits:
             return self.encode(features, lengths)
-        encodings, lengths = self.encoder.at_exits(features, lengths)
-        return self.head(torch.stack(encodings)).float().log_softmax(dim=-1), lengths
+        encodings, lengths = self.encoder.at_exits(features, lengths, self._drawn())
+        return self._log_probs(torch.stack(encodings)), lengths
+
+    def select_chunk(self, chunk_ms: int | None) -> None:
+        """Choose the chunks of eval mode; see `Student.select_chunk`."""
+        if self.config.streaming is None:
+            super().select_chunk(chunk_ms)
+        else:
+            self.context = self._context("full" if chunk_ms is None else chunk_ms)
+
+    def initial_state(self, batch: int = 1) -> State:
+        """Return the state of a streaming student before the first chunk of each of some utterances."""
+        assert self.config.streaming is not None
+        return self.encoder.initial_state(batch, self.config.streaming.left_ms // self._shift_ms)
+
+    def step(self, features: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
+        """Map the features of a chunk to its log-probabilities, given the state that the last one left.
+
+        Args:
+            features: of the front end [B, T, F], T a multiple of the factor.
+            lengths: T, or what the last chunk of an utterance has; at least 1.
+
+        Returns:
+            Log-probabilities [B, T / factor, V], lengths, and the state for the next chunk.
+        """
+        encoded, lengths, state = self.encoder.step(self.scaled(features, lengths), lengths, state)
+        return self._log_probs(encoded), lengths, state
+
+    def export_view(self, layout: LayoutName) -> ExportView:
+        """Return what is traced; for a layout with states, one chunk."""
+        if not LAYOUTS[layout].states:
+            return super().export_view(layout)
+        if self.context is None:
+            raise ConfigError(f"the profile {layout} is for chunks of a fixed size: give --chunk-ms")
+        chunk = self.context.frames * self.factor
+        features = torch.zeros(2, BANDS, chunk, device=self.head.weight.device)
+        lengths = torch.tensor([chunk, chunk // 2], device=features.device)
+        return replace(
+            super().export_view("portable"),
+            module=StreamGraph(self).eval(),
+            layout=LAYOUTS[layout],
+            example=(features, lengths, *self.initial_state(2)),
+            whole=self._whole,
+        )
+
+    def _whole(self, features: Tensor) -> Tensor:
+        lengths = torch.tensor([len(features)], device=features.device)
+        log_probs, _ = self.encode(self.scaled(features[None], lengths), lengths)
+        return log_probs[0]
+
+    def _log_probs(self, encoded: Tensor) -> Tensor:
+        return self.head(encoded).float().log_softmax(dim=-1)
+
+    def _drawn(self) -> Chunks | None:
+        """Return what a frame depends on: in training one of the contexts, drawn anew at each call."""
+        if self.training and len(self.contexts) > 1:
+            return self.contexts[int(torch.randint(len(self.contexts), ()))]
+        return self.context
+
+    @property
+    def _shift_ms(self) -> int:
+        return self.factor * FEATURE_SHIFT_MS
+
+    def _contexts(self) -> tuple[Chunks | None, ...]:
+        streaming = self.config.streaming
+        return (None,) if streaming is None else tuple(map(self._context, streaming.chunk_ms))
+
+    def _context(self, chunk_ms: int | str) -> Chunks | None:
+        assert self.config.streaming is not None
+        if chunk_ms == "full":
+            return None
+        if int(chunk_ms) % self._shift_ms:
+            raise ConfigError(
+                f"chunks of {chunk_ms} ms are no multiple of the student's frame shift, {self._shift_ms} ms"
+            )
+        return Chunks(int(chunk_ms) // self._shift_ms, self.config.streaming.left_ms // self._shift_ms)
 
     def start_from(
         self, other: Student, waveforms: Iterable[Tensor], on_progress: Progress | None = None
@@ -54,20 +139,20 @@ class ConformerStudent(FeatureStudent):
         get units that add nothing at first (see `pruning`).
 
         Raises:
-            ConfigError: it is shallower, or differs in more than that, feed_forward, dropout, exits and
-                normalize.
+            ConfigError: it is shallower, or differs in more than that, feed_forward, dropout, exits,
+                normalize and streaming.
             AudioError: feed-forward modules are to be narrower, and there are no waveforms.
         """
         config, theirs = self.config, other.config
-        names = ("dropout", "layers", "exits", "feed_forward", "normalize")
+        names = ("dropout", "layers", "exits", "feed_forward", "normalize", "streaming")
         free = {name: getattr(config, name) for name in names}
         if not isinstance(other, ConformerStudent) or not isinstance(theirs, ConformerConfig):
             raise ConfigError(f"it is a student of kind {theirs.kind}, this one of kind {config.kind}")
         if config.layers > theirs.layers or config != theirs.model_copy(update=free):
             raise ConfigError(
                 f"it has another shape (width {theirs.width}, {theirs.layers} layers, "
-                f"{theirs.frame_shift_ms} ms): only `feed_forward`, `dropout`, `exits` and `normalize` may "
-                "be other than there, and `layers` smaller"
+                f"{theirs.frame_shift_ms} ms): only `feed_forward`, `dropout`, `exits`, `normalize` and "
+                "`streaming` may be other than there, and `layers` smaller"
             )
         inner = int(config.width * config.feed_forward)
         if config.feed_forward < theirs.feed_forward:
@@ -82,3 +167,19 @@ class ConformerStudent(FeatureStudent):
         other.encoder.blocks = nn.ModuleList(blocks[round(step * index)] for index in range(config.layers))
         mine = self.state_dict()
         self.load_state_dict(mine | {name: x for name, x in other.state_dict().items() if name in mine})
+
+
+class StreamGraph(nn.Module):
+    """The graph of a streaming student: one chunk [B, F, T] and the state, in NeMo's order."""
+
+    def __init__(self, student: ConformerStudent) -> None:
+        super().__init__()
+        self.student = student
+
+    def forward(
+        self, features: Tensor, lengths: Tensor, attended: Tensor, tails: Tensor, seen: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Map a chunk to log-probabilities [B, T', V] and lengths [B] int64, and to the next state."""
+        state = (attended, tails, seen)
+        log_probs, lengths, state = self.student.step(features.transpose(1, 2), lengths.clamp(min=1), state)
+        return log_probs, lengths, *state

@@ -1,5 +1,10 @@
 """The Conformer encoder (Gulati et al. 2020, arXiv 2005.08100) over mel features."""
 
+import math
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
 from torch import Tensor, nn
 
 from kdcompress.config.student import ConformerConfig
@@ -16,6 +21,37 @@ HALF_STEP = 0.5
 """The share of a feed-forward module's output that is added: there are two of them in a block."""
 
 
+Angles: TypeAlias = tuple[Tensor, Tensor]
+"""Cosines and sines of positions, see `Rotary`."""
+
+State: TypeAlias = tuple[Tensor, Tensor, Tensor]
+"""What a chunk needs of those before it, in the shapes of NeMo's caches.
+
+Keys and values of L frames [B, layers, L, 2 D], tails of convolutions [B, 1, 1, S], and how many of the L
+frames there are, int64 [B].
+"""
+
+
+@dataclass(frozen=True)
+class Chunks:
+    """What a frame may depend on: its own chunk, and a fixed number of frames before that.
+
+    Attributes:
+        frames: of a chunk.
+        left: of the past, for attention.
+    """
+
+    frames: int
+    left: int
+
+    def keys(self, valid_BT: Tensor) -> Tensor:
+        """Return bool [B, 1, T, T]: which frames each frame attends to. Padding attends to padding too."""
+        at = torch.arange(valid_BT.shape[1], device=valid_BT.device)
+        first = at // self.frames * self.frames
+        window = (at >= (first - self.left)[:, None]) & (at < (first + self.frames)[:, None])
+        return (window & (valid_BT[:, None, :] | ~valid_BT[:, :, None]))[:, None]
+
+
 class ConformerBlock(nn.Module):
     """Half feed-forward, attention, convolution, half feed-forward, norm."""
 
@@ -28,12 +64,27 @@ class ConformerBlock(nn.Module):
         self.second = FeedForward(config.width, inner, config.dropout)
         self.norm = nn.LayerNorm(config.width)
 
-    def forward(self, x_BTD: Tensor, valid_BT: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    def forward(
+        self, x_BTD: Tensor, valid_BT: Tensor, cos: Tensor, sin: Tensor, chunks: Chunks | None = None
+    ) -> Tensor:
+        keys = valid_BT[:, None, None, :] if chunks is None else chunks.keys(valid_BT)
         x = x_BTD + HALF_STEP * self.first(x_BTD)
-        x = x + self.attention(x, valid_BT[:, None, None, :], cos, sin)
-        x = x + self.convolution(x, valid_BT[:, :, None])
+        x = x + self.attention(x, keys, cos, sin)
+        x = x + self.convolution(x, valid_BT[:, :, None], None if chunks is None else chunks.frames)
         x = x + HALF_STEP * self.second(x)
         return self.norm(x)
+
+    def step(
+        self, x_BTD: Tensor, valid_BT: Tensor, keys: Tensor, angles: Angles, past: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Map a chunk given the past of attention and convolution; also returns the next one's."""
+        x = x_BTD + HALF_STEP * self.first(x_BTD)
+        mixed, attended = self.attention.step(x, past[0], keys, *angles)
+        x = x + mixed
+        convolved, tail = self.convolution.step(x, valid_BT[:, :, None], past[1])
+        x = x + convolved
+        x = x + HALF_STEP * self.second(x)
+        return self.norm(x), (attended, tail)
 
 
 class Conformer(nn.Module):
@@ -44,25 +95,80 @@ class Conformer(nn.Module):
 
     def __init__(self, config: ConformerConfig, bands: int, factor: int) -> None:
         super().__init__()
-        self.subsampling = Subsampling(bands, config.stem_channels, config.width, factor)
+        causal = config.streaming is not None
+        self.subsampling = Subsampling(bands, config.stem_channels, config.width, factor, causal=causal)
         self.dropout = nn.Dropout(config.dropout)
         self.rotary = Rotary(config.width // config.heads)
         self.blocks = nn.ModuleList(ConformerBlock(config) for _ in range(config.layers))
-        self.exits = config.exits
+        self.exits, self.bands = config.exits, bands
 
-    def forward(self, features_BTF: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
-        encodings, lengths_B = self.at_exits(features_BTF, lengths_B)
+    def forward(
+        self, features_BTF: Tensor, lengths_B: Tensor, chunks: Chunks | None = None
+    ) -> tuple[Tensor, Tensor]:
+        encodings, lengths_B = self.at_exits(features_BTF, lengths_B, chunks)
         return encodings[-1], lengths_B
 
-    def at_exits(self, features_BTF: Tensor, lengths_B: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Return the encodings at each exit and, last in the list, at the end; and the lengths."""
+    def at_exits(
+        self, features_BTF: Tensor, lengths_B: Tensor, chunks: Chunks | None = None
+    ) -> tuple[list[Tensor], Tensor]:
+        """Return the encodings at each exit and, last in the list, at the end; and the lengths.
+
+        Args:
+            chunks: what each frame may depend on; None for the whole utterance.
+        """
         x, lengths_B = self.subsampling(features_BTF, lengths_B)
         x = self.dropout(x)
         valid_BT = valid_frames(lengths_B, x.shape[1])
         cos, sin = self.rotary(x.shape[1])
         encodings = []
         for depth, block in enumerate(self.blocks, start=1):
-            x = block(x, valid_BT, cos, sin)
+            x = block(x, valid_BT, cos, sin, chunks)
             if depth in self.exits or depth == len(self.blocks):
                 encodings.append(x)
         return encodings, lengths_B
+
+    def initial_state(self, batch: int, left: int) -> State:
+        """Return the state before the first chunk of an utterance, for attention to `left` frames."""
+        weight = self.subsampling.project.weight
+        size = sum(math.prod(shape) for shape in self._tail_shapes())
+        return (
+            weight.new_zeros(batch, len(self.blocks), left, 2 * weight.shape[0]),
+            weight.new_zeros(batch, 1, 1, size),
+            weight.new_zeros(batch, dtype=torch.int64),
+        )
+
+    def step(self, features_BTF: Tensor, lengths_B: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
+        """Map the features of a chunk; also returns the state for the next one.
+
+        Args:
+            features_BTF: T a multiple of the factor.
+            lengths_B: T, or less in the last chunk of an utterance; at least 1.
+        """
+        attended_BNLP, time_B11S, seen_B = state
+        shapes = self._tail_shapes()
+        flat = time_B11S.flatten(1).split([math.prod(shape) for shape in shapes], dim=1)
+        tails = [part.unflatten(1, shape) for part, shape in zip(flat, shapes, strict=True)]
+        first = len(shapes) - len(self.blocks)
+        x, lengths_B, kept = self.subsampling.step(features_BTF, lengths_B, tails[:first])
+        frames, left = x.shape[1], attended_BNLP.shape[2]
+        valid_BT = valid_frames(lengths_B, frames)
+        past_BL = torch.arange(left, device=x.device) >= left - seen_B[:, None]
+        keys = torch.cat((past_BL, valid_BT), dim=1)[:, None, None, :]
+        angles = self.rotary(left + frames)
+        pasts = []
+        for index, block in enumerate(self.blocks):
+            assert isinstance(block, ConformerBlock)
+            past = attended_BNLP[:, index], tails[first + index]
+            x, (attended, tail) = block.step(x, valid_BT, keys, angles, past)
+            pasts.append(attended)
+            kept.append(tail)
+        time_B11S = torch.cat([part.flatten(1) for part in kept], dim=1)[:, None, None]
+        return x, lengths_B, (torch.stack(pasts, 1), time_B11S, (seen_B + frames).clamp(max=left))
+
+    def _tail_shapes(self) -> list[tuple[int, ...]]:
+        """Return the shapes of what convolutions keep: those of the subsampling, then one of each block."""
+        tails: list[tuple[int, ...]] = [*self.subsampling.tail_shapes(self.bands)]
+        for block in self.blocks:
+            assert isinstance(block, ConformerBlock)
+            tails.append((block.convolution.depthwise.in_channels, block.convolution.reach))
+        return tails

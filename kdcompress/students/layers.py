@@ -4,6 +4,8 @@ House letters: B batch, T frames, F mel bins, C stem channels, D width, H heads,
 Frames past an utterance's length are zeroed before every operation that looks at neighbours in time.
 """
 
+from collections.abc import Iterator, Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -18,8 +20,14 @@ class Subsampling(nn.Module):
     (Rekesh et al. 2023, arXiv 2305.05084). Frequency is always halved; time is while the factor lasts.
     """
 
-    def __init__(self, bands: int, channels: int, width: int, factor: int) -> None:
+    def __init__(self, bands: int, channels: int, width: int, factor: int, *, causal: bool = False) -> None:
+        """Make the convolutions.
+
+        Args:
+            causal: none looks beyond the frames that its stride moves by; those of stride 2 do not anyway.
+        """
         super().__init__()
+        self.causal = causal
         self.time_strides = {2: (2, 1), 4: (2, 2), 8: (2, 2, 2)}[factor]
         convolutions: list[nn.Module] = []
         for index, stride in enumerate(self.time_strides):
@@ -42,9 +50,50 @@ class Subsampling(nn.Module):
         x = features_BTF[:, None]
         for convolution, stride in zip(self.convolutions, self.time_strides, strict=True):
             x = x * valid_frames(lengths_B, x.shape[2])[:, None, :, None]
-            x = convolution(x)
+            if self.causal and stride == 1:
+                x = convolution(functional.pad(x, (0, 0, 1, 0)))[:, :, :-1]
+            else:
+                x = convolution(x)
             lengths_B = (lengths_B + stride - 1) // stride
         return self.project(x.transpose(1, 2).flatten(2)), lengths_B
+
+    def tail_shapes(self, bands: int) -> list[tuple[int, int, int]]:
+        """Return [C, T, F] of what each causal convolution keeps of the frames before a chunk."""
+        shapes = []
+        for convolution, stride in zip(self._spatial(), self.time_strides, strict=True):
+            shapes.append((convolution.in_channels, 3 - stride, bands))
+            bands = (bands + 1) // 2
+        return shapes
+
+    def _spatial(self) -> Iterator[nn.Conv2d]:
+        for convolution in self.convolutions:
+            assert isinstance(convolution, nn.Sequential)
+            spatial = convolution[0]
+            assert isinstance(spatial, nn.Conv2d)
+            yield spatial
+
+    def step(
+        self, features_BTF: Tensor, lengths_B: Tensor, tails: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Map the features of a chunk; also returns the tails for the next one.
+
+        Args:
+            features_BTF: T a multiple of the factor.
+            tails: [B, *shape] of `tail_shapes`, zeros at first.
+        """
+        x, kept = features_BTF[:, None], []
+        steps = zip(self.convolutions, self._spatial(), self.time_strides, tails, strict=True)
+        for convolution, spatial, stride, tail in steps:
+            x = x * valid_frames(lengths_B, x.shape[2])[:, None, :, None]
+            x = torch.cat((tail, x), dim=2)
+            kept.append(x[:, :, stride - 3 :])
+            x = functional.conv2d(
+                x, spatial.weight, spatial.bias, spatial.stride, (0, 1), groups=spatial.groups
+            )
+            assert isinstance(convolution, nn.Sequential)
+            x = convolution[1:](x)
+            lengths_B = (lengths_B + stride - 1) // stride
+        return self.project(x.transpose(1, 2).flatten(2)), lengths_B, kept
 
 
 class Rotary(nn.Module):
@@ -85,16 +134,36 @@ class SelfAttention(nn.Module):
         self.out = nn.Linear(width, width)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x_BTD: Tensor, keys_B11T: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        batch, frames, width = x_BTD.shape
-        qkv = self.query_key_value(self.norm(x_BTD)).reshape(
-            batch, frames, 3, self.heads, width // self.heads
-        )
-        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        mixed = functional.scaled_dot_product_attention(
-            rotate(query, cos, sin), rotate(key, cos, sin), value, attn_mask=keys_B11T
-        )
-        return self.dropout(self.out(mixed.transpose(1, 2).reshape(batch, frames, width)))
+    def forward(self, x_BTD: Tensor, keys: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """Attend to the frames that `keys`, [B, 1, 1 or T, T], names."""
+        query, key, value = self._heads(self.query_key_value(self.norm(x_BTD)), 3)
+        return self._mixed(rotate(query, cos, sin), rotate(key, cos, sin), value, keys)
+
+    def step(
+        self, x_BTD: Tensor, past_BLP: Tensor, keys: Tensor, cos: Tensor, sin: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Attend to the L frames before a chunk of T, and to the chunk; also returns what is past then.
+
+        Args:
+            past_BLP: keys, before their rotation, and values of these frames, P = 2 D.
+            keys: bool [B, 1, 1, L + T].
+            cos, sin: of L + T positions.
+        """
+        frames, width = x_BTD.shape[1:]
+        query, new = self.query_key_value(self.norm(x_BTD)).split((width, 2 * width), dim=-1)
+        past_BLP = torch.cat((past_BLP, new), dim=1)
+        (query,) = self._heads(query, 1)
+        key, value = self._heads(past_BLP, 2)
+        query = rotate(query, cos[-frames:], sin[-frames:])
+        return self._mixed(query, rotate(key, cos, sin), value, keys), past_BLP[:, frames:]
+
+    def _heads(self, x_BTP: Tensor, parts: int) -> tuple[Tensor, ...]:
+        split = x_BTP.reshape(*x_BTP.shape[:2], parts, self.heads, -1)
+        return split.permute(2, 0, 3, 1, 4).unbind(0)
+
+    def _mixed(self, query: Tensor, key: Tensor, value: Tensor, keys: Tensor) -> Tensor:
+        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=keys)
+        return self.dropout(self.out(mixed.transpose(1, 2).flatten(2)))
 
 
 class ConvolutionModule(nn.Module):
@@ -109,10 +178,43 @@ class ConvolutionModule(nn.Module):
         self.out = nn.Linear(width, width)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x_BTD: Tensor, valid_BT1: Tensor) -> Tensor:
-        x = functional.glu(self.gate(self.norm(x_BTD)), dim=-1) * valid_BT1
-        x = self.depthwise(x.transpose(1, 2)).transpose(1, 2)
-        return self.dropout(self.out(functional.silu(self.inner_norm(x))))
+    def forward(self, x_BTD: Tensor, valid_BT1: Tensor, chunk: int | None = None) -> Tensor:
+        """Convolve over all frames, or for each chunk over what is before its end.
+
+        A chunk's frames see those of the chunk behind them, and zeros from its end on (dynamic chunk
+        convolution, Li et al. 2023, arXiv 2304.09325): without chunks it is the convolution of an offline
+        model, whose weights a streaming one can begin with.
+        """
+        x = self._gated(x_BTD, valid_BT1)
+        if chunk is None:
+            return self._out(self.depthwise(x.transpose(1, 2)))
+        batch, frames, width = x.shape
+        chunks = -(-frames // chunk)
+        x = functional.pad(x, (0, 0, self.reach, chunks * chunk - frames))
+        x_BNDC = x.unfold(1, self.reach + chunk, chunk)
+        x_BDNC = self._within(x_BNDC.flatten(0, 1)).unflatten(0, (batch, chunks)).transpose(1, 2)
+        return self._out(x_BDNC.reshape(batch, width, chunks * chunk)[:, :, :frames])
+
+    def step(self, x_BTD: Tensor, valid_BT1: Tensor, tail_BDR: Tensor) -> tuple[Tensor, Tensor]:
+        """Convolve over a chunk and the R frames before it; also returns the tail of both."""
+        x = torch.cat((tail_BDR, self._gated(x_BTD, valid_BT1).transpose(1, 2)), dim=2)
+        return self._out(self._within(x)), x[:, :, x.shape[2] - self.reach :]
+
+    @property
+    def reach(self) -> int:
+        """R, how many frames the convolution looks back."""
+        return self.depthwise.kernel_size[0] // 2
+
+    def _gated(self, x_BTD: Tensor, valid_BT1: Tensor) -> Tensor:
+        return functional.glu(self.gate(self.norm(x_BTD)), dim=-1) * valid_BT1
+
+    def _within(self, x_BDC: Tensor) -> Tensor:
+        """Convolve chunks that begin with their R frames of the past, with zeros behind."""
+        x = functional.pad(x_BDC, (0, self.reach))
+        return functional.conv1d(x, self.depthwise.weight, self.depthwise.bias, groups=x.shape[1])
+
+    def _out(self, x_BDT: Tensor) -> Tensor:
+        return self.dropout(self.out(functional.silu(self.inner_norm(x_BDT.transpose(1, 2)))))
 
 
 class FeedForward(nn.Sequential):

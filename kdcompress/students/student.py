@@ -69,6 +69,21 @@ class Student(nn.Module, ABC):
             ConfigError: the student has no graph of this layout.
         """
 
+    def select_chunk(self, chunk_ms: int | None) -> None:
+        """Choose what a frame depends on from now on, in eval mode.
+
+        Args:
+            chunk_ms: its chunk of so many milliseconds and what is before; None for the whole utterance.
+
+        Raises:
+            ConfigError: this student cannot do so.
+        """
+        if chunk_ms is not None:
+            raise ConfigError(
+                "this student cannot follow speech in chunks: train one with student.streaming, "
+                "or choose a profile for whole utterances"
+            )
+
     def start_from(
         self, other: "Student", waveforms: Iterable[Tensor], on_progress: Progress | None = None
     ) -> None:

@@ -26,6 +26,8 @@ class ExportView:
             itself, where the graph takes waveforms.
         frontend: what a runtime must compute to feed the graph, or what the graph computes.
         subsampling_factor: input frames (of 10 ms) per output frame.
+        whole: of a streaming graph: from all input frames of an utterance [T, F] to its log-probabilities
+            [T', V], which the graph must give chunk by chunk.
     """
 
     module: nn.Module
@@ -34,3 +36,4 @@ class ExportView:
     prepare: Callable[[Tensor], Tensor]
     frontend: Frontend
     subsampling_factor: int
+    whole: Callable[[Tensor], Tensor] | None = None

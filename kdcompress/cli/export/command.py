@@ -31,10 +31,14 @@ def export(
     profile: Annotated[
         str,
         typer.Option(
-            metavar="[portable|waveform|kaldi|FILE]",
+            metavar="[portable|waveform|kaldi|streaming|FILE]",
             help="Layout of the graph and the files: a file of export/profiles by name, or your own.",
         ),
     ] = "portable",
+    chunk_ms: Annotated[
+        int | None,
+        typer.Option("--chunk-ms", min=1, help="Of the profile streaming: text comes after so much speech."),
+    ] = None,
     quantize: Annotated[
         list[str] | None,
         typer.Option(
@@ -117,6 +121,7 @@ def export(
       kdcompress export runs/mine --out bundles/mine --quantize int4 --audio recordings/
       kdcompress export runs/mine --out bundles/mine --quantize auto --max-bytes 500kB --audio recordings/
       kdcompress export runs/mine --out bundles/web --profile waveform --quantize none
+      kdcompress export runs/mine --out bundles/live --profile streaming --chunk-ms 320
       kdcompress export bundles/mine --verify --audio recordings/
     """
     from kdcompress.cli.render import progress_bars
@@ -148,6 +153,7 @@ def export(
             presets,
             options=options,
             audio=audio,
+            chunk_ms=chunk_ms,
             overwrite=overwrite,
             thorough=verify,
             on_progress=lambda step, done, total: bars.update(
