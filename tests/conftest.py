@@ -5,6 +5,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,6 +102,96 @@ def tone_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         provenance={"parameters": 405},
     )
     (folder / "bundle.json").write_text(json.dumps(bundle.to_json()), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def streaming_tone_bundle(tmp_path_factory: pytest.TempPathFactory, tone_bundle: Path) -> Path:
+    """Return a bundle that streams the tones of `tone_bundle`: chunks of 160 ms with 40 ms of look-ahead.
+
+    What it prints is what it was given six frames before, which comes out of its caches: a token that was
+    lost or taken from another stream shows. The other caches count chunks and frames.
+    """
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    from kdcompress.digests import file_sha256
+    from kdcompress.runtime.bundle import Variant, open_bundle
+    from kdcompress.runtime.layout import LAYOUTS
+
+    bundle, layout, delay, chunk = open_bundle(tone_bundle), LAYOUTS["streaming"], 6, 4
+    offline = onnx.load(tone_bundle / "model.onnx").graph
+    kept = {t.name: numpy_helper.to_array(t) for t in offline.initializer if t.name in {"weights", "bias"}}
+    # Caches begin as zeros, which must mean silence.
+    floor = np.full(80, np.log(2.0**-24), np.float32)
+    constants = {
+        "weights": kept["weights"],
+        "bias": (kept["bias"] + floor @ kept["weights"]).astype(np.float32),
+        "floor": floor,
+        "begin": [0],
+        "stop": [4 * chunk],
+        "axis": [1],
+        "four": [4],
+        "chunk": [chunk],
+        "end": [2**31],
+        "one": np.ones(1, np.float32),
+    }
+    node = helper.make_node
+    nodes = [
+        node("Transpose", ["audio_signal"], ["frames"], perm=[0, 2, 1]),
+        node("Slice", ["frames", "begin", "stop", "axis", "four"], ["fourth"]),
+        node("Sub", ["fourth", "floor"], ["new"]),
+        node("Squeeze", ["cache_last_channel", "axis"], ["old"]),
+        node("Concat", ["old", "new"], ["line"], axis=1),
+        node("Slice", ["line", "begin", "chunk", "axis"], ["now"]),
+        node("Slice", ["line", "chunk", "end", "axis"], ["rest"]),
+        node("Unsqueeze", ["rest", "axis"], ["cache_last_channel_next"]),
+        node("MatMul", ["now", "weights"], ["loudness"]),
+        node("Add", ["loudness", "bias"], ["logits"]),
+        node("LogSoftmax", ["logits"], ["logprobs"], axis=-1),
+        node("Add", ["cache_last_time", "one"], ["cache_last_time_next"]),
+        node("Add", ["cache_last_channel_len", "chunk"], ["cache_last_channel_next_len"]),
+        node("Mul", ["length", "begin"], ["none"]),
+        node("Add", ["none", "chunk"], ["encoded_lengths"]),
+    ]
+    shapes = {
+        "audio_signal": ["N", 80, 4 * chunk + 4],
+        "cache_last_channel": ["N", 1, delay, 80],
+        "cache_last_time": ["N", 1, 1, 1],
+        "logprobs": ["N", chunk, len(bundle.vocabulary)],
+    }
+
+    def value(name: str) -> Any:
+        shape = shapes.get(name.removesuffix("_next"))
+        kind = TensorProto.FLOAT if shape else TensorProto.INT64
+        return helper.make_tensor_value_info(name, kind, shape or ["N"])
+
+    graph = helper.make_graph(
+        nodes,
+        "delayed-tones",
+        [value(name) for name in layout.given],
+        [value(name) for name in layout.returned],
+        [numpy_helper.from_array(np.asarray(v), name) for name, v in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    metadata = {
+        "window_size": 4 * chunk + 4,
+        "chunk_shift": 4 * chunk,
+        "subsampling_factor": 4,
+        "vocab_size": len(bundle.vocabulary) - 1,
+        "normalize_type": "NA",
+    }
+    for name in ("cache_last_channel", "cache_last_time"):
+        metadata |= {f"{name}_dim{axis}": size for axis, size in enumerate(shapes[name]) if axis}
+    helper.set_model_props(model, {key: str(text) for key, text in metadata.items()})
+    folder = tmp_path_factory.mktemp("streaming-tones")
+    path = folder / "model.onnx"
+    onnx.save(model, path)
+    variant = Variant("fp32", path.name, file_sha256(path), path.stat().st_size, {"MatMul": 1})
+    made = replace(bundle, profile="streaming", variants={"fp32": variant})
+    (folder / "bundle.json").write_text(json.dumps(made.to_json()), encoding="utf-8")
+    tokens = [f"{token} {index}" for index, token in enumerate(("<blk>", "a", "b", "c", "▁"))]
+    (folder / "tokens.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8")
     return folder
 
 

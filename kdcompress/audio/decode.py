@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import soundfile
 
 from kdcompress.aliases import FloatArray
@@ -17,6 +19,8 @@ _TOLERANCE = 0.05
 
 # Share of the power that unrelated channels would have: a mix with less has lost what is in them.
 _CANCELLED = 0.01
+
+Samples: TypeAlias = npt.NDArray[np.floating[Any]] | npt.NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,33 @@ def resampled(mono: FloatArray, rate: int, sample_rate: int = SAMPLE_RATE) -> Fl
 
     samples: FloatArray = soxr.resample(mono, rate, sample_rate, quality="HQ")
     return samples
+
+
+def to_mono(samples: Samples, sample_rate: int = SAMPLE_RATE) -> FloatArray:
+    """Turn samples in memory into a mono waveform [S] at 16 kHz.
+
+    Args:
+        samples: [S] or [S, channels], floats within ±1 or integers of full scale.
+        sample_rate: of them [Hz].
+
+    Raises:
+        AudioError: they are of another shape or type, or hold what is no number.
+    """
+    array = np.asarray(samples)
+    if array.ndim not in {1, 2} or (array.ndim == 2 and array.shape[1] > max(array.shape[0], 1)):
+        raise AudioError(f"expected samples [S] or [S, channels], found shape {list(array.shape)}")
+    if sample_rate < 1:
+        raise AudioError(f"sample_rate must be above 0 Hz, found {sample_rate}")
+    if array.dtype.kind == "i":
+        array = array / np.float32(2 ** (8 * array.dtype.itemsize - 1))
+    elif array.dtype.kind != "f":
+        raise AudioError(f"expected floats or signed integers, found {array.dtype}")
+    mono = (array if array.ndim == 1 else array.mean(axis=1)).astype(np.float32, copy=False)
+    if not np.isfinite(mono).all():
+        raise AudioError("the audio holds samples that are not numbers")
+    if sample_rate != SAMPLE_RATE and len(mono):
+        mono = resampled(mono, sample_rate)
+    return np.ascontiguousarray(mono)
 
 
 def read_blocks(

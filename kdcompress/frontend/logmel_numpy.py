@@ -68,15 +68,26 @@ def log_mel(waveform: npt.NDArray[np.floating[Any]], *, normalize: Normalize = "
         raise ValueError(f"expected a mono waveform [S], found shape {waveform.shape}")
     samples = waveform.astype(np.float32, copy=False)
     features = np.empty((frame_count(len(samples)), BANDS), np.float32)
-    energies = _energies()
-    for start in range(0, len(features), BLOCK):
-        block = features[start : start + BLOCK]
-        # The first frame is centred on sample 0.
-        _emphasise(samples, start * HOP - WINDOW // 2, energies.signal[: (len(block) - 1) * HOP + WINDOW])
-        energies(block)
-    features += np.float32(LOG_GUARD)
-    np.log(features, out=features)
+    # The first frame is centred on sample 0.
+    log_energies(samples, -WINDOW // 2, features)
     return _normalized(features) if normalize == "per_feature" and len(features) else features
+
+
+def log_energies(samples: FloatArray, first: int, out: FloatArray) -> None:
+    """Write T frames [T, F] of a waveform [S], not normalised; beyond its ends are zeros.
+
+    Args:
+        samples: float32 [S].
+        first: where the first frame's window begins; pre-emphasis takes the sample before it, too.
+        out: float32 [T, F].
+    """
+    energies = _energies()
+    for start in range(0, len(out), BLOCK):
+        block = out[start : start + BLOCK]
+        _emphasise(samples, first + start * HOP, energies.signal[: (len(block) - 1) * HOP + WINDOW])
+        energies(block)
+    out += np.float32(LOG_GUARD)
+    np.log(out, out=out)
 
 
 def _emphasise(samples: FloatArray, first: int, out: FloatArray) -> None:

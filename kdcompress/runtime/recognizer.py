@@ -6,25 +6,27 @@ B batch, S samples, T feature frames, F mel bands, T' output frames, V vocabular
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from kdcompress.aliases import FloatArray
-from kdcompress.audio.decode import probe, read_audio, read_blocks, resampled
+from kdcompress.audio.decode import Samples, probe, read_audio, read_blocks, to_mono
 from kdcompress.audio.utterance import SAMPLE_RATE, Stretch
-from kdcompress.errors import AudioError, BundleError
+from kdcompress.errors import BundleError
 from kdcompress.runtime.bundle import Bundle, open_bundle
 from kdcompress.runtime.bundle_files import while_replaced
 from kdcompress.runtime.chunks import Chunking, joined
 from kdcompress.runtime.frontend import features_for
 from kdcompress.runtime.session import Provider, Session
+from kdcompress.runtime.streaming.graph import StreamingGraph
+from kdcompress.runtime.streaming.stream import LiveStream, StreamPool, posteriors_of, with_tail
+from kdcompress.runtime.streaming.utterances import Endpointing
 from kdcompress.runtime.transcript import Timings, Transcript
 from kdcompress.text.decode import Hypothesis, greedy_pieces, words_of
 from kdcompress.text.vocabulary import Vocabulary
 
-Samples: TypeAlias = npt.NDArray[np.floating[Any]] | npt.NDArray[np.integer[Any]]
 Audio: TypeAlias = str | Path | Stretch | Samples
 Decoder: TypeAlias = Callable[[Iterable[FloatArray], Vocabulary], Hypothesis]
 
@@ -37,6 +39,7 @@ class Recognizer:
         variant: the one that was chosen.
         features: computes what the graph is fed, of a waveform [S] at 16 kHz.
         session: the loaded graph.
+        streaming: the same, chunk by chunk; None where the graph wants whole utterances.
         decoder: makes a hypothesis of the log posteriors [T', V] of a recording, given in pieces.
         chunking: how recordings that are longer than a chunk are cut.
 
@@ -100,9 +103,35 @@ class Recognizer:
         if check:
             bundle.verify(self.variant)
         self.session = Session(bundle.path(self.variant), provider, threads)
+        self.streaming = StreamingGraph(self.session) if self.session.layout.states else None
 
     def __repr__(self) -> str:
         return f"Recognizer({str(self.bundle.directory)!r}, {self.variant.name}, {self.session.provider})"
+
+    def stream(self, sample_rate: int = SAMPLE_RATE, rules: Endpointing | None = None) -> LiveStream:
+        """Return a stream that takes samples while somebody speaks, and gives text.
+
+        Args:
+            sample_rate: of the samples [Hz].
+            rules: when a text is final.
+
+        Raises:
+            BundleError: the bundle's graph wants whole utterances.
+        """
+        return LiveStream(self.pool(rules, batch=1), sample_rate)
+
+    def pool(self, rules: Endpointing | None = None, batch: int = 64) -> StreamPool:
+        """Return a pool of streams that share this session; each run takes up to `batch` of them.
+
+        Raises:
+            BundleError: as for `stream`.
+        """
+        if self.streaming is None:
+            raise BundleError(
+                f"{self.bundle.directory} is of a student that wants whole utterances; for text while "
+                "somebody speaks train one with student.streaming and export it with --profile streaming"
+            )
+        return StreamPool(self.streaming, self.bundle.vocabulary, self.bundle.frame_shift, rules, batch)
 
     def transcribe(
         self,
@@ -164,13 +193,13 @@ class Recognizer:
                     continue
                 waveform = read_audio(audio.audio, *where, channel=audio.channel)
             else:
-                waveform = _to_mono(audio, sample_rate)
+                waveform = to_mono(audio, sample_rate)
             read = time.perf_counter()
             if len(waveform) > self.chunking.seconds * SAMPLE_RATE:
                 transcripts[row] = self._transcribe_long(_blocks(waveform), read - begin, progress)
                 continue
             waveforms[row], reading[row] = waveform, read - begin
-            features[row] = self.features(waveform)
+            features[row] = self.features(waveform if self.streaming is None else with_tail(waveform))
             computing[row] = time.perf_counter() - read
             progress(len(waveform) / SAMPLE_RATE)
 
@@ -213,7 +242,10 @@ class Recognizer:
 
         vocabulary, frame_shift = self.bundle.vocabulary, self.bundle.frame_shift
         begin = time.perf_counter() - read
-        pieces = joined(counted(), posteriors, vocabulary, frame_shift, self.chunking)
+        if self.streaming is not None:
+            pieces = posteriors_of(self.streaming, counted())
+        else:
+            pieces = joined(counted(), posteriors, vocabulary, frame_shift, self.chunking)
         hypothesis = self.decoder(pieces, vocabulary)
         timings = Timings(read, computed, ran, 0.0)
         return self._transcript(hypothesis, samples, timings, begin + read + computed + ran)
@@ -260,21 +292,3 @@ def pad(features: Sequence[FloatArray]) -> tuple[FloatArray, npt.NDArray[np.int6
 def _blocks(waveform: FloatArray, size: int = 10 * SAMPLE_RATE) -> Iterator[FloatArray]:
     for start in range(0, len(waveform), size):
         yield waveform[start : start + size]
-
-
-def _to_mono(samples: Samples, sample_rate: int) -> FloatArray:
-    array = np.asarray(samples)
-    if array.ndim not in {1, 2} or (array.ndim == 2 and array.shape[1] > max(array.shape[0], 1)):
-        raise AudioError(f"expected samples [S] or [S, channels], found shape {list(array.shape)}")
-    if sample_rate < 1:
-        raise AudioError(f"sample_rate must be above 0 Hz, found {sample_rate}")
-    if array.dtype.kind == "i":
-        array = array / np.float32(2 ** (8 * array.dtype.itemsize - 1))
-    elif array.dtype.kind != "f":
-        raise AudioError(f"expected floats or signed integers, found {array.dtype}")
-    mono = (array if array.ndim == 1 else array.mean(axis=1)).astype(np.float32, copy=False)
-    if not np.isfinite(mono).all():
-        raise AudioError("the audio holds samples that are not numbers")
-    if sample_rate != SAMPLE_RATE and len(mono):
-        mono = resampled(mono, sample_rate)
-    return np.ascontiguousarray(mono)

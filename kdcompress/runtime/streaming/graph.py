@@ -1,0 +1,99 @@
+"""A streaming graph: it is given a chunk and what it returned for the chunk before.
+
+N streams, T feature frames of a chunk, F mel bands, T' output frames of a chunk, V vocabulary.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from kdcompress.aliases import FloatArray, IntArray
+from kdcompress.errors import BundleError
+from kdcompress.runtime.session import Session
+
+States: TypeAlias = tuple[npt.NDArray[np.generic], ...]
+"""Of N streams, each [N, …], in the order of the layout."""
+
+TAIL = 0.64
+"""Silence behind the end of the audio [s]: a student prints some frames after it was given the sound."""
+
+_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int64)": np.int64}
+
+
+class StreamingGraph:
+    """Runs a streaming graph, many streams at a time.
+
+    Attributes:
+        session: the loaded graph.
+        window: T.
+        shift: from chunk to chunk [feature frames]; the rest of a chunk is look-ahead.
+        factor: feature frames per output frame.
+    """
+
+    def __init__(self, session: Session) -> None:
+        """Read how the graph wants its chunks.
+
+        Raises:
+            BundleError: its metadata do not say so, or say what cannot be.
+        """
+        self.session = session
+        metadata = session.metadata
+        self.window, self.shift, self.factor = (
+            _whole(session, metadata, key) for key in ("window_size", "chunk_shift", "subsampling_factor")
+        )
+        if not self.factor <= self.shift <= self.window:
+            raise BundleError(
+                f"{session.graph} takes chunks of {self.window} frames every {self.shift}, subsampled by "
+                f"{self.factor}; expected subsampling_factor ≤ chunk_shift ≤ window_size: export again"
+            )
+        known = {value.name: value for value in session.session.get_inputs()}
+        self._empty: dict[str, npt.NDArray[np.generic]] = {}
+        for state in session.layout.states:
+            value = known[state.given]
+            # sherpa-onnx reads the sizes from the metadata; a graph may leave them open in its inputs.
+            shape = [
+                size if isinstance(size, int) else _whole(session, metadata, f"{state.given}_dim{axis}")
+                for axis, size in enumerate(value.shape[1:], 1)
+            ]
+            self._empty[state.given] = np.zeros([1, *shape], _TYPES[value.type])
+
+    def initial(self, count: int = 1) -> States:
+        """Return the states of N streams that have heard nothing yet."""
+        return tuple(np.repeat(empty, count, axis=0) for empty in self._empty.values())
+
+    def step(self, chunks: FloatArray, states: States) -> tuple[FloatArray, IntArray, States]:
+        """Run one chunk of each stream.
+
+        Args:
+            chunks: features [N, T, F].
+            states: that the step before returned, or the initial ones.
+
+        Returns:
+            Log-probabilities [N, T', V], how many frames of each row count [N], and the states after it.
+        """
+        layout = self.session.layout
+        feeds = layout.feeds(chunks, np.full(len(chunks), self.window, np.int64))
+        feeds |= zip(self._empty, states, strict=True)
+        log_probs, counts, *after = self.session.ask(feeds, layout.returned)
+        return log_probs, counts, tuple(after)
+
+
+def stack(states: Sequence[States]) -> States:
+    """Put the states of single streams, each [1, …], together."""
+    return tuple(np.concatenate(parts) for parts in zip(*states, strict=True))
+
+
+def row(states: States, index: int) -> States:
+    """Return one stream's states out of many, as a view."""
+    return tuple(part[index : index + 1] for part in states)
+
+
+def _whole(session: Session, metadata: Mapping[str, str], key: str) -> int:
+    text = metadata.get(key, "")
+    if not text.isdecimal() or int(text) < 1:
+        raise BundleError(
+            f"{session.graph} says {key}={text!r} in its metadata; expected a number above 0: export again"
+        )
+    return int(text)

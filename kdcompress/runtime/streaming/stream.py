@@ -1,0 +1,247 @@
+"""Streams of samples become streams of text: one by itself, or thousands over one session.
+
+N streams, S samples.
+"""
+
+import operator
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import TypeAlias
+
+import numpy as np
+
+from kdcompress.aliases import FloatArray
+from kdcompress.audio.decode import Samples, to_mono
+from kdcompress.audio.utterance import SAMPLE_RATE
+from kdcompress.errors import AudioError, ConfigError, NumericsError
+from kdcompress.runtime.streaming.chunks import FeatureChunks
+from kdcompress.runtime.streaming.graph import TAIL, States, StreamingGraph, row, stack
+from kdcompress.runtime.streaming.utterances import Endpointing, StreamResult, Utterances
+from kdcompress.text.vocabulary import Vocabulary
+
+Outcome: TypeAlias = StreamResult | NumericsError
+
+
+class PooledStream:
+    """One stream of a pool; `StreamPool.open` makes it.
+
+    Attributes:
+        closed: its last result was given.
+    """
+
+    def __init__(
+        self, chunks: FeatureChunks, utterances: Utterances, sample_rate: int, rules: Endpointing
+    ) -> None:
+        self.chunks, self.utterances = chunks, utterances
+        # The last chunks, where the states are to be reset behind an utterance.
+        self.resets = deque[FloatArray](maxlen=chunks.within(TAIL)) if rules.reset else None
+        self.states: States | None = None  # None: as at the beginning, or in the pool
+        self.closed = False
+        self._tail = rules.tail
+        if sample_rate < 1:
+            raise AudioError(f"sample_rate must be above 0 Hz, found {sample_rate}")
+        self._resampler = None
+        if sample_rate != SAMPLE_RATE:
+            import soxr  # not above: most audio for a recogniser has its rate
+
+            self._resampler = soxr.ResampleStream(sample_rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
+
+    def push(self, samples: Samples) -> None:
+        """Add samples; nothing is computed before the pool advances.
+
+        Args:
+            samples: [S] or [S, channels], floats within ±1 or integers of full scale, of any length.
+
+        Raises:
+            AudioError: they cannot be used; the stream goes on without them. Or it was finished before.
+        """
+        if self.chunks.ended:
+            raise AudioError("the stream was finished: samples that come now belong to a new one")
+        self._put(to_mono(samples), last=False)
+
+    def finish(self) -> None:
+        """Say that no samples follow; what they hold is given out as the pool advances."""
+        if not self.chunks.ended:
+            self._put(np.empty(0, np.float32), last=True)
+            self.chunks.end(self._tail)
+
+    def _put(self, mono: FloatArray, last: bool) -> None:
+        if self._resampler is not None:
+            mono = self._resampler.resample_chunk(mono, last=last)
+        # The caller may use the buffer again.
+        self.chunks.put(mono.copy() if self._resampler is None else mono)
+
+
+class StreamPool:
+    """Many streams over one session: each run of the graph takes a chunk of all that have one.
+
+    Streams may be filled in other threads than the one that advances.
+
+    Attributes:
+        graph: that all of them share.
+        streams: those that are open.
+    """
+
+    def __init__(
+        self,
+        graph: StreamingGraph,
+        vocabulary: Vocabulary,
+        frame_shift: float,
+        rules: Endpointing | None = None,
+        batch: int = 64,
+    ) -> None:
+        """Make a pool without streams; see `Recognizer.pool`.
+
+        Args:
+            graph: loaded.
+            vocabulary: of its V tokens.
+            frame_shift: between its output frames [s].
+            rules: when a text is final, unless a stream has rules of its own.
+            batch: most streams in one run.
+        """
+        if batch < 1:
+            raise ConfigError(f"a batch of {batch} streams is not possible; choose 1 or more")
+        self.graph = graph
+        self.streams: list[PooledStream] = []
+        self._vocabulary, self._frame_shift = vocabulary, frame_shift
+        self._rules, self._batch = rules or Endpointing(), batch
+        # The states that the last run returned, and whose they are: the next one mostly takes them.
+        self._resident: Sequence[PooledStream] = ()
+        self._states: States = ()
+        self._results: deque[tuple[PooledStream, Outcome]] = deque()
+
+    def open(self, sample_rate: int = SAMPLE_RATE, rules: Endpointing | None = None) -> PooledStream:
+        """Return a new stream of samples of that rate [Hz]."""
+        rules = rules or self._rules
+        stream = PooledStream(
+            FeatureChunks(self.graph.window, self.graph.shift),
+            Utterances(self._vocabulary, self._frame_shift, rules),
+            sample_rate,
+            rules,
+        )
+        self.streams.append(stream)
+        return stream
+
+    def advance(self) -> Iterator[tuple[PooledStream, Outcome]]:
+        """Decode all that was pushed; yields results as they come, and the error that ended a stream.
+
+        Whoever stops taking them loses none: the next call begins with what this one had left.
+        """
+        while True:
+            while self._results:
+                yield self._results.popleft()
+            if not (ready := [stream for stream in self.streams if stream.chunks.ready]):
+                break
+            for start in range(0, len(ready), self._batch):
+                self._run(ready[start : start + self._batch])
+        for stream in [stream for stream in self.streams if stream.chunks.exhausted]:
+            self._results.extend((stream, result) for result in stream.utterances.finish())
+            self._close(stream)
+        while self._results:
+            yield self._results.popleft()
+
+    def _run(self, streams: Sequence[PooledStream]) -> None:
+        states = self._gathered(streams)
+        chunks = np.stack([stream.chunks.take() for stream in streams])
+        log_probs, counts, states = self.graph.step(chunks, states)
+        self._resident, self._states = tuple(streams), states
+        for index, stream in enumerate(streams):
+            try:
+                found = list(stream.utterances.add(log_probs[index, : counts[index]]))
+            except NumericsError as error:
+                self._results.append((stream, error))
+                self._close(stream)
+                continue
+            self._results.extend((stream, result) for result in found)
+            if stream.resets is not None:
+                stream.resets.append(chunks[index : index + 1])
+                if stream.utterances.just_ended:
+                    for part, new in zip(states, self._begun(stream.resets), strict=True):
+                        part[index] = new[0]
+
+    def _begun(self, recent: Iterable[FloatArray]) -> States:
+        """Return initial states to which the last chunks were given.
+
+        They were silent so far, but a word that begins in them may be printed some frames later only.
+        """
+        states = self.graph.initial()
+        for chunk in recent:
+            _, _, states = self.graph.step(chunk, states)
+        return states
+
+    def _gathered(self, streams: Sequence[PooledStream]) -> States:
+        """Return the states of these streams, in their order; others keep theirs."""
+        if len(streams) == len(self._resident) and all(map(operator.is_, streams, self._resident)):
+            return self._states
+        kept = {stream: row(self._states, index) for index, stream in enumerate(self._resident)}
+        for stream in kept.keys() - set(streams):
+            # A copy: a row would hold the memory of all.
+            stream.states = None if stream.closed else tuple(part.copy() for part in kept[stream])
+        return stack([kept.get(stream) or stream.states or self.graph.initial() for stream in streams])
+
+    def _close(self, stream: PooledStream) -> None:
+        stream.closed = True
+        self.streams.remove(stream)
+
+
+class LiveStream:
+    """One stream by itself; `Recognizer.stream` makes it."""
+
+    def __init__(self, pool: StreamPool, sample_rate: int = SAMPLE_RATE) -> None:
+        self._pool = pool
+        self._stream = pool.open(sample_rate)
+        self._error: NumericsError | None = None
+
+    def push(self, samples: Samples) -> list[StreamResult]:
+        """Add samples and decode the chunks that they complete.
+
+        Args:
+            samples: as for `PooledStream.push`.
+
+        Returns:
+            The final results, and the partial one behind them if it is another than before, in their order.
+
+        Raises:
+            AudioError: as for `PooledStream.push`.
+            NumericsError: the graph answered with NaN; raised once all results before it were returned.
+        """
+        self._stream.push(samples)
+        return self._results()
+
+    def finish(self) -> list[StreamResult]:
+        """Decode what is left, silence added, and return the last results; raises as `push` does."""
+        self._stream.finish()
+        return self._results()
+
+    def _results(self) -> list[StreamResult]:
+        found: list[StreamResult] = []
+        if self._error is None:
+            for _, outcome in self._pool.advance():
+                if isinstance(outcome, NumericsError):
+                    self._error = outcome
+                else:
+                    found.append(outcome)
+        if self._error is not None and not found:
+            raise self._error
+        return found
+
+
+def posteriors_of(
+    graph: StreamingGraph, blocks: Iterable[FloatArray], tail: float = TAIL
+) -> Iterator[FloatArray]:
+    """Yield the log posteriors [T', V] of one recording, whose waveform [S] at 16 kHz comes in pieces."""
+    chunks, states = FeatureChunks(graph.window, graph.shift), graph.initial()
+    for block in chain(blocks, [None]):
+        if block is None:
+            chunks.end(tail)
+        else:
+            chunks.put(block)
+        while chunks.ready:
+            log_probs, counts, states = graph.step(chunks.take()[None], states)
+            yield log_probs[0, : counts[0]]
+
+
+def with_tail(waveform: FloatArray, tail: float = TAIL) -> FloatArray:
+    """Add the silence to a waveform [S] that `posteriors_of` adds; to nothing it adds nothing."""
+    return np.pad(waveform, (0, round(tail * SAMPLE_RATE))) if len(waveform) else waveform

@@ -1,0 +1,166 @@
+"""Frames of a stream become partial and final texts: greedy CTC, and where an utterance ends.
+
+T' frames, V vocabulary.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kdcompress.aliases import FloatArray
+from kdcompress.errors import ConfigError, NumericsError
+from kdcompress.runtime.streaming.graph import TAIL
+from kdcompress.text.decode import Hypothesis, Span, check_log_probs, words_of
+from kdcompress.text.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class Endpointing:
+    """When a text is final.
+
+    Attributes:
+        silence: blanks behind a text that end its utterance [s]; 0 waits for the end of the stream.
+        longest: utterance [s]; what is longer is given out up to its last word, and goes on. 0 has no limit.
+        reset: forget what was said when silence ends an utterance: the next one begins as a recording does.
+        tail: silence that is added behind the end of the audio [s].
+
+    Raises:
+        ConfigError: one of them is below 0, or no number.
+    """
+
+    silence: float = 1.2
+    longest: float = 20.0
+    reset: bool = True
+    tail: float = TAIL
+
+    def __post_init__(self) -> None:
+        for name in ("silence", "longest", "tail"):
+            value = getattr(self, name)
+            if not 0 <= value < math.inf:
+                raise ConfigError(f"{name} of {value:g} s is not possible; choose 0 s or more")
+
+
+@dataclass(frozen=True)
+class StreamResult:
+    """What was said in an utterance, or is known of it so far.
+
+    Attributes:
+        utterance: its number, from 0.
+        final: nothing of it will change, and the next result is of the next utterance.
+        text: words with single spaces.
+        tokens: the printing output units with their times from the beginning of the stream.
+        words: with their times.
+        decoded: how much of the stream has been decoded [s].
+    """
+
+    utterance: int
+    final: bool
+    text: str
+    tokens: tuple[Span, ...]
+    words: tuple[Span, ...]
+    decoded: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data; times are rounded to milliseconds."""
+        plain = [
+            {"text": word.text, "start": round(word.start, 3), "end": round(word.end, 3)}
+            for word in self.words
+        ]
+        return {
+            "utterance": self.utterance,
+            "final": self.final,
+            "text": self.text,
+            "words": plain,
+            "decoded": round(self.decoded, 3),
+        }
+
+
+class Utterances:
+    """Decodes one stream; holds the tokens of the utterance that is being said."""
+
+    def __init__(self, vocabulary: Vocabulary, frame_shift: float, rules: Endpointing) -> None:
+        self._vocabulary, self._frame_shift, self._rules = vocabulary, frame_shift, rules
+        self._ids: list[int] = []
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+        self._before = vocabulary.blank
+        self._frame = 0
+        self._spoken = 0  # one past the last frame that was no blank
+        self._had_ended = self._ended = False
+        self._utterance = 0
+        self._shown = ""
+
+    def add(self, log_probs: FloatArray) -> Iterator[StreamResult]:
+        """Decode the frames [T', V] that follow; yields a partial result where the text changed.
+
+        Raises:
+            VocabularyError: V is not the size of the vocabulary.
+            NumericsError: a frame holds NaN or no finite value.
+        """
+        check_log_probs(log_probs, self._vocabulary)
+        path = log_probs.argmax(axis=1)
+        if not np.isfinite(log_probs[np.arange(len(path)), path]).all():
+            raise NumericsError(
+                "the model's output holds NaN or infinity: its weights or its input are broken"
+            )
+        blank = self._vocabulary.blank
+        for token in path.tolist():
+            if token == self._before != blank:
+                self._ends[-1] += 1
+            elif token != blank:
+                self._ids.append(token)
+                self._starts.append(self._frame)
+                self._ends.append(self._frame + 1)
+            self._before = token
+            self._frame += 1
+            if token != blank:
+                self._spoken = self._frame
+        silent = (self._frame - self._spoken) * self._frame_shift
+        self._had_ended, self._ended = self._ended, 0 < self._rules.silence <= silent + 1e-9
+        return self._results()
+
+    def finish(self) -> Iterator[StreamResult]:
+        """Yield what is left as a final result, if it has text."""
+        yield from self._finals(len(self._ids))
+
+    @property
+    def just_ended(self) -> bool:
+        """Whether the frames that were added last are those with which silence was long enough."""
+        return self._ended and not self._had_ended
+
+    def _results(self) -> Iterator[StreamResult]:
+        if self._ids and self._ended:
+            yield from self._finals(len(self._ids))
+        elif self._ids and 0 < self._rules.longest <= self._frame_shift * (self._frame - self._starts[0]):
+            yield from self._finals(self._complete())
+        result = self._result(len(self._ids), final=False)
+        if result.text != self._shown:
+            self._shown = result.text
+            yield result
+
+    def _finals(self, count: int) -> Iterator[StreamResult]:
+        result = self._result(count, final=True)
+        for kept in (self._ids, self._starts, self._ends):
+            del kept[:count]
+        self._shown = ""
+        if result.text:
+            self._utterance += 1
+            yield result
+
+    def _complete(self) -> int:
+        """Return how many tokens belong to complete words; all, where no word boundary is among them."""
+        printed = [self._vocabulary.printed[token] or "" for token in self._ids]
+        last = max((i for i, text in enumerate(printed) if i and " " in text), default=0)
+        # Where the boundary is a token of its own, the words before it are; where it begins one, likewise.
+        return last or len(printed)
+
+    def _result(self, count: int, *, final: bool) -> StreamResult:
+        ids, starts, ends = (tuple(kept[:count]) for kept in (self._ids, self._starts, self._ends))
+        tokens = Hypothesis(ids, starts, ends, 0.0).tokens(self._vocabulary, self._frame_shift)
+        words = tuple(words_of(tokens))
+        text = " ".join(word.text for word in words)
+        decoded = self._frame * self._frame_shift
+        return StreamResult(self._utterance, final, text, tuple(tokens), words, decoded)
