@@ -79,7 +79,11 @@ class ObjectiveConfig(Frozen):
             other terms are means over the two, and each is pulled to the other (CR-CTC, Yao et al. 2024,
             arXiv 2410.05101: 0.2 on sums there, which is 0.2 times the frames per label here).
         exit_weight: v, for students with exits: L becomes (1 − v)·L(end) + v·mean of L over the exits.
-        terms: options by name of further terms, `weight` among them; see `docs/extending.md`.
+        delay_ms: the student is to come so much later than its teacher, for students that stream.
+        window_ms: the student may come up to so much later than that: of all alignments of its frames with
+            the teacher's that keep every label, the one that its output is closest to is taken at each step.
+        terms: options by name of further terms, `weight` among them; see `docs/extending.md`. `full_context`
+            pulls a streaming student's output in chunks to its own with full context.
     """
 
     kd_weight: float = Field(1.0, ge=0, le=1)
@@ -92,6 +96,8 @@ class ObjectiveConfig(Frozen):
     pseudo_label: PseudoLabelConfig = PseudoLabelConfig()
     consistency_weight: float = Field(0.0, ge=0)
     exit_weight: float = Field(0.3, ge=0, lt=1)
+    delay_ms: float = Field(0.0, ge=0)
+    window_ms: float = Field(0.0, ge=0)
     terms: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     @model_validator(mode="after")

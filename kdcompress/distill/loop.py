@@ -117,7 +117,8 @@ def _train(training: Training, observer: Observer) -> DistillResult:
                 with nullcontext() if last else accelerator.no_sync(model):
                     waveforms = delay(batch.waveforms, config.delay_ms).repeat(objective.views, 1)
                     samples = batch.lengths.repeat(objective.views)
-                    log_probs, lengths = model(waveforms, samples, training.augment, **exits)
+                    full = {"full_rows": len(batch.lengths)} if objective.full_context else {}
+                    log_probs, lengths = model(waveforms, samples, training.augment, **exits, **full)
                     log_probs = log_probs if exits else log_probs[None]
                     terms = objective.terms(log_probs, lengths, target)
                     loss = sum(

@@ -138,13 +138,19 @@ def set_up(
             shape = with_frame_shift(shape, shift)
         if compares:
             source.check(recipe.objective.selection, shift / 1000)
-            alignment = FrameAlignment.between(source.frame_shift, shift / 1000, vocabulary.blank)
+            alignment = FrameAlignment.between(
+                source.frame_shift, shift / 1000, vocabulary.blank, recipe.objective.delay_ms
+            )
     taught, top_k = (None, None) if source is None else (source.vocabulary, source.top_k)
     objective = Objective(recipe.objective, tokenizer, taught, top_k, alignment, recipe.seed)
     set_seed(recipe.seed)
     if student is None:
         student = build_student(shape, vocabulary)
     check_outputs(student, vocabulary)
+    if objective.full_context and not student.streams:
+        raise ConfigError(
+            "objective.terms.full_context compares chunks with whole utterances: set student.streaming"
+        )
 
     # ---- run directory and audio
     if not resume:

@@ -35,6 +35,7 @@ class ConformerStudent(FeatureStudent):
         self.exits = len(config.exits)
         self.contexts = self._contexts()
         self.context = self.contexts[0]
+        self.streams = config.streaming is not None
         self.encoder = Conformer(config, BANDS, self.factor)
         self.head = nn.Linear(config.width, vocabulary_size)
 
@@ -44,14 +45,23 @@ class ConformerStudent(FeatureStudent):
         return self._log_probs(encoded), lengths
 
     def forward(
-        self, waveforms: Tensor, lengths: Tensor, augment: Augment | None = None, *, exits: bool = False
+        self,
+        waveforms: Tensor,
+        lengths: Tensor,
+        augment: Augment | None = None,
+        *,
+        exits: bool = False,
+        full_rows: int = 0,
     ) -> tuple[Tensor, Tensor]:
-        """Map waveforms to log-probabilities; see `Student.forward`, and `Student.exits`."""
+        """Map waveforms to log-probabilities; see `Student.forward`, its `exits` and its `streams`."""
         features, lengths = self.features(waveforms, lengths, augment)
-        if not exits:
-            return self.encode(features, lengths)
-        encodings, lengths = self.encoder.at_exits(features, lengths, self._drawn())
-        return self._log_probs(torch.stack(encodings)), lengths
+        chunks, rest = self._drawn(), len(lengths) - full_rows
+        encodings, counts = self.encoder.at_exits(features[:rest], lengths[:rest], chunks)
+        if full_rows:
+            full, full_counts = self.encoder.at_exits(features[rest:], lengths[rest:])
+            encodings = [torch.cat(both) for both in zip(encodings, full, strict=True)]
+            counts = torch.cat((counts, full_counts))
+        return self._log_probs(torch.stack(encodings) if exits else encodings[-1]), counts
 
     def select_chunk(self, chunk_ms: int | None) -> None:
         """Choose the chunks of eval mode; see `Student.select_chunk`."""

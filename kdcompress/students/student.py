@@ -34,6 +34,8 @@ class Student(nn.Module, ABC):
         frame_shift: time between two output frames [s].
         exits: number of earlier outputs that `forward(…, exits=True)` gives as well, as
             [exits + 1, B, T, V] with the last one at the end; 0 where there is no such argument.
+        streams: whether it can be run in chunks, and has `forward(…, full_rows=N)`: in training, the last N
+            rows of the batch are run with the whole utterance as context.
     """
 
     Config: ClassVar[type[StudentConfig]]
@@ -41,6 +43,7 @@ class Student(nn.Module, ABC):
     vocabulary_size: int
     frame_shift: float
     exits: int = 0
+    streams: bool = False
 
     @classmethod
     def build(cls, config: Any, vocabulary: Vocabulary) -> Self:

@@ -324,6 +324,25 @@ def test_means_of_the_training_audio_are_measured_once_and_kept(
     assert torch.equal(weights(tmp_path / "again")["scaling.mean"], kept["scaling.mean"])
 
 
+def test_a_streaming_student_learns_with_every_objective_of_its_own(recipe: Make, tmp_path: Path) -> None:
+    """Delay, window and the pass with full context at once; the full pass alone is not pulled anywhere."""
+    ways = {
+        "student__streaming": {"chunk_ms": [160, 320], "left_ms": 320},
+        "objective__delay_ms": 40,
+        "objective__window_ms": 80,
+        "objective__terms": {"full_context": {"weight": 0.5}},
+        "training__steps": 3,
+    }
+    distill(recipe(**ways), tmp_path / "run", Notes())
+    distill(recipe(**ways), tmp_path / "again", Notes())
+    assert same_weights(tmp_path / "run", tmp_path / "again")
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert all(json.loads(line)["full_context"] > 0 for line in lines if "full_context" in line)
+    assert any("full_context" in line for line in lines)
+    with pytest.raises(ConfigError, match=r"set student\.streaming"):
+        distill(recipe(objective__terms={"full_context": {"weight": 1}}), tmp_path / "offline", Notes())
+
+
 def test_resuming_needs_no_start(recipe: Make, whole: Path, tmp_path: Path) -> None:
     """The checkpoint has the weights by then; the run that they began with may be gone."""
     run_whole(recipe, whole)

@@ -5,13 +5,14 @@ V vocabulary.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from kdcompress.distill.objective.collisions import Collisions, greedy_tokens
+from kdcompress.distill.objective.delay import delayed
 from kdcompress.errors import ConfigError, TeacherError
 from kdcompress.frontend.masks import valid_frames
 from kdcompress.teachers.teacher import Posteriors
@@ -37,6 +38,21 @@ def student_frame_shift(asked_ms: float | None, teacher_shift: float) -> float:
             "match only where one is a whole multiple of the other"
         )
     return asked_ms
+
+
+def whole_frames(milliseconds: float, frame_shift: float, key: str) -> int:
+    """Return how many frames of a shift [s] a time is.
+
+    Raises:
+        ConfigError: it is no whole number of them; names the key of the objective.
+    """
+    frames = round(milliseconds / 1000 / frame_shift)
+    if abs(milliseconds / 1000 / frame_shift - frames) > 1e-3:
+        raise ConfigError(
+            f"objective.{key} is {milliseconds:g}, expected a multiple of the student's frame shift, "
+            f"{1000 * frame_shift:g} ms"
+        )
+    return frames
 
 
 def _ratio(student_shift: float, teacher_shift: float) -> tuple[int, int] | None:
@@ -84,19 +100,23 @@ class FrameAlignment:
         repeat: student frames per teacher frame; one of the two is 1.
         blank: id of the blank.
         frame_shift: of the student [s].
+        delay: frames that the student comes later.
     """
 
     pool: int
     repeat: int
     blank: int
     frame_shift: float
+    delay: int = 0
 
     @classmethod
-    def between(cls, teacher_shift: float, student_shift: float, blank: int) -> "FrameAlignment":
+    def between(
+        cls, teacher_shift: float, student_shift: float, blank: int, delay_ms: float = 0.0
+    ) -> "FrameAlignment":
         """Align frames of one shift [s] with those of another.
 
         Raises:
-            ConfigError: neither is a whole multiple of the other.
+            ConfigError: neither is a whole multiple of the other, or the delay no multiple of the student's.
         """
         ratio = _ratio(student_shift, teacher_shift)
         if ratio is None:
@@ -104,7 +124,7 @@ class FrameAlignment:
                 f"frames of {1000 * teacher_shift:g} ms (teacher) and {1000 * student_shift:g} ms (student) "
                 "cannot be matched: neither is a whole multiple of the other; see student.frame_shift_ms"
             )
-        return cls(*ratio, blank, student_shift)
+        return cls(*ratio, blank, student_shift, whole_frames(delay_ms, student_shift, "delay_ms"))
 
     def __call__(self, posteriors: Posteriors, student_B: Tensor, ids: Sequence[str]) -> AlignedPosteriors:
         """Align a batch; an utterance without room for its transcript gets no frames, hence no targets.
@@ -116,6 +136,13 @@ class FrameAlignment:
         Raises:
             TeacherError: lengths differ by more than rounding at the end explains.
         """
+        aligned = self._aligned(posteriors, student_B, ids)
+        if not self.delay:
+            return aligned
+        lengths = torch.minimum(aligned.lengths + self.delay, student_B) * (aligned.lengths > 0)
+        return replace(aligned, log_probs=delayed(aligned.log_probs, self.delay), lengths=lengths)
+
+    def _aligned(self, posteriors: Posteriors, student_B: Tensor, ids: Sequence[str]) -> AlignedPosteriors:
         log_probs, lengths = posteriors.log_probs, posteriors.lengths
         if self.pool == 1:
             common = common_lengths(lengths * self.repeat, student_B, ids, SLACK * self.repeat)

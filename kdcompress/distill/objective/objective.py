@@ -4,16 +4,17 @@ House letters: B batch, T frames, V vocabulary, E exits, W views.
 """
 
 from collections.abc import Sequence
-from dataclasses import astuple
+from dataclasses import astuple, replace
 
 import torch
 from torch import Tensor
 
 from kdcompress.config.objective import ObjectiveConfig
 from kdcompress.distill.data.audio_batch import Batch
-from kdcompress.distill.objective.alignment import FrameAlignment
+from kdcompress.distill.objective.alignment import FrameAlignment, whole_frames
 from kdcompress.distill.objective.collisions import Collisions
-from kdcompress.distill.objective.frame_targets import frame_targets
+from kdcompress.distill.objective.delay import best_alignment
+from kdcompress.distill.objective.frame_targets import FrameTargets, frame_targets
 from kdcompress.distill.objective.losses import LossSum
 from kdcompress.distill.objective.selection import draw_keys
 from kdcompress.distill.objective.term import BatchTargets, LossTerm, TermSetting
@@ -33,6 +34,8 @@ class Objective:
         names: of the terms whose weight is above 0.
         weights: of these.
         views: how often the student is run on each batch, each time under other masks.
+        full_context: whether the last view is to be of whole utterances.
+        window: frames that the student may come late, as its own output chooses.
         log_prior: float32 [V], what `estimate_prior` found, for a selection that corrects by it; set before
             the first targets.
         label_rate: labels that a second of the training speech has; likewise.
@@ -69,6 +72,10 @@ class Objective:
         self.names = tuple(term.name for term in self._terms)
         self.weights = tuple(term.weight for term in self._terms)
         self.views = max((term.views for term in self._terms), default=1)
+        self.full_context = any(term.full_context for term in self._terms)
+        self.window = 0
+        if alignment is not None:
+            self.window = whole_frames(config.window_ms, alignment.frame_shift, "window_ms")
 
     def targets(self, batch: Batch, posteriors: Posteriors | None, frames_B: Tensor) -> BatchTargets:
         """Turn a teacher's posteriors into targets.
@@ -78,22 +85,36 @@ class Objective:
             frames_B: int64 in the host's memory, frames of the student.
         """
         prepared = {term.name: term.prepare(batch, posteriors, frames_B) for term in self._terms}
-        compared = collided = None
+        compared = collided = choice = None
         if posteriors is not None and self.alignment is not None:
             aligned = self.alignment(posteriors, frames_B.to(posteriors.lengths.device), batch.ids)
-            collided = aligned.collisions
-            compared = frame_targets(
-                aligned.log_probs,
-                aligned.lengths,
-                self.blank,
-                self.config.selection,
-                aligned.frame_shift,
-                epoch=batch.epoch,
-                keys_B=draw_keys(self.seed, batch.epoch, batch.ids).to(aligned.lengths.device),
-                log_prior_V=self.log_prior,
-                top_k=self.top_k,
-            )
-        return BatchTargets(batch, frames_B, compared, collided, prepared, self.label_rate)
+            collided, compared = aligned.collisions, self._frames(aligned, batch)
+            choice = aligned if self.window else None
+        return BatchTargets(batch, frames_B, compared, collided, choice, prepared, self.label_rate)
+
+    def _frames(self, aligned: Posteriors, batch: Batch) -> FrameTargets:
+        return frame_targets(
+            aligned.log_probs,
+            aligned.lengths,
+            self.blank,
+            self.config.selection,
+            aligned.frame_shift,
+            epoch=batch.epoch,
+            keys_B=draw_keys(self.seed, batch.epoch, batch.ids).to(aligned.lengths.device),
+            log_prior_V=self.log_prior,
+            top_k=self.top_k,
+        )
+
+    def _chosen(self, targets: BatchTargets, log_probs_BTV: Tensor) -> BatchTargets:
+        """Return the targets as a student's output, up to `window` frames late, agrees with best."""
+        aligned = targets.aligned
+        if aligned is None:
+            return targets
+        at_BT = best_alignment(
+            aligned.log_probs, log_probs_BTV.detach(), aligned.lengths, self.blank, self.window
+        )
+        chosen = aligned.log_probs.gather(1, at_BT[..., None].expand(-1, -1, aligned.log_probs.shape[2]))
+        return replace(targets, frames=self._frames(replace(aligned, log_probs=chosen), targets.batch))
 
     def counts(self, targets: Sequence[BatchTargets]) -> list[int]:
         """Return the count of each term over the batches of a step."""
@@ -108,6 +129,7 @@ class Objective:
         if targets is None:
             return [LossSum(0 * log_probs.sum(), 0) for _ in self._terms]
         *exits, end = log_probs.unflatten(1, (self.views, -1))
+        targets = self._chosen(targets, end[0])
         lengths = lengths[: len(targets.batch.ids)]
         share = self.config.exit_weight if exits else 0.0
         weighted = [*((share / len(exits), output) for output in exits), (1 - share, end)]

@@ -34,6 +34,8 @@ class BatchTargets:
         frames: selected frames of the teacher; None where no frames are compared.
         collisions: tokens of the teacher that the student has no frames for; None where it has as
             many.
+        aligned: all of the teacher's posteriors at the student's frame shift, where the student's output is
+            to choose which frames it is held to.
         prepared: what each term's `prepare` returned, by its name.
         label_rate: labels that a second of the training speech has.
     """
@@ -42,6 +44,7 @@ class BatchTargets:
     frames_B: Tensor
     frames: FrameTargets | None = None
     collisions: Collisions | None = None
+    aligned: Posteriors | None = None
     prepared: Mapping[str, Any] = field(default_factory=dict)
     label_rate: float = 0.0
 
@@ -54,7 +57,8 @@ class BatchTargets:
         """Return them where the student is; the lengths stay on the host, which looks at them."""
         prepared = {n: v.to(device) if hasattr(v, "to") else v for n, v in self.prepared.items()}
         frames = None if self.frames is None else self.frames.to(device)
-        return replace(self, batch=self.batch.to(device), frames=frames, prepared=prepared)
+        aligned = None if self.aligned is None else self.aligned.to(device)
+        return replace(self, batch=self.batch.to(device), frames=frames, aligned=aligned, prepared=prepared)
 
 
 @dataclass(frozen=True)
@@ -83,12 +87,14 @@ class LossTerm(ABC):
     Attributes:
         name: in metrics.jsonl and, for a further term, in `objective.terms` of a recipe.
         views: how many draws of SpecAugment it needs of each batch.
+        full_context: whether the last of these is to be a streaming student's pass over whole utterances.
         options: what the recipe sets.
         weight: 0 leaves it out.
     """
 
     name: ClassVar[str]
     views: ClassVar[int] = 1
+    full_context: ClassVar[bool] = False
     options_class: ClassVar[type[TermOptions]] = TermOptions
 
     def __init__(self, setting: TermSetting) -> None:

@@ -11,6 +11,7 @@ from kdcompress.audio.utterance import SAMPLE_RATE
 from kdcompress.distill.data.audio_batch import Batch
 from kdcompress.distill.objective.divergences import make_divergence
 from kdcompress.distill.objective.frame_targets import FrameTargets
+from kdcompress.distill.objective.full_context import FullContextTerm
 from kdcompress.distill.objective.losses import LossSum, consistency, ctc, frame_kd, occupancy_kd
 from kdcompress.distill.objective.pseudo_labels import PseudoLabeller, PseudoLabels
 from kdcompress.distill.objective.term import BatchTargets, LossTerm, TermSetting
@@ -130,7 +131,7 @@ class ConsistencyTerm(LossTerm):
 
 
 BUILT_IN: tuple[type[LossTerm], ...] = (FrameTerm, OccupancyTerm, PseudoLabelTerm, CtcTerm, ConsistencyTerm)
-FURTHER: tuple[type[LossTerm], ...] = ()
+FURTHER: tuple[type[LossTerm], ...] = (FullContextTerm,)
 """Terms that a recipe asks for in `objective.terms`, by their names."""
 
 
