@@ -94,7 +94,7 @@ class AudioProgress:
     """Adds up the seconds of audio that were decoded; candidates that fail shrink the total."""
 
     def __init__(
-        self, report: StageProgress | None, audio_seconds: float, candidates: int, passes: int
+        self, report: StageProgress | None, audio_seconds: float, candidates: int, passes: float
     ) -> None:
         self._report = report
         self._pass_seconds = audio_seconds * passes

@@ -12,6 +12,7 @@ from kdcompress.bench.machine import describe_gpus, describe_machine
 from kdcompress.bench.measure import AudioProgress, Clip, Measured, warm_up
 from kdcompress.bench.passes import BLOCK, time_settings
 from kdcompress.bench.process import IsolatedCandidate
+from kdcompress.bench.stress import run_stresses, stressed_seconds
 from kdcompress.bench.timing import by_duration, paired_speed
 from kdcompress.errors import BenchError
 from kdcompress.report.differences import median_seconds, time_difference
@@ -41,6 +42,7 @@ def run_bench(
     batches: Sequence[int] = (1,),
     affinity: Sequence[int] | None = None,
     allow_fallback: bool = False,
+    stresses: Sequence[str] = (),
     on_progress: StageProgress | None = None,
 ) -> Report:
     """Measure accuracy and speed of candidates on the same utterances.
@@ -60,6 +62,7 @@ def run_bench(
         batches: utterances at once, for which it is measured.
         affinity: the cores to keep to; None leaves the choice to the system.
         allow_fallback: measure models whose nodes ran elsewhere than on the provider asked for.
+        stresses: names of `kdcompress.audio.stress`, under which everything is decoded again, untimed.
         on_progress: called with the stage, and the seconds of audio that are done and that there are.
 
     Raises:
@@ -71,6 +74,8 @@ def run_bench(
     _check(names, references, repeats, reference)
     if min((*threads, *batches), default=1) < 1:
         raise BenchError(f"threads and batches must be 1 or more, found {(*threads, *batches)}")
+    if stresses and not all(isinstance(one, Reference) for one in references):
+        raise BenchError("what a stress costs is counted in word errors: give a manifest with texts")
     threads = tuple(threads) or (candidates[0].spec.threads,)
     begin = time.perf_counter()
     clips = [_read(one) for one in references]
@@ -79,13 +84,15 @@ def run_bench(
 
     runs = [Measured(candidate) for candidate in candidates]
     settings = {(threads[0], 1), *((count, batch) for count in threads for batch in batches)}
-    progress = AudioProgress(on_progress, audio_seconds, len(runs), 1 + repeats * len(settings))
+    passes = 1 + repeats * len(settings) + stressed_seconds(stresses, audio_seconds) / audio_seconds
+    progress = AudioProgress(on_progress, audio_seconds, len(runs), passes)
     machine = describe_machine()
     try:
         for candidate in candidates:
             candidate.cores = affinity
         warm_up(runs, clips, progress, fallback=allow_fallback)
         time_settings(runs, clips, threads, batches, repeats, progress)
+        stressed = run_stresses(runs, clips, stresses, progress)
     finally:
         for candidate in candidates:
             candidate.close()
@@ -117,6 +124,7 @@ def run_bench(
         ),
         results=tuple(_result(run, base, clips) for run in runs),
         differences=tuple(_time_differences(runs, base, seed)),
+        stresses=stressed,
     )
     return score_report(report, normalizer)
 

@@ -13,7 +13,7 @@ from typing_extensions import Self
 from kdcompress.digests import sealed, unsealed
 from kdcompress.errors import BenchError
 from kdcompress.report.measured import Estimate, Facts, Machine, Memory, Record, Timing
-from kdcompress.report.scored import Accuracy, Agreement, Difference, ErrorRate, NonSpeech, Verdict
+from kdcompress.report.scored import Accuracy, Agreement, Difference, ErrorRate, NonSpeech, Stressed, Verdict
 
 SCHEMA = 2
 """The schema that is written; its number changes when a key changes its meaning or goes."""
@@ -115,7 +115,8 @@ class Report(Record):
             part of no other figure.
         results: in the order in which the candidates were given.
         differences: of each candidate that did not fail from the reference candidate.
-        gate: where the report was compared with an earlier one.
+        gate: where the report was compared with an earlier one, or held against limits under stress.
+        stresses: the same utterances under stress, where that was asked for.
     """
 
     created: str = ""
@@ -126,6 +127,7 @@ class Report(Record):
     results: tuple[CandidateResult, ...] = Field(min_length=1)
     differences: tuple[Difference, ...] = ()
     gate: Verdict | None = None
+    stresses: tuple[Stressed, ...] = ()
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -172,8 +174,9 @@ class Report(Record):
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
         data = self.model_dump(mode="json", by_alias=True)
-        if self.gate is None:
-            del data["gate"]
+        for name in ("gate", "stresses"):
+            if not data[name]:
+                del data[name]
         return {"schema": SCHEMA, "kind": KIND, **data}
 
     def dump(self) -> str:

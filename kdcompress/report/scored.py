@@ -1,5 +1,6 @@
 """What follows from the texts of candidates, and from a comparison with earlier ones: parts of a report."""
 
+from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
 from pydantic import model_validator
@@ -105,18 +106,57 @@ class Difference(Record):
         return self
 
 
+class StressScore(Record):
+    """What one candidate printed under one stress.
+
+    Attributes:
+        wer: None where nobody speaks.
+        cost: points of WER above what the candidate has without the stress, paired over utterances.
+        characters: printed where nobody speaks; None elsewhere.
+    """
+
+    candidate: str
+    wer: ErrorRate | None = None
+    cost: Estimate | None = None
+    characters: int | None = None
+
+
+class Stressed(Record):
+    """The utterances again, all changed in one way.
+
+    Attributes:
+        name, about: of the change.
+        seconds: of audio.
+        groups: ids of the utterances in each clip, in order; of clips without speech, made-up ids.
+        hypotheses: raw texts of the clips, by candidate; those that failed are missing.
+        scores: of the same candidates.
+    """
+
+    name: str
+    about: str = ""
+    seconds: float
+    groups: tuple[tuple[str, ...], ...]
+    hypotheses: Mapping[str, tuple[str, ...]]
+    scores: tuple[StressScore, ...] = ()
+
+    def score(self, candidate: str) -> StressScore | None:
+        """Return what is known of a candidate."""
+        return next((score for score in self.scores if score.candidate == candidate), None)
+
+
 class Finding(Record):
     """What the gate found of one candidate.
 
     Attributes:
-        value, low, high: the change with its 95 % interval, in points or as a ratio; None for `presence`.
+        value, low, high: the change with its 95 % interval, in points or as a ratio; None for `presence`; of
+            `stress`, points above what is allowed; of `non-speech`, characters.
         limit: None where none was set.
         broken: whether the interval lies beyond the limit, or the candidate is missing or failed.
         sentence: all of that for people.
     """
 
     candidate: str
-    measure: Literal["presence", "wer", "rtf"]
+    measure: Literal["presence", "wer", "rtf", "stress", "non-speech"]
     broken: bool
     sentence: str
     value: float | None = None

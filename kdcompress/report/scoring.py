@@ -9,6 +9,7 @@ from kdcompress.report.differences import error_difference
 from kdcompress.report.measured import Facts
 from kdcompress.report.record import CandidateResult, ReferenceText, Report
 from kdcompress.report.scored import Accuracy, Agreement, Difference, NonSpeech
+from kdcompress.report.stress import score_stresses
 from kdcompress.text.normalize import NORMALIZER_VERSIONS, normalize
 
 CASE_NOTE = "letter case alone makes "
@@ -63,6 +64,7 @@ def score_report(report: Report, normalizer: str) -> Report:
     settings = {"normalizer": normalizer, "normalizer_version": NORMALIZER_VERSIONS[normalizer]}
     return report.model_copy(
         update={
+            "stresses": score_stresses(report, references, normalizer),
             "settings": report.settings.model_copy(update=settings),
             "results": tuple(results),
             "differences": (*differences, *times),

@@ -14,7 +14,7 @@ from kdcompress.report.pages.setting import Fact, machine_facts, version_facts
 from kdcompress.report.pages.tables import Table, report_tables
 from kdcompress.report.record import Report
 
-_OF_TEXTS = frozenset({"accuracy", "differences"})
+_OF_TEXTS = frozenset({"accuracy", "differences", "stress"})
 _ABOUT = ("CPU", "cores", "GPU", "load before the start")
 _VERSIONS = ("kdcompress", "onnxruntime", "onnxruntime-gpu", "sherpa-onnx", "onnx-asr", "torch")
 _TITLE = 12  # characters of a heading's line

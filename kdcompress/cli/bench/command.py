@@ -78,6 +78,9 @@ def bench(
     baseline: options.Baseline = None,
     max_wer_increase: options.MaxWerIncrease = None,
     max_rtf_ratio: options.MaxRtfRatio = None,
+    stress: options.Stress = None,
+    max_stress_ratio: options.MaxStressRatio = None,
+    max_stress_characters: options.MaxStressCharacters = None,
     html: page.Html = None,
     markdown: page.Markdown = None,
     worst: page.Worst = 12,
@@ -104,6 +107,9 @@ def bench(
     of the change lies beyond it, and where a candidate of the baseline is missing or failed. WER is compared
     utterance by utterance, time relative to the reference candidate of each run.
 
+    --stress shows how fragile a student is beside its teacher: what each stress costs in points of WER,
+    paired over utterances, and the characters printed where nobody speaks.
+
     Exit codes: 0 fine, 1 a candidate or the command failed, 2 wrong usage, 3 a limit is broken.
 
     \b
@@ -116,6 +122,7 @@ def bench(
       kdcompress bench sherpa-onnx-nemo-ctc/ bundles/mine --manifest test.jsonl --threads 1,2 --batch 1,8
       kdcompress bench bundles/mine --manifest test.jsonl --provider cuda --batch 1,8,32
       kdcompress bench bundles/mine --manifest test.jsonl --html report.html --markdown report.md
+      kdcompress bench bundles/mine --manifest test.jsonl --teacher runs/teacher --stress all
       kdcompress bench --report report.json --html report.html
       kdcompress bench --rescore report.json --normalizer english
       kdcompress bench --rescore report.json --baseline main.json --max-wer-increase 0.2 --max-rtf-ratio 1.1
@@ -128,7 +135,8 @@ def bench(
             )
         page.write_saved(saved, pages)
         return
-    outcome = Outcome(json_file, hypotheses, baseline, max_wer_increase, max_rtf_ratio, pages)
+    under_stress = (max_stress_ratio, max_stress_characters)
+    outcome = Outcome(json_file, hypotheses, baseline, max_wer_increase, max_rtf_ratio, pages, *under_stress)
     if rescore is not None:
         if bundles or teacher or manifest or audio:
             raise typer.BadParameter("--rescore runs no model: it takes no bundle, teacher or audio")
@@ -141,9 +149,11 @@ def bench(
 
     from kdcompress.bench.affinity import read_cores
     from kdcompress.bench.run import run_bench
+    from kdcompress.bench.stress import read_stresses
     from kdcompress.cli.render import progress_bars
 
     outcome.check()
+    stresses = read_stresses(stress) if stress else ()
     measured = candidates(
         bundles or [],
         teacher,
@@ -168,6 +178,7 @@ def bench(
             batches=batches,
             affinity=cores,
             allow_fallback=allow_fallback,
+            stresses=stresses,
             on_progress=lambda what, done, total: bars.update(
                 task, description=what, completed=done, total=total
             ),

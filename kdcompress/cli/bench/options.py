@@ -64,6 +64,34 @@ MaxRtfRatio: TypeAlias = Annotated[
         help="Exit 3 where time, relative to the reference candidate, grew by more than this factor.",
     ),
 ]
+Stress: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--stress",
+        metavar="all|NAME,…",
+        help="Decode everything again with silence around, joined, in noise, by telephone and more, untimed.",
+    ),
+]
+MaxStressRatio: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        "--max-stress-ratio",
+        min=0,
+        metavar="RATIO",
+        help="Exit 3 where a stress costs more points of WER than so many times what it costs the reference "
+        "candidate: 1.5.",
+    ),
+]
+MaxStressCharacters: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        "--max-stress-characters",
+        min=0,
+        metavar="N",
+        help="Exit 3 where a model prints so many characters more than the reference candidate where nobody "
+        "speaks.",
+    ),
+]
 Json: TypeAlias = Annotated[
     Path | None,
     typer.Option("--json", metavar="FILE", help="Write the whole report; - prints it instead of the table."),

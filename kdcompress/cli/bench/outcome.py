@@ -26,6 +26,8 @@ class Outcome:
     max_wer_increase: float | None
     max_rtf_ratio: float | None
     pages: Pages
+    max_stress_ratio: float | None = None
+    max_stress_characters: int | None = None
 
     @property
     def to_stdout(self) -> bool:
@@ -82,18 +84,28 @@ class Outcome:
             raise typer.Exit(1)
 
     def _judge(self, report: "Report") -> "Verdict | None":
-        if self.baseline is None:
-            return None
         from kdcompress.report.gate import Limits, judge
         from kdcompress.report.record import read_report
+        from kdcompress.report.scored import Verdict
+        from kdcompress.report.stress import StressLimits, judge_stress
 
-        limits = Limits(self.max_wer_increase, self.max_rtf_ratio)
-        return judge(report, read_report(self.baseline), limits)
+        found = []
+        if self.baseline is not None:
+            limits = Limits(self.max_wer_increase, self.max_rtf_ratio)
+            found.append(judge(report, read_report(self.baseline), limits))
+        under_stress = StressLimits(self.max_stress_ratio, self.max_stress_characters)
+        if under_stress != StressLimits():
+            found.append(judge_stress(report, under_stress))
+        if not found:
+            return None
+        findings = tuple(finding for verdict in found for finding in verdict.findings)
+        notes = tuple(note for verdict in found for note in verdict.notes)
+        return Verdict(broken=any(verdict.broken for verdict in found), findings=findings, notes=notes)
 
     def _show(self, verdict: "Verdict") -> None:
         from kdcompress.cli.render import console
 
-        lines = [f"Against {self.baseline} [95 %]:"]
+        lines = [f"Against {self.baseline} [95 %]:" if self.baseline else "Under stress [95 %]:"]
         lines += [
             f"  {'BROKEN' if finding.broken else 'kept  ' if finding.limit is not None else '      '} "
             f"{finding.sentence}"

@@ -8,6 +8,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from kdcompress.audio.stress import coloured
 from kdcompress.audio.utterance import SAMPLE_RATE, Utterance
 from kdcompress.files import writing_file
 
@@ -49,14 +50,3 @@ def noise(rng: np.random.Generator) -> NDArray[np.float64]:
     sound *= 1 + rng.uniform(0, 0.5) * np.sin(2 * np.pi * rng.uniform(0.1, 2.0) * time + rng.uniform(0, 6))
     level = 10 ** (rng.uniform(QUIETEST_DB, LOUDEST_DB) / 20)
     return np.clip(sound / sound.std() * level, -1, 1)
-
-
-def coloured(samples: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return noise [S] of unit variance with power as 1/f^c: white (0), pink (1), brown (2), all between.
-
-    It is even below 20 Hz, where it would run away.
-    """
-    spectrum = np.fft.rfft(rng.normal(size=samples))
-    spectrum *= np.fft.rfftfreq(samples, 1 / SAMPLE_RATE).clip(min=20) ** (-rng.uniform(0, 2) / 2)
-    sound = np.fft.irfft(spectrum, samples)
-    return sound / sound.std()

@@ -17,11 +17,11 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from kdcompress.aliases import FloatArray
+from kdcompress.audio.stress import coloured
 from kdcompress.audio.utterance import SAMPLE_RATE
 from kdcompress.config.data import DataConfig
 from kdcompress.distill.data.audio_batch import Batch
 from kdcompress.distill.data.fingerprint import hashed_number
-from kdcompress.distill.data.noise import coloured
 from kdcompress.distill.objective.pseudo_labels import best_paths
 from kdcompress.distill.posteriors.source import PosteriorSource
 from kdcompress.teachers.teacher import Posteriors

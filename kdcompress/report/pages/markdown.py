@@ -12,7 +12,7 @@ from kdcompress.report.pages.tables import Table, report_tables
 from kdcompress.report.pages.worst import WORST, WorstUtterance, worst_utterances
 from kdcompress.report.record import Report
 
-_OPEN = frozenset({"accuracy", "speed", "size", "differences"})  # the other tables are folded
+_OPEN = frozenset({"accuracy", "speed", "size", "differences", "stress"})  # the other tables are folded
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>!|~$&]|^[-+=])")
 _NUMBERED = re.compile(r"^(\d{1,9})([.)])(?=\s|$)")  # a list, at the beginning of a line
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")

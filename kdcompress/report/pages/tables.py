@@ -19,9 +19,11 @@ from kdcompress.report.pages.columns import (
     spread,
     words,
 )
-from kdcompress.report.pages.figures import NONE, count, fixed, probability, significant
+from kdcompress.report.pages.figures import NONE, count, fixed, percent, plural, probability, significant
 from kdcompress.report.record import Report
-from kdcompress.report.scored import Difference
+from kdcompress.report.scored import Difference, StressScore
+
+_LEAST_COST = 0.5  # [points]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ def report_tables(report: Report) -> list[Table]:
         _table("speed", "Speed", report, SPEED, _speed_note(report)),
         _table("size", "Size and memory", report, SIZE),
         _differences(report),
+        _stress(report),
         _by_duration(report),
         _throughput(report),
         _table("runtime", "How each model ran", report, RUNTIME),
@@ -129,6 +132,53 @@ def _in_words(one: Difference) -> str:
     if one.measure == "rtf":
         return "slower" if one.value > even else "faster"
     return "more errors" if one.value > even else "fewer errors"
+
+
+def _stress(report: Report) -> Table:
+    base = report.settings.reference
+    names = [
+        result.name for result in report.measured if any(one.score(result.name) for one in report.stresses)
+    ]
+    columns = [Column("stress", numeric=False)]
+    for name in names:
+        columns.append(
+            Column(f"{name}: WER %", "and the points that the stress costs, with their 95 % interval")
+        )
+        if name != base and base in names:
+            columns.append(Column(f"{name}: times {base}'s", "what it costs, over what it costs the other"))
+    rows = []
+    for one in report.stresses:
+        cells = [Cell(one.name, one.about, one.name, False)]
+        theirs = one.score(base)
+        for name in names:
+            found = one.score(name)
+            cells.append(_under_stress(found))
+            if name != base and base in names:
+                cells.append(_times(found, theirs))
+        rows.append(tuple(cells))
+    note = "Words of the same utterances; where nobody speaks, the characters printed."
+    return Table("stress", "Under stress", tuple(columns), tuple(rows), note)
+
+
+def _under_stress(found: StressScore | None) -> Cell:
+    if found is None:
+        return EMPTY
+    if found.characters is not None:
+        return Cell(plural(found.characters, "character"), "", found.characters)
+    if found.wer is None or found.wer.rate is None or found.cost is None:
+        return EMPTY
+    value, interval = found.cost.value, bounds(found.cost, lambda points: fixed(points, 1))
+    sign = "+" if value > 0 else ""
+    return Cell(percent(found.wer.rate), f"{sign}{fixed(value, 1)} ({interval})", found.wer.rate)
+
+
+def _times(ours: StressScore | None, theirs: StressScore | None) -> Cell:
+    if ours is None or theirs is None or ours.cost is None or theirs.cost is None:
+        return EMPTY
+    if theirs.cost.value < _LEAST_COST:
+        return EMPTY  # a ratio to next to nothing says nothing
+    ratio = ours.cost.value / theirs.cost.value
+    return Cell(f"{fixed(ratio, 1)}×", "", ratio)
 
 
 def _by_duration(report: Report) -> Table:

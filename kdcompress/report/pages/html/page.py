@@ -19,6 +19,7 @@ from kdcompress.report.pages.html.bars import error_types, stages
 from kdcompress.report.pages.html.lines import latency, throughput
 from kdcompress.report.pages.html.markup import clean, tag
 from kdcompress.report.pages.html.scatter import scatter
+from kdcompress.report.pages.html.stress import stress_costs
 from kdcompress.report.pages.setting import Fact, machine_facts, setting_facts, version_facts
 from kdcompress.report.pages.summary import Summary, summarize
 from kdcompress.report.pages.tables import report_tables
@@ -159,6 +160,7 @@ def _plots(report: Report) -> list[tuple[str, Markup]]:
         ),
         "How long one utterance takes": latency(report),
         "Throughput": throughput(report),
+        "What stress costs": stress_costs(report),
         "What kind of errors": error_types(report),
         "Where the time goes": stages(report),
     }
