@@ -243,7 +243,7 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
     return place
 
 
-def learn_tones(folder: Path, say: Callable[[str], npt.NDArray[np.float32]], **knobs: str) -> None:
+def learn_tones(folder: Path, say: Callable[[str], npt.NDArray[np.float32]], **knobs: Any) -> None:
     """Train a student of 30 k parameters on the tones of TONES and write its checkpoint.
 
     Its blank is in the middle of the vocabulary, and it has a token that prints nothing.
@@ -272,6 +272,7 @@ def learn_tones(folder: Path, say: Callable[[str], npt.NDArray[np.float32]], **k
             noise = generator.standard_normal(sounds.shape)
             sounds += 10 ** generator.uniform(-5, -2.5, (len(ids), 1)) * noise
             waveforms = torch.from_numpy(sounds.astype(np.float32))
+            student.measure(waveforms)
             log_probs, _ = student(waveforms, torch.full((len(ids),), waveforms.shape[1]))
             # 0.2 s are five frames: each tone starts ten frames after the last, the first at frame 5.
             targets = torch.full(log_probs.shape[:2], vocabulary.blank)
@@ -337,6 +338,29 @@ def kaldi_bundle(
         export_run(checkpoint, folder, "kaldi")
 
     return made_once(tmp_path_factory, "kaldi-bundle", make)
+
+
+@pytest.fixture(scope="session")
+def streaming_checkpoint(
+    tmp_path_factory: pytest.TempPathFactory, say: Callable[[str], npt.NDArray[np.float32]]
+) -> Path:
+    """Return the checkpoint of a student that streams the tones of TONES; read only."""
+    chunks = {"chunk_ms": [160, 320, "full"], "left_ms": 320}
+    return made_once(
+        tmp_path_factory, "streaming-checkpoint", lambda folder: learn_tones(folder, say, streaming=chunks)
+    )
+
+
+@pytest.fixture(scope="session")
+def streaming_bundle(tmp_path_factory: pytest.TempPathFactory, streaming_checkpoint: Path) -> Path:
+    """Return its bundle for chunks of 160 ms, fp32, int8-dynamic and int4; read only."""
+
+    def make(folder: Path) -> None:
+        from kdcompress.graph.write import export_run
+
+        export_run(streaming_checkpoint, folder, "streaming", ("int8-dynamic", "int4"), chunk_ms=160)
+
+    return made_once(tmp_path_factory, "streaming-bundle", make)
 
 
 TINY = {"width": 16, "layers": 1, "heads": 2, "feed_forward": 2.0, "kernel": 3, "stem_channels": 4}

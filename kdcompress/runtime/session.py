@@ -184,7 +184,8 @@ class Session(GraphSession):
 
     def node_providers(self, features: FloatArray, lengths: IntArray) -> dict[str, int]:
         """Count the nodes that each provider really ran; see `place`."""
-        nodes = self.place(self.layout.feeds(features, lengths))
+        whole = self.layout.feeds(features, lengths)
+        nodes = self.place(next(self.chunks(features, lengths))[0] if self.layout.chunked else whole)
         return dict(Counter(node.provider for node in nodes))
 
 

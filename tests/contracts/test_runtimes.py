@@ -31,8 +31,8 @@ def runtime(request: pytest.FixtureRequest) -> str:
     return name
 
 
-def consume(runtime: str, *arguments: object) -> list[str]:
-    program = CONSUMERS / f"{runtime}_transcribe.py"
+def consume(runtime: str, *arguments: object, what: str = "transcribe") -> list[str]:
+    program = CONSUMERS / f"{runtime}_{what}.py"
     python = OPTIMUM_PYTHON if runtime == "transformers" else sys.executable
     done = subprocess.run(
         [python, "-I", program, *map(str, arguments)], capture_output=True, text=True, check=False
@@ -91,6 +91,18 @@ def test_kaldis_features_are_what_the_student_heard(
     assert consume("sherpa_onnx", bundle, *wishes) == texts
     variant = "int8-dynamic" if precision else "fp32"
     ours = Recognizer(bundle, variant, threads=1)
+    assert [ours.transcribe(recordings.parent / f"{i}.wav").text for i in range(3)] == texts[:3]
+
+
+@pytest.mark.parametrize("precision", [[], ["--int8"], ["--precision", "int4"]])
+def test_sherpa_onnx_prints_what_we_do_while_somebody_speaks(
+    streaming_bundle: Path, recordings: Path, precision: list[str], texts: list[str]
+) -> None:
+    pytest.importorskip("sherpa_onnx")
+    found = consume("sherpa_onnx", streaming_bundle, *precision, "--manifest", recordings, what="streaming")
+    assert found == texts
+    variant = {"": "fp32", "--int8": "int8-dynamic", "int4": "int4"}[precision[-1] if precision else ""]
+    ours = Recognizer(streaming_bundle, variant, threads=1)
     assert [ours.transcribe(recordings.parent / f"{i}.wav").text for i in range(3)] == texts[:3]
 
 
