@@ -30,10 +30,10 @@ class Check:
     """One thing that was looked at.
 
     Attributes:
-        what: `lengths`, `padding`, `selftest`, or the name of a runtime.
+        what: `lengths`, `padding`, `selftest`, `silence`, or the name of a runtime.
         passed: None where it could not be looked at; `detail` says why.
-        same: of a runtime, the share of recordings with our transcript.
-        difference: of a runtime, the edits per character of ours.
+        same: of a runtime, the share of recordings with our transcript; of `silence`, with that without it.
+        difference: the edits per character of these.
         version: of a runtime.
     """
 

@@ -7,11 +7,13 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import soundfile
 
 from kdcompress.aliases import FloatArray, StageProgress
 from kdcompress.audio.decode import read_utterance
 from kdcompress.audio.manifest import read_utterances
+from kdcompress.audio.stress import STRESSES
 from kdcompress.audio.utterance import SAMPLE_RATE
 from kdcompress.config.profile import Consumer, read_profile
 from kdcompress.digests import sealed
@@ -52,7 +54,7 @@ def verify_bundle(
     bundle = open_bundle(path, verify=True)
     consumers = _consumers(bundle, pythons or {})
     report = on_progress or (lambda step, done, total: None)
-    steps = len(bundle.variants) * (3 + len(consumers))
+    steps = len(bundle.variants) * (4 + len(consumers))
     checks: list[Check] = []
     with tempfile.TemporaryDirectory(prefix="kdcompress-") as folder:
         sounds, source = _recordings(audio)
@@ -64,6 +66,8 @@ def verify_bundle(
                 checks.append(check_variant(name, recognizer))
             report(f"{variant.name}: transcribing", len(checks), steps)
             ours = [recognizer.transcribe(sound).text for sound in sounds]
+            report(f"{variant.name}: silence", len(checks), steps)
+            checks.append(_silence(recognizer, sounds, ours))
             for consumer in consumers:
                 report(f"{variant.name}: {consumer.runtime}", len(checks), steps)
                 judged = consumer.features == "same" or audio is not None
@@ -112,6 +116,25 @@ def _runtime(
     detail = f"{same} of {len(ours)} transcripts as ours, {difference:.2%} of the characters differ"
     passed = difference <= limit or not judged
     return Check(name, variant.name, passed, detail, same / len(ours), difference, run.version)
+
+
+def _silence(recognizer: Recognizer, sounds: Sequence[FloatArray], ours: Sequence[str]) -> Check:
+    """Say what silence around does to the transcripts; a student that it harms is weak there, not broken."""
+    change, name = STRESSES["silence"].change, recognizer.variant.name
+    rng = np.random.default_rng(0)  # digital silence draws nothing
+    changed = [
+        recognizer.transcribe(change(sound.astype(np.float64), rng).astype(np.float32)).text
+        for sound in sounds
+    ]
+    same = sum(x == y for x, y in zip(ours, changed, strict=True))
+    if same == len(ours):
+        return Check("silence", name, True, "a second before and after changes no transcript", 1.0, 0.0)
+    difference = character_difference(ours, changed)
+    detail = (
+        f"a second before and after changes {len(ours) - same} of {len(ours)} transcripts, {difference:.2%} "
+        "of the characters: train with data.surround"
+    )
+    return Check("silence", name, True, detail, same / len(ours), difference)
 
 
 def _recordings(audio: Path | None) -> tuple[list[FloatArray], str]:

@@ -58,7 +58,8 @@ def test_a_good_bundle_passes_and_says_so_itself(copy: Path, spoken: Path) -> No
     bundle, found = verify_bundle(copy, spoken, on_progress=lambda *step: steps.append(step))
     assert found.passed, found.checks
     by_name = {check.what: check for check in found.checks}
-    assert list(by_name)[:3] == ["lengths", "padding", "selftest"]
+    assert list(by_name)[:4] == ["lengths", "padding", "selftest", "silence"]
+    assert by_name["silence"].detail.startswith("a second before and after changes ")
     assert by_name["onnxruntime"].same == 1.0
     assert by_name["onnxruntime"].detail.startswith("2 of 2 transcripts")
     assert steps[-1][1:] == (len(found.checks), len(found.checks))
