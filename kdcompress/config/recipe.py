@@ -26,6 +26,8 @@ PATH_KEYS = (
     ("data", "validation", "references"),
     ("teacher", "path"),
     ("teacher", "state_dict"),
+    ("teacher", "manifest"),
+    ("teacher", "second"),
     ("teacher", "members", "*", "path"),
     ("teacher", "members", "*", "state_dict"),
     ("student", "path"),

@@ -113,5 +113,55 @@ class CachedTeacher(TeacherConfig):
     path: Path
 
 
+class TextTeacherConfig(TeacherConfig):
+    """A teacher that prints text only: a student learns its transcripts by CTC, whatever the objective is.
+
+    Attributes:
+        min_rate: fewest characters, without spaces, a second of audio; empty texts are kept.
+        max_rate: most of them.
+        max_repeats: most that a phrase of up to eight words may stand in a row.
+        max_disagreement: largest share of characters in which a second pass may differ.
+    """
+
+    min_rate: float = Field(0.3, ge=0)
+    max_rate: PositiveFloat = 30.0
+    max_repeats: int = Field(4, ge=1)
+    max_disagreement: float = Field(0.2, ge=0)
+
+
+class TranscriptsTeacher(TextTeacherConfig):
+    """Transcripts that a teacher printed before.
+
+    Attributes:
+        manifest: JSONL with texts; without `data.audio` also the audio. Ids are those of the audio.
+        second: another of the same utterances by another pass, model or setting; where the two differ by more
+            than `max_disagreement`, the utterance is left out.
+    """
+
+    kind: Literal["transcripts"] = "transcripts"
+    manifest: Path
+    second: Path | None = None
+
+
+class CommandTeacher(TextTeacherConfig):
+    """A program that transcribes a WAV file and prints the text, such as `whisper-cli -nt -np -f {audio}`.
+
+    Attributes:
+        command: split into arguments as a shell would, but run without one; {audio} becomes the file's path.
+        second_speed: run it a second time, on audio played at so many times the speed; 1 is the same audio.
+            None: once.
+        timeout: of one run [s].
+        jobs: runs at a time.
+    """
+
+    kind: Literal["command"] = "command"
+    command: str
+    second_speed: float | None = Field(None, ge=0.5, le=2.0)
+    timeout: PositiveFloat = 120.0
+    jobs: int = Field(1, ge=1)
+
+
+TEACHERS.add("transcripts", "kdcompress.distill.data.teacher_texts:TextOnly", TranscriptsTeacher)
+TEACHERS.add("command", "kdcompress.distill.data.teacher_texts:TextOnly", CommandTeacher)
 TEACHERS.add("ensemble", "kdcompress.teachers.ensemble:Ensemble", EnsembleTeacher)
 TEACHERS.add("cache", "kdcompress.distill.posteriors.cache:open_cache", CachedTeacher)

@@ -18,6 +18,7 @@ from kdcompress.distill.checkpoint import LoopState, load_checkpoint, prune
 from kdcompress.distill.data.audio_batch import Batch
 from kdcompress.distill.data.batches import Batches, write_cuts
 from kdcompress.distill.data.surround import Surround
+from kdcompress.distill.data.teacher_texts import trainable
 from kdcompress.distill.data.training_data import load_training_data
 from kdcompress.distill.distributed import processes, training_device
 from kdcompress.distill.fake_quantization import RoundedStudent, round_linear_layers
@@ -109,8 +110,7 @@ def set_up(
         raise ConfigError("no recipe: name one, or give --teacher and --audio")
     elif processes().is_main_process:  # the others would find what it has made meanwhile
         check_vacant(out)
-    if recipe.data.audio is None:
-        raise ConfigError("the recipe names no audio: add --audio DIR or --audio MANIFEST.jsonl")
+    own, recipe = recipe, trainable(recipe, out, observer, resume=bool(resume))
     config, shape = recipe.training, recipe.student if student is None else student.config
     accelerator = _accelerator(config.precision)
     device = training_device()
@@ -154,7 +154,7 @@ def set_up(
 
     # ---- run directory and audio
     if not resume:
-        run = Run.create(out, recipe) if main else Run(out)
+        run = Run.create(out, own) if main else Run(out)
     run.writes = main
     if main:
         keep_tokenizer(tokenizer, out)

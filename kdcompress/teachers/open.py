@@ -21,6 +21,7 @@ from kdcompress.teachers.teacher import Teacher
 
 # organisation/model, as the hub allows them: letters, digits, and - _ . inside.
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_NAMED_BY = {"transcripts": "manifest", "command": "command"}
 _PIPELINE = "torchaudio:"
 
 
@@ -65,7 +66,7 @@ def resolve_teacher(text: str) -> TeacherConfig:
 
 def _of_kind(kind: str, path: str) -> TeacherConfig:
     try:
-        return TEACHERS.validate({"kind": kind, "path": path})
+        return TEACHERS.validate({"kind": kind, _NAMED_BY.get(kind, "path"): path})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
