@@ -124,6 +124,22 @@ def load_checkpoint(
         ) from error
 
 
+def check_world(out: Path, state: LoopState, now: int) -> None:
+    """Refuse processes whose batches would repeat some of those done, and leave out others.
+
+    Raises:
+        RunError: there are others than the run was begun with.
+    """
+    before = state.world_size
+    if before is not None and before != now:
+        raise RunError(
+            f"{out} shares its audio out among {before} process{'es' * (before > 1)}, now there are {now}: "
+            f"go on with {before} (torchrun --nproc_per_node), or begin a new run with "
+            f"training.start_from={out}"
+        )
+    state.world_size = now
+
+
 def random_state() -> dict[str, Tensor]:
     """Return the state of this process's generators, by device."""
     found = {"cpu": torch.get_rng_state()}

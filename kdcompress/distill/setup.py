@@ -14,7 +14,7 @@ from kdcompress.config.recipe import Recipe
 from kdcompress.config.student import PretrainedConfig
 from kdcompress.distill.augment import SpecAugment
 from kdcompress.distill.budget import describe_budget
-from kdcompress.distill.checkpoint import LoopState, load_checkpoint, prune
+from kdcompress.distill.checkpoint import LoopState, check_world, load_checkpoint, prune
 from kdcompress.distill.data.audio_batch import Batch
 from kdcompress.distill.data.batches import Batches, write_cuts
 from kdcompress.distill.data.surround import Surround
@@ -24,6 +24,7 @@ from kdcompress.distill.distributed import processes, training_device
 from kdcompress.distill.fake_quantization import RoundedStudent, round_linear_layers
 from kdcompress.distill.inputs import Inputs, check_inputs
 from kdcompress.distill.objective.alignment import FrameAlignment, check_ctc_feasible, student_frame_shift
+from kdcompress.distill.objective.label_rate import resolve_label_rate
 from kdcompress.distill.objective.objective import Objective
 from kdcompress.distill.objective.prior import resolve_prior
 from kdcompress.distill.observer import Observer
@@ -34,7 +35,7 @@ from kdcompress.distill.pretrained import make_pretrained
 from kdcompress.distill.run import Run, check_vacant
 from kdcompress.distill.tokenizer_setup import keep_tokenizer, resolve_tokenizer
 from kdcompress.distill.validate import Validation
-from kdcompress.errors import ConfigError, RunError
+from kdcompress.errors import ConfigError
 from kdcompress.students.initialize import sample_waveforms, start_from
 from kdcompress.students.student import Student, build_student, check_outputs, with_frame_shift
 from kdcompress.students.weights import LoadedStudent, find_checkpoint, load_student
@@ -165,7 +166,6 @@ def set_up(
         data = load_training_data(recipe, tokenizer, run, progress, with_texts=with_texts)
     if data.cut:
         observer.say(data.cut)
-    objective.label_rate = data.label_rate
     resuming = resume and (out / "last").is_file()
     progress = partial(observer.stage, "Comparing audio with before")
     inputs = Inputs.of(data, source, recipe.seed, tokenizer, progress)
@@ -210,6 +210,8 @@ def set_up(
         alignment,
         accelerator,
     )
+    progress, spoken = partial(observer.stage, "Counting labels"), validation.is_spoken
+    objective.label_rate = resolve_label_rate(recipe, data, source, tokenizer, progress, is_spoken=spoken)
     if alignment is not None and alignment.pool > 1:
         observer.say(check_ctc_feasible(validation.collisions(), student.frame_shift))
     if source is not None and alignment is not None:
@@ -235,7 +237,7 @@ def set_up(
     state.world_size = accelerator.num_processes
     if resuming:
         state = load_checkpoint(out, averaged.model, optimizer, student, accelerator.process_index)
-        _check_world(out, state, accelerator.num_processes)
+        check_world(out, state, accelerator.num_processes)
         observer.say(f"resuming from step {state.step}")
     if resume and main:
         run.forget_after(state.step)
@@ -258,18 +260,6 @@ def _accelerator(precision: str) -> Accelerator:
         precision = "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"
     processes()  # the first call decides which processes belong together
     return Accelerator(mixed_precision="bf16" if precision == "bf16" else "no")
-
-
-def _check_world(out: Path, state: LoopState, now: int) -> None:
-    """Refuse processes whose batches would repeat some of those done, and leave out others."""
-    before = state.world_size
-    if before is not None and before != now:
-        raise RunError(
-            f"{out} shares its audio out among {before} process{'es' * (before > 1)}, now there are {now}: "
-            f"go on with {before} (torchrun --nproc_per_node), or begin a new run with "
-            f"training.start_from={out}"
-        )
-    state.world_size = now
 
 
 def _open(recipe: Recipe, teacher: Teacher | None, device: torch.device) -> PosteriorSource | None:

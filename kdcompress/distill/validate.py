@@ -75,7 +75,11 @@ class ValidationFigures:
 
 
 class Validation:
-    """Held-out audio, decoded once, with the teacher's posteriors of it."""
+    """Held-out audio, decoded once, with the teacher's posteriors of it.
+
+    Attributes:
+        is_spoken: the teacher transcribes something of it.
+    """
 
     def __init__(
         self,
@@ -87,7 +91,7 @@ class Validation:
         alignment: FrameAlignment | None,
         accelerator: Accelerator | None = None,
     ) -> None:
-        """Decode this process's share of the audio and run the teacher on it.
+        """Decode this process's share of the audio and run the teacher on it; every process must.
 
         Args:
             references: text by utterance id, when the user named some.
@@ -110,6 +114,7 @@ class Validation:
             if posteriors is not None
             for text in _texts(posteriors.log_probs, posteriors.lengths, self.teacher_vocabulary)
         ]
+        self.is_spoken = any(self._of_all(any(self.teacher_texts)))
         self.references = None
         if references is not None:
             ids = (id_ for batch, _ in self.batches for id_ in batch.ids)

@@ -4,6 +4,7 @@ B batch, T feature frames, F mel bands, T' output frames, V vocabulary.
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,7 +26,8 @@ Provider: TypeAlias = Literal["cpu", "cuda"]
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int64)": np.int64}
-_ERRORS_ONLY = 3  # onnxruntime's severity: 0 verbose, 1 info, 2 warning, 3 error, 4 fatal
+_ERRORS_ONLY, _FATAL_ONLY = 3, 4  # onnxruntime's severity: 0 verbose, 1 info, 2 warning, 3 error, 4 fatal
+_TOO_LARGE = re.compile(r"allocate memory for requested buffer of size (\d+)")
 
 
 class GraphSession:
@@ -53,6 +55,8 @@ class GraphSession:
         self.device = provider
         self.bound = provider != "cpu"
         self.session = self._open(self._options())
+        self._run_options = onnxruntime.RunOptions()
+        self._run_options.log_severity_level = _FATAL_ONLY  # what it would print, its exceptions say
         if self.providers[0] != self.provider:
             raise BundleError(
                 f"asked for {self.provider}, but onnxruntime fell back to {self.providers[0]}: check the "
@@ -79,11 +83,20 @@ class GraphSession:
         return tuple(self.session.get_providers())
 
     def ask(self, feeds: Mapping[str, Any], outputs: Sequence[str]) -> list[Any]:
-        """Run the graph on arrays by name; returns the named outputs, when they are there."""
-        if self.bound:
-            return run_bound(self.session, self.device, feeds, outputs)
-        answers: list[Any] = self.session.run(list(outputs), dict(feeds))
-        return answers
+        """Run the graph on arrays by name; returns the named outputs, when they are there.
+
+        Raises:
+            BundleError: onnxruntime cannot run it on these.
+        """
+        try:
+            if self.bound:
+                return run_bound(self.session, self.device, feeds, outputs)
+            answers: list[Any] = self.session.run(list(outputs), dict(feeds), self._run_options)
+            return answers
+        # onnxruntime's own exceptions share no base class but Exception.
+        except Exception as error:
+            shapes = ", ".join(f"{name} {list(np.shape(value))}" for name, value in feeds.items())
+            raise BundleError(f"{self.graph} cannot be run on {shapes}: {_reason(error)}") from error
 
     def place(self, feeds: Mapping[str, Any]) -> "list[NodeRun]":
         """Find out what every node really runs on, from a profile of one run.
@@ -119,8 +132,7 @@ class GraphSession:
             return onnxruntime.InferenceSession(str(self.graph), options, providers=self._asked())
         # onnxruntime's own exceptions share no base class but Exception.
         except Exception as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-            raise BundleError(f"{self.graph} cannot be loaded by onnxruntime: {reason}") from error
+            raise BundleError(f"{self.graph} cannot be loaded by onnxruntime: {_reason(error)}") from error
 
     def _asked(self) -> list[str]:
         # CPU after CUDA lets onnxruntime put shape arithmetic there; `place` says which node is where.
@@ -187,6 +199,14 @@ class Session(GraphSession):
         whole = self.layout.feeds(features, lengths)
         nodes = self.place(next(self.chunks(features, lengths))[0] if self.layout.chunked else whole)
         return dict(Counter(node.provider for node in nodes))
+
+
+def _reason(error: Exception) -> str:
+    text = str(error).strip()
+    if too_large := _TOO_LARGE.search(text):
+        size = int(too_large[1]) / 1e9
+        return f"it asks for {size:.1f} GB of memory at once, which there are not; shorter chunks take less"
+    return text.splitlines()[0] if text else repr(error)
 
 
 def _provider_name(provider: str) -> str:

@@ -29,7 +29,13 @@ from kdcompress.students.transformers_inputs import (
     quiet,
 )
 from kdcompress.teachers.batch_invariance import batched_posteriors, probe_batch_policy
-from kdcompress.teachers.huggingface_files import check_vocabulary, find_folder, fingerprint, weight_files
+from kdcompress.teachers.huggingface_files import (
+    check_vocabulary,
+    find_adapter,
+    find_folder,
+    fingerprint,
+    weight_files,
+)
 from kdcompress.teachers.huggingface_vocabulary import check_language, check_size, find_vocabulary
 from kdcompress.teachers.teacher import Posteriors
 
@@ -65,8 +71,8 @@ class TransformersTeacher:
         folder = find_folder(config)
         weights = weight_files(config.path, folder)
         model, extractor, tokenizer = load_model(config, folder)
-        adapter = folder / f"adapter.{config.language}.safetensors"
-        files = fingerprint(folder, [*weights, adapter] if adapter.is_file() else weights)
+        adapter = find_adapter(config.path, folder, config.language)
+        files = fingerprint(folder, weights if adapter is None else [*weights, adapter])
         return cls(config.path, model, extractor, tokenizer, files).to(device)
 
     def posteriors(self, waveforms: Tensor, lengths: Tensor) -> Posteriors:
@@ -132,7 +138,7 @@ def load_model(config: HuggingFaceTeacher, folder: Path, *, weights: bool = True
         check_vocabulary(name, folder)
         check_language(name, folder, config.language)
         language = {} if config.language is None else {"target_lang": config.language}
-        adapted = language if (folder / f"adapter.{config.language}.safetensors").is_file() else {}
+        adapted = language if find_adapter(name, folder, config.language) else {}
         tokenizer = _load(name, "vocabulary", transformers.AutoTokenizer, folder, local | language)
         safe = {**local, **adapted, "use_safetensors": True, "output_loading_info": True}
         if adapted:  # brings a head of its own size

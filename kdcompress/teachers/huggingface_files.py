@@ -1,7 +1,11 @@
 """Where a Hugging Face model's files are: a directory, or a snapshot of the hub in the local cache."""
 
 import hashlib
+import json
 from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
 
 from kdcompress.config.teacher import HuggingFaceTeacher
 from kdcompress.errors import MissingExtra, TeacherError
@@ -85,6 +89,48 @@ def weight_files(name: str, folder: Path) -> list[Path]:
         "once with transformers: AutoModelForCTC.from_pretrained(ID).save_pretrained(DIR), or name a "
         "revision that has safetensors (on the hub often refs/pr/N)"
     )
+
+
+def find_adapter(name: str, folder: Path, language: str | None) -> Path | None:
+    """Return the adapter of a language (MMS); None where the weights themselves are meant.
+
+    Raises:
+        TeacherError: the model wants one and there is none, or it is damaged.
+    """
+    if language is None:
+        return None
+    adapter = folder / f"adapter.{language}.safetensors"
+    if not adapter.is_file():
+        wants = read_json(folder / "config.json").get("adapter_attn_dim") is not None
+        if wants and read_json(folder / "tokenizer_config.json").get("target_lang") != language:
+            there = [path.name.split(".")[1] for path in sorted(folder.glob("adapter.*.safetensors"))]
+            raise TeacherError(
+                f"teacher {name} has no {adapter.name}, which its head for {language!r} is in; "
+                f"there are adapters for: {listed(there) or 'no language'}"
+            )
+        return None
+    try:
+        # transformers would look for a pickled one instead.
+        with safe_open(adapter, "pt") as file:
+            file.keys()
+    except (OSError, SafetensorError) as error:
+        raise TeacherError(f"{adapter} is damaged ({error}): fetch it anew") from error
+    return adapter
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return a JSON object; an empty one where there is none, of which transformers says what is wrong."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def listed(names: list[str]) -> str:
+    """Return the first of some names, and how many more there are."""
+    shown = ", ".join(names[:8])
+    return shown + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
 def check_vocabulary(name: str, folder: Path) -> None:

@@ -1,10 +1,10 @@
 """From a transformers tokenizer to a `Vocabulary` in the order of the model's outputs."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from kdcompress.errors import TeacherError
+from kdcompress.teachers.huggingface_files import listed, read_json
 from kdcompress.text.vocabulary import Vocabulary
 
 
@@ -69,11 +69,11 @@ def check_language(name: str, folder: Path, language: str | None) -> None:
         if language is not None:
             raise TeacherError(f"teacher {name} has one vocabulary: leave teacher.language out")
         return
-    chosen = language or _read(folder / "tokenizer_config.json").get("target_lang")
+    chosen = language or read_json(folder / "tokenizer_config.json").get("target_lang")
     if chosen not in languages:
         found = "nothing says which is meant" if chosen is None else f"{chosen!r} is none of them"
         raise TeacherError(
-            f"teacher {name} has vocabularies of {len(languages)} languages ({_listed(list(languages))}) and "
+            f"teacher {name} has vocabularies of {len(languages)} languages ({listed(list(languages))}) and "
             f"{found}: set teacher.language, or target_lang in tokenizer_config.json"
         )
 
@@ -86,7 +86,7 @@ def check_size(name: str, folder: Path, language: str, size: int) -> None:
     """
     languages = _nested(folder)
     if language in languages and languages[language] != size:
-        fitting = _listed([key for key, tokens in languages.items() if tokens == size]) or "none"
+        fitting = listed([key for key, tokens in languages.items() if tokens == size]) or "none"
         raise TeacherError(
             f"teacher {name} has {size} outputs, and the vocabulary of {language!r} has "
             f"{languages[language]} tokens: the head is another language's (of that size: {fitting})"
@@ -95,25 +95,12 @@ def check_size(name: str, folder: Path, language: str, size: int) -> None:
 
 def _nested(folder: Path) -> dict[str, int]:
     """Return the sizes of the vocabularies in vocab.json by language; none where there is but one."""
-    found = _read(folder / "vocab.json")
+    found = read_json(folder / "vocab.json")
     return {
         key: max((i for i in tokens.values() if isinstance(i, int)), default=-1) + 1
         for key, tokens in found.items()
         if isinstance(tokens, dict)
     }
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError):  # transformers says what is wrong with it
-        return {}
-    return data if isinstance(data, dict) else {}
-
-
-def _listed(names: list[str]) -> str:
-    shown = ", ".join(names[:8])
-    return shown + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
 def _puts_spaces(tokenizer: Any, tokens: dict[int, str]) -> bool:

@@ -84,3 +84,26 @@ def test_a_graph_of_another_layout_is_refused(tone_bundle: Path, tmp_path: Path)
         BundleError, match=r"maps x, length to .*the portable profile maps audio_signal, length"
     ):
         Session(path)
+
+
+def test_a_graph_that_asks_for_more_memory_than_there_is_ends_in_one_line(
+    tone_bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = Path(shutil.copy(tone_bundle / "model.onnx", tmp_path))
+    model = onnx.load(path)
+    last = model.graph.output[0].name
+    for node in model.graph.node:
+        node.output[:] = ["inner" if name == last else name for name in node.output]
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([2**45]), "huge"))
+    model.graph.node.extend(
+        [
+            onnx.helper.make_node("ConstantOfShape", ["huge"], ["many"]),
+            onnx.helper.make_node("ReduceMax", ["many"], ["nothing"], keepdims=0),
+            onnx.helper.make_node("Add", ["inner", "nothing"], [last]),
+        ]
+    )
+    onnx.save(model, path)
+    with pytest.raises(BundleError, match=r"cannot be run on .* asks for 140737\.5 GB") as caught:
+        Session(path).run(FEATURES, LENGTHS)
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr().err == ""

@@ -1,6 +1,7 @@
 """The training batches: lazy cuts in duration buckets, in an order that a resumed run repeats."""
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -28,15 +29,17 @@ def write_cuts(utterances: Sequence[Utterance], path: Path) -> None:
 
 def _cut(utterance: Utterance) -> dict[str, Any]:
     end = utterance.start + utterance.duration
+    path = str(utterance.audio.absolute())
+    shown = path.encode("utf-8", "backslashreplace").decode()
     recording = {
         "id": utterance.id,
-        "sources": [{"type": "file", "channels": [0], "source": str(utterance.audio.absolute())}],
+        "sources": [{"type": "file", "channels": [0], "source": shown}],
         "sampling_rate": SAMPLE_RATE,
         "num_samples": round(end * SAMPLE_RATE),
         "duration": end,
         "channel_ids": [0],
     }
-    cut = {
+    cut: dict[str, Any] = {
         "id": utterance.id,
         "start": utterance.start,
         "duration": utterance.duration,
@@ -44,10 +47,24 @@ def _cut(utterance: Utterance) -> dict[str, Any]:
         "supervisions": [],
         "recording": recording,
     }
+    custom: dict[str, Any] = {}
     if utterance.channel is not None:
         # lhotse's own channel cannot say that all of them are averaged.
-        cut["custom"] = {"channel_selector": utterance.channel}
+        custom["channel_selector"] = utterance.channel
+    if shown != path:
+        # A name that is not UTF-8: JSON has no place for its bytes.
+        custom["source_bytes"] = os.fsencode(path).hex()
+    if custom:
+        cut["custom"] = custom
     return {**cut, "type": "MonoCut"}
+
+
+def _utterance(cut: Any) -> Utterance:
+    custom = cut.custom or {}
+    path = cut.recording.sources[0].source
+    if "source_bytes" in custom:
+        path = os.fsdecode(bytes.fromhex(custom["source_bytes"]))
+    return Utterance(cut.id, Path(path), cut.start, cut.duration, custom.get("channel_selector"))
 
 
 class Batches:
@@ -115,16 +132,7 @@ class _Decoding(Dataset[Batch]):
         self.memory = batches.memory
 
     def __getitem__(self, cuts: CutSet) -> Batch:
-        utterances = [
-            Utterance(
-                cut.id,
-                Path(cut.recording.sources[0].source),
-                cut.start,
-                cut.duration,
-                (cut.custom or {}).get("channel_selector"),
-            )
-            for cut in cuts
-        ]
+        utterances = [_utterance(cut) for cut in cuts]
         # One for the batch: rows of like duration stay so, and little of the batch is padding.
         speed = self.speed[hashed_number(f"{self.draw}/{utterances[0].id}") % len(self.speed)]
         return read_batch(utterances, [speed] * len(utterances), self.labels, self.epoch, self.memory)

@@ -75,7 +75,8 @@ class PseudoLabelTerm(LossTerm):
         return self.labeller(posteriors, frames_B)
 
     def count(self, targets: BatchTargets) -> int:
-        return int(targets.prepared[self.name].lengths.sum())
+        found: PseudoLabels = targets.prepared[self.name]
+        return _label_count(found.lengths, targets.batch.lengths[found.row], targets.label_rate)
 
     def loss(self, log_probs_BTV: Tensor, lengths_B: Tensor, targets: BatchTargets) -> LossSum:
         found: PseudoLabels = targets.prepared[self.name]
@@ -83,11 +84,7 @@ class PseudoLabelTerm(LossTerm):
 
 
 class CtcTerm(LossTerm):
-    """CTC on the references.
-
-    A clip of noise, which has no label, counts as speech of its length does: a batch of nothing but such
-    clips would be divided by one, and its step would be as large as those of a hundred others.
-    """
+    """CTC on the references."""
 
     name = "ctc"
 
@@ -98,11 +95,7 @@ class CtcTerm(LossTerm):
         lengths = targets.batch.label_lengths
         if lengths is None:
             return 0
-        count = int(lengths.sum())
-        if targets.label_rate:
-            unlabelled = float(targets.batch.lengths[lengths == 0].sum()) / SAMPLE_RATE
-            count += round(targets.label_rate * unlabelled)
-        return count
+        return _label_count(lengths, targets.batch.lengths, targets.label_rate)
 
     def loss(self, log_probs_BTV: Tensor, lengths_B: Tensor, targets: BatchTargets) -> LossSum:
         batch = targets.batch
@@ -147,6 +140,16 @@ def make_terms(setting: TermSetting, further: Sequence[type[LossTerm]] = FURTHER
             f"objective.terms has {', '.join(unknown)}; the further terms are: {', '.join(names) or 'none'}"
         )
     return [term for term in (make(setting) for make in (*BUILT_IN, *further)) if term.weight > 0]
+
+
+def _label_count(label_lengths_B: Tensor, samples_B: Tensor, label_rate: float) -> int:
+    """Return what a CTC loss is divided by.
+
+    A clip of noise, which has no label, counts as speech of its length does: a batch of nothing but such
+    clips would be divided by one, and its step would be as large as those of a hundred others.
+    """
+    unlabelled = float(samples_B[label_lengths_B == 0].sum()) / SAMPLE_RATE
+    return int(label_lengths_B.sum()) + round(label_rate * unlabelled)
 
 
 def _frames(targets: BatchTargets) -> FrameTargets:

@@ -111,12 +111,7 @@ class ExternalGraph:
             BundleError: onnxruntime cannot run it on these.
         """
         feeds = self.feeds(inputs)
-        try:
-            scores, *counts = self.session.ask(feeds, self._outputs)
-        except Exception as error:  # onnxruntime's own exceptions share no base class but Exception
-            reason = (str(error).strip().splitlines() or [repr(error)])[0]
-            shape = list(feeds[self._signal].shape)
-            raise BundleError(f"{self._name} cannot be run on {shape}: {reason}") from error
+        scores, *counts = self.session.ask(feeds, self._outputs)
         scores = np.asarray(scores, np.float32)
         if self._gives_probabilities:
             scores = np.log(np.maximum(scores, np.finfo(np.float32).tiny))

@@ -1,8 +1,11 @@
 """Batches: every utterance once an epoch, in an order that position and seed decide."""
 
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import soundfile
 import torch
 from hypothesis import given
@@ -35,6 +38,18 @@ def test_cuts_are_written_as_lhotse_writes_them(tmp_path: Path) -> None:
         for cut in CutSet.from_jsonl_lazy(tmp_path / "cuts.jsonl"):
             writer.write(cut)
     assert (tmp_path / "cuts.jsonl").read_bytes() == (tmp_path / "lhotse.jsonl").read_bytes()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are UTF-8 or UTF-16")
+def test_a_name_that_is_not_utf8_is_read_again(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.wav")
+    soundfile.write(os.fsencode(path), np.full(8000, 0.5), 16_000)
+    utterances, _ = read_utterances(tmp_path)
+    write_cuts(utterances, tmp_path / "cuts.jsonl")
+    config = DataConfig.model_validate({"batch_seconds": 4})
+    (batch,) = Batches(tmp_path / "cuts.jsonl", 1, config, seed=1).epoch(0)
+    assert not batch.bad
+    assert batch.waveforms.shape == (1, 8000)
 
 
 def test_an_epoch_has_every_utterance_once_and_differs_from_the_next(

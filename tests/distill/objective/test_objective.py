@@ -26,6 +26,7 @@ from kdcompress.distill.objective.objective import Objective
 from kdcompress.distill.objective.term import BatchTargets, LossTerm, TermOptions
 from kdcompress.errors import ConfigError
 from kdcompress.frontend.masks import valid_frames
+from kdcompress.teachers.teacher import Posteriors
 from kdcompress.text.tokenizer import LongestMatch
 from kdcompress.text.vocabulary import Vocabulary
 
@@ -153,10 +154,9 @@ def test_each_view_is_pulled_to_the_other_as_it_stands() -> None:
 
 def test_a_term_is_the_mean_over_views_and_counted_once() -> None:
     vocabulary = Vocabulary(("<blk>", "a", "b"), 0)
-    batch = SimpleNamespace(
-        ids=("x", "y"), labels=torch.tensor([[1, 2], [1, 0]]), label_lengths=torch.tensor([2, 1])
-    )
     lengths = torch.tensor([5, 4])
+    labels = {"labels": torch.tensor([[1, 2], [1, 0]]), "label_lengths": torch.tensor([2, 1])}
+    batch = SimpleNamespace(ids=("x", "y"), lengths=lengths, **labels)
     both = random_log_probs(0, 1, 4, 5, 3)
     totals, counts = [], []
     for views, weight in ((both, 1.0), (both[:, :2], 0.0), (both[:, 2:], 0.0)):
@@ -206,7 +206,8 @@ def test_a_further_term_is_a_class_and_a_line() -> None:
     config = ObjectiveConfig(kd_weight=0, consistency_weight=1, terms=terms)
     objective = Objective(config, tokenizer, further=[PeakTerm])
     assert (objective.names, objective.weights) == (("ctc", "consistency", "peak"), (1.0, 1.0, 0.3))
-    batch = SimpleNamespace(ids=("x",), labels=torch.tensor([[1]]), label_lengths=torch.tensor([1]))
+    one = torch.tensor([1])
+    batch = SimpleNamespace(ids=("x",), lengths=one, labels=one[None], label_lengths=one)
     targets = objective.targets(batch, None, torch.tensor([4]))
     assert objective.counts([targets, targets]) == [2, 8, 8]
     views = random_log_probs(0, 1, 2, 5, 3)
@@ -250,3 +251,18 @@ def test_a_step_of_noise_alone_is_no_larger_than_one_of_speech() -> None:
         losses.append(float(objective.terms(log_probs[None], frames, targets)[0].total) / 40)
     speech, mixed, noise = losses
     assert speech < mixed < noise == pytest.approx(100 * math.log(3) / 40, rel=1e-5)
+
+
+def test_nor_is_one_of_clips_that_the_teacher_writes_nothing_for() -> None:
+    vocabulary = Vocabulary(("<blk>", "a", "b"), blank=0)
+    config = ObjectiveConfig(frame_weight=0, occupancy_weight=0, pseudo_label={"weight": 1})
+    objective = Objective(config, LongestMatch(vocabulary), vocabulary)
+    objective.label_rate = 10.0
+    samples = torch.tensor([32_000, 32_000])
+    batch = Batch(("u", "v"), (1.0, 1.0), torch.zeros(2, 32_000), samples, None, None, ())
+    frames = torch.tensor([50, 50])
+    for speaking in (2, 1, 0):
+        path = torch.zeros(2, 50, dtype=torch.int64)
+        path[:speaking, :40:4], path[:speaking, 2:40:4] = 1, 2
+        posteriors = Posteriors(torch.eye(3)[path].clamp(min=1e-9).log(), frames, 0.04)
+        assert objective.counts([objective.targets(batch, posteriors, frames)]) == [40]
