@@ -10,21 +10,27 @@ from kdcompress.errors import BundleError
 FILE_NAME = "bundle.json"
 
 _LONGEST_NAME = 100  # no file system takes more than 255 bytes
-_TRIES = 20  # to open what others replace meanwhile
+_TRIES = 50  # to open what others replace meanwhile
 _T = TypeVar("_T")
 
 
 def while_replaced(directory: Path, attempt: Callable[[], _T]) -> _T:
-    """Open something of a bundle, again and again while another process puts a new bundle in its place."""
+    """Open something of a bundle, again and again while another process puts a new bundle in its place.
+
+    What was opened then may be the description of one and the graph of another.
+    """
     for _ in range(_TRIES):
         before = _stamp(directory)
         try:
-            return attempt()
+            found = attempt()
         except (BundleError, OSError):  # a file may go between a look and its opening
             if _stamp(directory) == before:
                 raise
             time.sleep(0.01)
-    return attempt()
+        else:
+            if _stamp(directory) == before:
+                return found
+    raise BundleError(f"{directory} is replaced faster than it can be read; wait for those who write it")
 
 
 def _stamp(directory: Path) -> tuple[int, ...] | None:
