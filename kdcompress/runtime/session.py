@@ -205,7 +205,7 @@ def _reason(error: Exception) -> str:
     text = str(error).strip()
     if too_large := _TOO_LARGE.search(text):
         size = int(too_large[1]) / 1e9
-        return f"it asks for {size:.1f} GB of memory at once, which there are not; shorter chunks take less"
+        return f"it asks for {size:.1f} GB of memory at once; --chunk-seconds 15 takes less"
     return text.splitlines()[0] if text else repr(error)
 
 
