@@ -37,7 +37,7 @@ class Consumer(Frozen):
 
     def serves(self, normalize: str) -> bool:
         """Tell whether it can run a student of such features."""
-        return normalize == "per_feature" or not self.only_normalized
+        return normalize != "none" or not self.only_normalized
 
 
 class ProfileConfig(Frozen):

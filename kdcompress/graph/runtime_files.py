@@ -13,8 +13,9 @@ from torch import Tensor
 from kdcompress.audio.utterance import SAMPLE_RATE
 from kdcompress.config.profile import LayoutName
 from kdcompress.errors import ExportError
-from kdcompress.frontend.logmel_numpy import BANDS, HOP, WINDOW
-from kdcompress.runtime.layout import Layout
+from kdcompress.frontend.logmel_numpy import BANDS, HOP
+from kdcompress.frontend.logmel_numpy import WINDOW as SPECTRUM
+from kdcompress.runtime.layout import WINDOW, Layout
 from kdcompress.text.vocabulary import Vocabulary
 
 BLANK = "<blk>"
@@ -23,11 +24,16 @@ ASCII_SPACES = " \t\n\r\f\v"  # what ends a token in sherpa-onnx's reader of tok
 
 
 def metadata(
-    vocabulary: Vocabulary, factor: int, normalize: str, comment: str, layout: LayoutName = "portable"
+    vocabulary: Vocabulary,
+    factor: int,
+    normalize: str,
+    comment: str,
+    layout: LayoutName = "portable",
+    window: int = 0,
 ) -> dict[str, str]:
     """Return the `metadata_props` of a graph; of the layout `portable`, what sherpa-onnx reads from NeMo's.
 
-    Like NeMo's own scripts, `vocab_size` does not count the blank.
+    Like NeMo's own scripts, `vocab_size` does not count the blank. `window` is that of `frame_counts`.
     """
     properties = {
         "model_type": "EncDecCTCModelBPE",
@@ -40,7 +46,8 @@ def metadata(
         "comment": comment,
     }
     nemos = () if layout in ("portable", "streaming") else ("model_type", "vocab_size", "normalize_type")
-    return {name: value for name, value in properties.items() if name not in nemos}
+    kept = {name: value for name, value in properties.items() if name not in nemos}
+    return kept | ({WINDOW: str(window)} if window else {})
 
 
 def chunk_metadata(example: Sequence[Tensor], layout: Layout) -> dict[str, str]:
@@ -114,7 +121,9 @@ def _checked_ids(vocabulary: Vocabulary) -> range:
     return range(len(vocabulary))
 
 
-def huggingface_files(vocabulary: Vocabulary, tokens: list[str], factor: int) -> dict[str, str]:
+def huggingface_files(
+    vocabulary: Vocabulary, tokens: list[str], factor: int, window: int = 0
+) -> dict[str, str]:
     """Return the files, by name, that transformers and optimum read: wav2vec2's, as far as they fit.
 
     Args:
@@ -122,7 +131,7 @@ def huggingface_files(vocabulary: Vocabulary, tokens: list[str], factor: int) ->
     """
     names = [line.rsplit(" ", 1)[0] for line in tokens]
     files: Mapping[str, Any] = {
-        "config.json": _config(vocabulary, factor),
+        "config.json": _config(vocabulary, factor, window),
         "vocab.json": {name: index for index, name in enumerate(names)},
         "tokenizer_config.json": _tokenizer(),
         "preprocessor_config.json": {
@@ -130,7 +139,7 @@ def huggingface_files(vocabulary: Vocabulary, tokens: list[str], factor: int) ->
             "processor_class": "Wav2Vec2Processor",
             "feature_size": 1,
             "sampling_rate": SAMPLE_RATE,
-            # The graph normalises features, not samples; zeros behind the end are padding to it.
+            # The graph normalises features, or samples by itself; zeros behind the end are padding to it.
             "do_normalize": False,
             "padding_value": 0.0,
             "padding_side": "right",
@@ -140,7 +149,7 @@ def huggingface_files(vocabulary: Vocabulary, tokens: list[str], factor: int) ->
     return {name: json.dumps(content, indent=1, ensure_ascii=False) + "\n" for name, content in files.items()}
 
 
-def _config(vocabulary: Vocabulary, factor: int) -> dict[str, Any]:
+def _config(vocabulary: Vocabulary, factor: int, window: int) -> dict[str, Any]:
     return {
         "model_type": "wav2vec2",
         "architectures": ["Wav2Vec2ForCTC"],
@@ -148,8 +157,8 @@ def _config(vocabulary: Vocabulary, factor: int) -> dict[str, Any]:
         "pad_token_id": vocabulary.blank,
         # Only their products are used: samples per frame, for timestamps, and the shortest waveform.
         "conv_dim": [1, 1],
-        "conv_kernel": [WINDOW, 1],
-        "conv_stride": [HOP, factor],
+        "conv_kernel": [window or SPECTRUM, 1],
+        "conv_stride": [HOP, factor] if not window else [HOP * factor, 1],
         "num_feat_extract_layers": 2,
     }
 

@@ -7,12 +7,9 @@ and cosines, since few runtimes have the operators STFT or DFT.
 House letters: B batch, S samples, T feature frames, F mel bands, T' output frames, V vocabulary.
 """
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto
 
 from kdcompress.errors import ExportError
 from kdcompress.frontend.logmel_numpy import (
@@ -25,11 +22,8 @@ from kdcompress.frontend.logmel_numpy import (
     hann_window,
     mel_filterbank,
 )
+from kdcompress.graph.samples import Nodes, find_ends, take_samples
 from kdcompress.runtime.bundle import Frontend
-from kdcompress.runtime.layout import FRONTEND, LAYOUTS
-
-# The log-probability of all other tokens behind the end: finite, and nothing in float16's range either.
-_NEVER = -100.0
 
 # Samples within ±1 have a mean square of 0.5 at most, unless they are clipped to a square wave. What is above
 # this has been normalised, as sherpa-onnx and many a processor of transformers do; silence in it would come
@@ -43,81 +37,32 @@ _END = 2**31 - 1
 
 
 def with_frontend(model: onnx.ModelProto, frontend: Frontend, blank: int) -> None:
-    """Turn a graph of the layout `portable` into one of the layout `waveform`, in place.
+    """Turn a graph of the layout `portable` into one of the layout `waveform`, in place; see `take_samples`.
 
-    Input float32 [B, S], output [B, max(S // 160, 1) / factor rounded up, V]. There is no input for lengths:
-    zeros at the end of a row are padding, as in batches of transformers; they change no output, they do not
-    count in the normalisation, and the frames that belong to them are certain blanks. A row of zeros only is
-    taken for one frame of silence. Samples are within ±1; waveforms of unit variance are understood as well.
+    Input float32 [B, S], output [B, max(S // 160, 1) / factor rounded up, V]. Zeros at the end of a row
+    change no output and do not count in the normalisation. A row of zeros only is taken for one frame of
+    silence. Samples are within ±1; waveforms of unit variance are understood as well.
 
     Raises:
         ExportError: the graph takes other features than log-mel, or the result is not valid ONNX.
     """
     if frontend.kind != "logmel":
         raise ExportError(f"a graph can compute logmel features, this student takes {frontend.kind}")
-    inside, outside = LAYOUTS["portable"], LAYOUTS["waveform"]
-    graph = model.graph
-    vocabulary_size = graph.output[0].type.tensor_type.shape.dim[2].dim_value
-    # The old output gets another name, so that the new one may have any.
-    raw = f"{FRONTEND}/raw_{inside.outputs[0]}"
-    for node in graph.node:
-        node.output[:] = [raw if name == inside.outputs[0] else name for name in node.output]
-        node.input[:] = [raw if name == inside.outputs[0] else name for name in node.input]
-    signal, (features, lengths) = outside.inputs[0], inside.inputs
-    front = _Nodes()
-    power, frames, count = _spectrum(front, signal)
-    _features(front, power, frames, count, frontend.normalize, features)
-    front.add("Identity", [frames], lengths)
-    back = _Nodes(offset=len(front.nodes))
-    _silence_padding(back, raw, inside.outputs[1], outside.outputs[0], blank, vocabulary_size)
 
-    nodes = [*front.nodes, *graph.node, *back.nodes]
-    del graph.node[:], graph.input[:], graph.output[:]
-    graph.node.extend(nodes)
-    graph.initializer.extend([*front.constants.values(), *back.constants.values()])
-    float_ = TensorProto.FLOAT
-    graph.input.append(helper.make_tensor_value_info(signal, float_, ["batch", "samples"]))
-    shape = ["batch", "encoded_frames", vocabulary_size]
-    graph.output.append(helper.make_tensor_value_info(outside.outputs[0], float_, shape))
-    try:
-        onnx.checker.check_model(model, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ExportError(f"the front end and the student do not make valid ONNX: {reason}") from error
+    def front(nodes: Nodes, signal: str, features: str, lengths: str) -> None:
+        power, frames, count = _spectrum(nodes, signal)
+        _features(nodes, power, frames, count, frontend.normalize, features)
+        nodes.add("Identity", [frames], lengths)
+
+    take_samples(model, blank, front)
 
 
-class _Nodes:
-    """Nodes in order, and their constants."""
-
-    def __init__(self, offset: int = 0) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: dict[str, onnx.TensorProto] = {}
-        self._offset = offset
-
-    def constant(self, name: str, value: Any, dtype: type = np.int64) -> str:
-        name = f"{FRONTEND}/{name}"
-        self.constants.setdefault(name, numpy_helper.from_array(np.asarray(value, dtype), name))
-        return name
-
-    def add(self, op: str, inputs: Sequence[str], output: str | None = None, **attributes: Any) -> str:
-        """Append a node; returns the name of its output."""
-        name = f"{FRONTEND}/{op}_{self._offset + len(self.nodes)}"
-        output = output or f"{name}_output"
-        self.nodes.append(helper.make_node(op, inputs, [output], name, **attributes))
-        return output
-
-
-def _spectrum(nodes: _Nodes, signal: str) -> tuple[str, str, str]:
+def _spectrum(nodes: Nodes, signal: str) -> tuple[str, str, str]:
     """Return the power spectrum [B, 257, T], the valid frames [B] and T."""
-    zero, one, last = (nodes.constant(n, v) for n, v in (("zero", 0), ("one", 1), ("last", [-1])))
+    one, last = nodes.constant("one", 1), nodes.constant("last", [-1])
     first_axis = nodes.constant("time_of_waveform", [1])
     silent = nodes.constant("silent", 0.0, np.float32)
-    samples = nodes.add("Shape", [signal], start=1, end=2)
-    count = nodes.add("Squeeze", [samples])
-    positions = nodes.add("Range", [one, nodes.add("Add", [count, one]), one])
-    sounding = nodes.add("Not", [nodes.add("Equal", [signal, silent])])
-    sounding_at = nodes.add("Where", [sounding, positions, zero])
-    ends = nodes.add("ReduceMax", [sounding_at, first_axis])  # [B, 1] samples
+    ends, samples, positions = find_ends(nodes, signal)
     hop = nodes.constant("hop", HOP)
     frames = nodes.add("Max", [nodes.add("Div", [nodes.add("Squeeze", [ends, first_axis]), hop]), one])
 
@@ -144,7 +89,7 @@ def _spectrum(nodes: _Nodes, signal: str) -> tuple[str, str, str]:
     return nodes.add("Add", [real, imaginary]), frames, nodes.add("Squeeze", [total])
 
 
-def _at_recording_level(nodes: _Nodes, signal: str, ends: str) -> str:
+def _at_recording_level(nodes: Nodes, signal: str, ends: str) -> str:
     """Turn waveforms down that a runtime has brought to unit variance; others stay, to the bit."""
     time = nodes.constant("time_of_waveform", [1])
     energy = nodes.add("ReduceSum", [nodes.add("Mul", [signal, signal]), time])
@@ -156,7 +101,7 @@ def _at_recording_level(nodes: _Nodes, signal: str, ends: str) -> str:
     return nodes.add("Mul", [signal, nodes.add("Where", [loud, *levels])])
 
 
-def _features(nodes: _Nodes, power: str, frames: str, count: str, normalize: str, output: str) -> None:
+def _features(nodes: Nodes, power: str, frames: str, count: str, normalize: str, output: str) -> None:
     """Compute log-mel features [B, F, T], zero behind the valid frames; see `logmel_numpy`."""
     zero, one = nodes.constant("zero", 0), nodes.constant("one", 1)
     time = nodes.constant("time_of_spectrum", [2])
@@ -188,22 +133,7 @@ def _features(nodes: _Nodes, power: str, frames: str, count: str, normalize: str
     nodes.add("Div", [centred, nodes.add("Add", [deviation, guard])], output)
 
 
-def _silence_padding(
-    nodes: _Nodes, log_probs: str, lengths: str, output: str, blank: int, vocabulary_size: int
-) -> None:
-    """Make frames behind the end certain blanks: who reads the output has no lengths."""
-    certain = np.full(vocabulary_size, _NEVER)
-    certain[blank] = 0.0
-    frames = nodes.add("Squeeze", [nodes.add("Shape", [log_probs], start=1, end=2)])
-    # Own constants of the same names would clash with those of the front.
-    start, step = nodes.constant("first_frame", 0), nodes.constant("next_frame", 1)
-    time = nodes.add("Range", [start, frames, step])
-    valid = nodes.add("Less", [time, nodes.add("Unsqueeze", [lengths, nodes.constant("frames", [1])])])
-    valid = nodes.add("Unsqueeze", [valid, nodes.constant("tokens", [2])])
-    nodes.add("Where", [valid, log_probs, nodes.constant("certain_blank", certain, np.float32)], output)
-
-
-def _fourier_kernels(nodes: _Nodes) -> str:
+def _fourier_kernels(nodes: Nodes) -> str:
     """Return windowed cosines and sines [2 · 257, 1, 400]: frame by kernel gives real and imaginary parts.
 
     They are looked up in one period, whose 512 values are exact and 4 kB: the kernels themselves would be as

@@ -17,6 +17,7 @@ from kdcompress.digests import file_sha256, sealed
 from kdcompress.errors import ConfigError, ExportError
 from kdcompress.files import writing_folder
 from kdcompress.graph.card import model_card
+from kdcompress.graph.convolutions import with_convolutions
 from kdcompress.graph.parity import THOROUGH, check_parity
 from kdcompress.graph.runtime_files import (
     chunk_metadata,
@@ -107,13 +108,17 @@ def export_run(
             view.frontend.normalize,
             f"student {student.fingerprint}",
             chosen.layout,
+            plain.frame_window,
         )
         if view.layout.chunked:
             properties |= chunk_metadata(view.example, view.layout)
         graph = trace(view, properties, chosen.opset)
         blank = student.vocabulary.blank
         if LAYOUTS[chosen.layout].takes_waveforms and not view.layout.takes_waveforms:
-            with_frontend(graph, view.frontend, blank)
+            if view.encoder is None:
+                with_frontend(graph, view.frontend, blank)
+            else:
+                with_convolutions(graph, view.encoder, blank)
         onnx.save(graph, str(folder / "model.onnx"))
 
         report("comparing it with torch", 2, steps)
@@ -176,7 +181,7 @@ def check_frontend(profile: ProfileConfig, name: str, frontend: str) -> None:
     Raises:
         ConfigError: they compute others.
     """
-    if frontend != profile.frontend:
+    if frontend not in (profile.frontend, "samples"):
         raise ConfigError(
             f"profile {name} is for students with `frontend: {profile.frontend}`, and this one was trained "
             f"with `frontend: {frontend}`: the runtimes would feed it other features than those; choose "
@@ -212,6 +217,7 @@ def _bundle(name: str, profile: ProfileConfig, student: LoadedStudent, view: Exp
         variants={},
         input="waveform" if LAYOUTS[profile.layout].takes_waveforms else "features",
         frontend=view.frontend,
+        frame_window=0 if view.encoder is None else view.encoder.window,
     )
 
 
@@ -223,7 +229,9 @@ def _describe(bundle: Bundle, profile: ProfileConfig, tokens: list[str], name: s
         config = json.dumps(onnx_asr_config(bundle.subsampling_factor), indent=1) + "\n"
         contents |= {"vocab.txt": text, "config.json": config}
     if "transformers" in profile.files:
-        contents |= huggingface_files(bundle.vocabulary, tokens, bundle.subsampling_factor)
+        contents |= huggingface_files(
+            bundle.vocabulary, tokens, bundle.subsampling_factor, bundle.frame_window
+        )
     for file, content in contents.items():
         _write(folder / file, content)
     write_selftest(bundle)

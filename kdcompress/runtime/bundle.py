@@ -50,7 +50,12 @@ class Variant:
 
 @dataclass(frozen=True)
 class Frontend:
-    """The features that the graph wants to be fed."""
+    """The features that the graph wants to be fed.
+
+    Attributes:
+        kind: `logmel` or `kaldi`; `samples` for none at all.
+        normalize: `per_feature` or `none`; of samples `per_utterance` or `none`.
+    """
 
     kind: str = "logmel"
     mel_bins: int = 80
@@ -70,6 +75,7 @@ class Bundle:
         sample_rate: of the audio behind the features [Hz].
         input: what the graph is fed: `features`.
         frontend: which features.
+        frame_window: see `kdcompress.runtime.layout.frame_counts`.
         provenance: where the student came from; free-form.
         parity: per variant, how far its graph was from the original model; free-form.
         verification: what `kdcompress export --verify` found, where it has been asked; free-form.
@@ -86,6 +92,7 @@ class Bundle:
     sample_rate: int = 16_000
     input: str = "features"
     frontend: Frontend = Frontend()
+    frame_window: int = 0
     provenance: Mapping[str, Any] = field(default_factory=dict)
     parity: Mapping[str, Any] = field(default_factory=dict)
     verification: Mapping[str, Any] = field(default_factory=dict)
@@ -144,6 +151,7 @@ class Bundle:
             "sample_rate": self.sample_rate,
             "frame_shift": self.frame_shift,
             "subsampling_factor": self.subsampling_factor,
+            **({"frame_window": self.frame_window} if self.frame_window else {}),
             "frontend": {
                 "kind": self.frontend.kind,
                 "mel_bins": self.frontend.mel_bins,
@@ -201,6 +209,7 @@ class Bundle:
                     mel_bins=int(data["frontend"]["mel_bins"]),
                     normalize=str(data["frontend"]["normalize"]),
                 ),
+                frame_window=int(data.get("frame_window", 0)),
                 provenance=dict(data.get("provenance", {})),
                 parity=dict(data.get("parity", {})),
                 verification=dict(data.get("verification", {})),
@@ -215,9 +224,10 @@ class Bundle:
             raise BundleError(f"{where} lists no variants; export the run again")
         if not 0 < bundle.frame_shift < _LONGEST_FRAME_SHIFT:
             raise BundleError(f"{where} has frame_shift {bundle.frame_shift}; expected seconds above 0")
-        if bundle.subsampling_factor < 1:
+        if bundle.subsampling_factor < 1 or bundle.frame_window < 0:
             raise BundleError(
-                f"{where} has subsampling_factor {bundle.subsampling_factor}; expected 1 or more"
+                f"{where} has subsampling_factor {bundle.subsampling_factor} and frame_window "
+                f"{bundle.frame_window}; expected 1 or more, and 0 or more"
             )
         for variant in variants.values():
             if not variant.name.isprintable():

@@ -148,6 +148,9 @@ def joined(
         frames = posteriors(window.waveform)
         if window.ends != "recording":
             frames = frames[: len(window.waveform) // grid]
+            # Convolutions over samples have no frame for a remainder that is shorter than their window.
+            missing = len(window.waveform) // grid - len(frames)
+            frames = np.concatenate([frames, _certain(missing, vocabulary)]) if missing else frames
         frames = _joint(held, frames, vocabulary.blank)
         held = None
         if window.ends == "overlap":

@@ -25,14 +25,14 @@ def features_for(bundle: Bundle) -> Features:
         BundleError: the bundle wants features that this version does not compute.
     """
     frontend = bundle.frontend
+    if bundle.input == "waveform" and bundle.sample_rate == SAMPLE_RATE:
+        return hops
     wanted = (frontend.kind, frontend.mel_bins, bundle.sample_rate)
     normalize = _normalization(bundle)
     if bundle.input == "features" and wanted == ("logmel", BANDS, SAMPLE_RATE):
         return lambda waveform: log_mel(waveform, normalize=normalize)
     if bundle.input == "features" and (*wanted, normalize) == ("kaldi", BANDS, SAMPLE_RATE, "none"):
         return fbank
-    if bundle.input == "waveform" and bundle.sample_rate == SAMPLE_RATE:
-        return hops
     raise BundleError(
         f"{bundle.directory} wants {bundle.input}: {frontend.mel_bins} bands of {frontend.kind} at "
         f"{bundle.sample_rate} Hz; this version computes {BANDS} bands of logmel or kaldi at "

@@ -19,6 +19,8 @@ FRONTEND = "frontend"
 Powers down to 2⁻²⁴ want float32 whatever the rest is.
 """
 
+WINDOW = "frame_window"
+"""Entry in a graph's metadata: the samples that a frame is made of, where fewer make none."""
 
 Axes: TypeAlias = Mapping[int, str]
 """The names of those axes of a tensor whose size is open."""
@@ -47,7 +49,7 @@ class Layout:
         name: of the layout.
         inputs: of the graph, in this order (sherpa-onnx takes them by position).
         outputs: of the graph; the log-probabilities first. Without a second one, the lengths follow from the
-            graph's metadata `subsampling_factor`.
+            graph's metadata `subsampling_factor` and `frame_window`.
         time_axis: of the first input: features are [B, F, T] or [B, T, F], waveforms [B, S].
         states: behind the inputs and outputs, in this order.
         chunked: only the batch is open: the graph takes chunks of one size, its metadata's `window_size`, the
@@ -108,8 +110,8 @@ class Layout:
         log_probs = outputs[0]
         if not self.takes_waveforms:
             return log_probs, outputs[1]
-        factor = int(metadata["subsampling_factor"])
-        return log_probs, np.minimum(-(-lengths // factor), log_probs.shape[1])
+        factor, window = int(metadata["subsampling_factor"]), int(metadata.get(WINDOW, 0))
+        return log_probs, np.minimum(frame_counts(lengths, factor, window), log_probs.shape[1])
 
 
 LAYOUTS: Mapping[str, Layout] = {
@@ -142,7 +144,8 @@ def layout_of(
     """
     for layout in LAYOUTS.values():
         if set(inputs) == set(layout.given) and set(layout.returned) <= set(outputs):
-            if layout.takes_waveforms and not metadata.get("subsampling_factor", "").isdecimal():
+            numbers = (metadata.get("subsampling_factor", ""), metadata.get(WINDOW, "0"))
+            if layout.takes_waveforms and not all(number.isdecimal() for number in numbers):
                 raise BundleError(
                     f"{graph} does not say its subsampling_factor in its metadata: export the run again"
                 )
@@ -153,6 +156,19 @@ def layout_of(
     raise BundleError(
         f"{graph} maps {', '.join(inputs)} to {', '.join(outputs)}; {known}: export the run again"
     )
+
+
+def frame_counts(hops_B: IntArray, factor: int, window: int = 0) -> IntArray:
+    """Return the output frames [B] of so many hops [B], of 160 samples or in frames of features.
+
+    Args:
+        factor: hops per output frame.
+        window: 0 for a frame from each begun `factor` of hops on; else a frame where so many samples fit in,
+            as convolutions over samples have it, and one where fewer are all there is.
+    """
+    if not window:
+        return -(-hops_B // factor)
+    return np.maximum((hops_B * HOP - window) // (factor * HOP) + 1, np.minimum(hops_B, 1))
 
 
 def hops(waveform: FloatArray) -> FloatArray:

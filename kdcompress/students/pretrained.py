@@ -19,6 +19,7 @@ from kdcompress.config.profile import LayoutName
 from kdcompress.config.student import PretrainedConfig
 from kdcompress.errors import ConfigError
 from kdcompress.frontend.masks import valid_frames
+from kdcompress.students.pretrained_view import pretrained_view
 from kdcompress.students.student import Augment, Student
 from kdcompress.students.transformers_inputs import (
     TransformersInputs,
@@ -146,8 +147,8 @@ class PretrainedStudent(Student):
         return frames * (samples > 0)
 
     def export_view(self, layout: LayoutName) -> ExportView:
-        """Refuse: there is no graph of it yet."""
-        raise ConfigError(f"students of kind pretrained have no graph of the layout {layout} yet")
+        """Return what is traced; see `Student.export_view`."""
+        return pretrained_view(self, layout)
 
     def train(self, mode: bool = True) -> Self:
         """Switch dropout; batch normalisation keeps its statistics: utterances depend on no others."""

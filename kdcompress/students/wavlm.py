@@ -57,8 +57,13 @@ class GatedAttention(nn.Module):
             project(hidden_states).view(shape).transpose(1, 2)
             for project in (self.q_proj, self.k_proj, self.v_proj)
         )
-        dropped = self.dropout if self.training else 0.0
-        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropped)
+        if torch.compiler.is_exporting():  # torch takes the other apart into views that it cannot make
+            mixed = (query @ key.transpose(2, 3) * self.head_dim**-0.5 + bias).softmax(dim=-1) @ value
+        else:
+            dropped = self.dropout if self.training else 0.0
+            mixed = functional.scaled_dot_product_attention(
+                query, key, value, attn_mask=bias, dropout_p=dropped
+            )
         return self.out_proj(mixed.transpose(1, 2).flatten(2)), None, position_bias
 
     def _bias(self, frames: int) -> Tensor:

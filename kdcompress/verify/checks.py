@@ -13,6 +13,7 @@ import numpy as np
 from kdcompress.audio.decode import read_audio
 from kdcompress.errors import KdcompressError
 from kdcompress.runtime.bundle import FP32
+from kdcompress.runtime.layout import frame_counts
 from kdcompress.runtime.recognizer import Recognizer
 from kdcompress.verify.selftest import AUDIO, RECORD
 from kdcompress.verify.sound import synthetic_waveform
@@ -84,7 +85,9 @@ def _lengths(recognizer: Recognizer) -> str:
     for seconds in (*SECONDS, LONGEST_SECONDS):
         features = recognizer.features(synthetic_waveform(seconds))
         log_probs = recognizer.log_probs([features])[0]
-        expected = (-(-len(features) // recognizer.bundle.subsampling_factor), size)
+        bundle = recognizer.bundle
+        frames = frame_counts(np.array(len(features)), bundle.subsampling_factor, bundle.frame_window)
+        expected = (int(frames), size)
         if log_probs.shape != expected:
             raise _Failure(f"{seconds} s gave {log_probs.shape} log-probabilities, expected {expected}")
         if not np.isfinite(log_probs).all():

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from kdcompress.errors import AudioError, ConfigError
 from kdcompress.frontend.logmel_numpy import log_mel
 from kdcompress.runtime.chunks import Chunking, joined
+from kdcompress.runtime.layout import frame_counts
 from kdcompress.runtime.recognizer import Recognizer
 from kdcompress.text.decode import greedy, greedy_pieces
 from kdcompress.text.vocabulary import Vocabulary
@@ -214,6 +215,7 @@ def test_defects_of_a_long_file_are_found_when_reached(whole: Recognizer, say: S
 
 PEAK = """
 import resource, sys
+from kdcompress.runtime.layout import frame_counts
 from kdcompress.runtime.recognizer import Recognizer
 from kdcompress.runtime.chunks import Chunking
 transcript = Recognizer(sys.argv[1], "fp32", threads=1, chunking=Chunking(10, 2)).transcribe(sys.argv[2])
@@ -241,3 +243,23 @@ def test_six_times_as_long_needs_hardly_more_memory(tone_bundle: Path, say: Say,
         peaks.append(peak)
     # Six minutes are 23 MB as a waveform, and their features another 11.
     assert peaks[1] < peaks[0] + 6_000
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=3), st.integers(0, 25_000))
+def test_chunks_of_windows_keep_the_frame_grid(pauses: list[int], extra: int) -> None:
+    """With a frame for each window of 400 samples there is one less than a chunk has hops of 320."""
+    rng = np.random.default_rng(0)
+    loud = rng.normal(0, 0.1, 40_000).astype(np.float32)
+    sound = np.concatenate([x for pause in pauses for x in (loud, silence(pause))] + [loud[:extra]])
+    vocabulary = Vocabulary(("<blk>", "a"), 0)
+
+    def posteriors(waveform: Waveform) -> Waveform:
+        counted = frame_counts(np.array(-(-len(waveform) // 160)), 2, 400)
+        return np.log(np.full((int(counted), 2), 0.5, np.float32))
+
+    pieces = list(joined(pieces_of(sound, [7000]), posteriors, vocabulary, 0.02, Chunking(2.0, 0.4, 0.8)))
+    assert 0 <= -(-len(sound) // 320) - sum(map(len, pieces)) <= 1
+    # Loud samples end up where they were: frames that the graph gave are no sure blanks.
+    asked = np.concatenate(pieces)[:, 1] > -1
+    assert asked[: 40_000 // 320 - 1].mean() > 0.95
