@@ -177,6 +177,8 @@ def _figures(best: Any) -> str:
         return ""
     named = best.to_json()
     labels = {"wer_against_teacher": "WER against the teacher", "wer": "WER", "kl": "KL"}
+    if best.unit == "tokens":
+        labels = {"ter_against_teacher": "token error rate against the teacher"} | labels
     parts = [
         f"{label} {named[key]:.4g}{' %' if key != 'kl' else ''}"
         for key, label in labels.items()

@@ -82,6 +82,8 @@ class DistillProgress:
         parts = [f"step {step}:"]
         if figures.wer_against_teacher is not None and figures.kl is not None:
             parts.append(f"WER against the teacher {figures.wer_against_teacher:.2f} %, KL {figures.kl:.4f},")
+        if figures.unit == "tokens":
+            parts.append(f"{figures.score:.2f} % of the teacher's tokens wrong, which decides,")
         if figures.wer is not None:
             parts.append(f"WER {figures.wer:.2f} %,")
         parts.append(f"blank {figures.blank_rate:.0%}")

@@ -147,6 +147,52 @@ class PretrainedConfig(StudentConfig):
         return self
 
 
+class SeparableConfig(StudentConfig):
+    """Depthwise-separable convolutions with gates, attention layers and a CTC head over log-mel features.
+
+    It has no norms between the convolutions: it is meant to begin with weights (`training.start_from`) of a
+    larger one, or of a teacher of this architecture. Ranks are those of two thin matrices in place of one.
+
+    Attributes:
+        width: D, channels.
+        kernel: taps of the depthwise convolutions (odd).
+        dilations: of each block's taps.
+        gate: units from which a block's gates are computed.
+        attention_layers: after the convolutions.
+        heads: of attention.
+        feed_forward: units of the feed-forward module of an attention layer.
+        rank: of the pointwise convolutions; None: one full matrix, here and below.
+        attention_rank: of the matrices of attention.
+        edge_rank: of stem and head.
+        frame_shift_ms: as of the Conformer.
+        normalize: as of the Conformer.
+        dropout: in training, after each block.
+    """
+
+    kind: Literal["separable"] = "separable"
+    width: int = Field(256, ge=8)
+    kernel: int = Field(9, ge=3)
+    dilations: tuple[Annotated[int, Field(ge=1)], ...] = Field((1, 1, 2, 2, 4, 1), min_length=1)
+    gate: int = Field(32, ge=1)
+    attention_layers: int = Field(2, ge=0)
+    heads: int = Field(4, ge=1)
+    feed_forward: int = Field(512, ge=1)
+    rank: int | None = Field(None, ge=1)
+    attention_rank: int | None = Field(None, ge=1)
+    edge_rank: int | None = Field(None, ge=1)
+    frame_shift_ms: Literal[20, 40, 80] | None = None
+    normalize: Literal["per_feature", "none", "fixed"] = "fixed"
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _check_shape(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} must be a multiple of heads ({self.heads})")
+        if self.kernel % 2 == 0:
+            raise ValueError(f"kernel {self.kernel} must be odd")
+        return self
+
+
 # Named by their parameter count with a vocabulary of 32: what decides the cost of serving them.
 PRESETS: dict[str, dict[str, Any]] = {
     "0.2M": {"width": 64, "layers": 3, "heads": 2, "feed_forward": 2.0, "stem_channels": 16, "dropout": 0.05},
@@ -170,6 +216,7 @@ STUDENTS: Kinds[StudentConfig] = Kinds(
     {
         "conformer": Kind("kdcompress.students.conformer:ConformerStudent", ConformerConfig),
         "pretrained": Kind("kdcompress.students.pretrained:PretrainedStudent", PretrainedConfig),
+        "separable": Kind("kdcompress.students.separable:SeparableStudent", SeparableConfig),
     },
     default="conformer",
 )

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import jiwer
 import torch
@@ -39,8 +39,10 @@ class ValidationFigures:
         blank_rate: share of the student's frames whose best token is the blank.
         teacher_blank_rate: the same of the teacher.
         wer: against the references [%]; of characters likewise.
-        units: words, or characters, that the WER against the teacher is counted over; without a teacher
-            those of the WER.
+        units: that the score is counted over.
+        ter_against_teacher: token error rate of the student against the teacher [%], word boundaries left
+            out; None where their tokens differ.
+        unit: of the score: tokens where the vocabulary is phones, of which a word is right only as a whole.
     """
 
     kl: float | None
@@ -49,10 +51,14 @@ class ValidationFigures:
     teacher_blank_rate: float | None
     wer: float | None
     units: int = 0
+    ter_against_teacher: float | None = None
+    unit: Literal["words", "characters", "tokens"] = "words"
 
     @property
     def score(self) -> float:
-        """What chooses the best checkpoint [%], lower is better: WER against the teacher, else the WER."""
+        """What chooses the best checkpoint [%], lower is better: errors against the teacher, else the WER."""
+        if self.unit == "tokens" and self.ter_against_teacher is not None:
+            return self.ter_against_teacher
         if self.wer_against_teacher is not None:
             return self.wer_against_teacher
         return self.wer if self.wer is not None else 100.0
@@ -69,9 +75,10 @@ class ValidationFigures:
         rate = min(1.0, lowest / 100)
         return self.score <= lowest + 100 * math.sqrt(rate * (1 - rate) / max(1, self.units))
 
-    def to_json(self) -> dict[str, float]:
+    def to_json(self) -> dict[str, float | str]:
         """Return the figures that there are, rounded for metrics.jsonl."""
-        return {name: round(value, 5) for name, value in asdict(self).items() if value is not None}
+        found = {name: value for name, value in asdict(self).items() if value is not None}
+        return {name: value if name == "unit" else round(value, 5) for name, value in found.items()}
 
 
 class Validation:
@@ -108,13 +115,13 @@ class Validation:
         self.batches: list[tuple[Batch, Posteriors | None]] = []
         for batch in audio_batches(utterances, batch_seconds):
             self.batches.append((batch, None if source is None else source(batch).to(source.device)))
-        self.teacher_texts = [
-            text
+        self.taught = [
+            pair
             for _, posteriors in self.batches
             if posteriors is not None
-            for text in _texts(posteriors.log_probs, posteriors.lengths, self.teacher_vocabulary)
+            for pair in _decoded(posteriors.log_probs, posteriors.lengths, self.teacher_vocabulary)
         ]
-        self.is_spoken = any(self._of_all(any(self.teacher_texts)))
+        self.is_spoken = any(self._of_all(any(text for text, _ in self.taught)))
         self.references = None
         if references is not None:
             ids = (id_ for batch, _ in self.batches for id_ in batch.ids)
@@ -125,12 +132,12 @@ class Validation:
         """Run the student in eval mode over the held-out audio and compare; every process must call this."""
         was_training = student.training
         student.eval()
-        texts: list[str] = []
+        decoded: list[tuple[str, str]] = []
         kl = 0.0
         frames = blanks = teacher_frames = teacher_blanks = 0.0  # as they are added up over processes
         for batch, posteriors in self.batches:
             log_probs, lengths = student(batch.waveforms.to(device), batch.lengths.to(device))
-            texts += _texts(log_probs, lengths, self.vocabulary)
+            decoded += _decoded(log_probs, lengths, self.vocabulary)
             valid = valid_frames(lengths, log_probs.shape[1])
             frames += int(lengths.sum())
             blanks += int((log_probs[valid].argmax(-1) == self.vocabulary.blank).sum())
@@ -144,17 +151,27 @@ class Validation:
         student.train(was_training)
         sums = self._of_all((kl, frames, blanks, teacher_frames, teacher_blanks))
         kl, frames, blanks, teacher_frames, teacher_blanks = map(sum, zip(*sums, strict=True))
-        texts, taught, spoken = (
-            [text for share in self._of_all(own) for text in share]
-            for own in (texts, self.teacher_texts, self.references or [])
-        )
-        wer, against_teacher, units = None, None, 0
+        decoded = [pair for share in self._of_all(decoded) for pair in share]
+        taught = [pair for share in self._of_all(self.taught) for pair in share]
+        spoken = [text for share in self._of_all(self.references or []) for text in share]
+        texts = [text for text, _ in decoded]
+        wer, against_teacher, by_token, units = None, None, None, 0
+        unit: Literal["words", "characters", "tokens"] = "words"
         if self.references is not None:
             normalized = [normalize(text, "basic") for text in texts]
-            wer, units = error_rate(spoken, normalized, unspaced(spoken))
+            by_character = unspaced(spoken)
+            wer, units = error_rate(spoken, normalized, by_character)
+            unit = "characters" if by_character else "words"
         if taught:
-            by_character = self.vocabulary.word_boundary is None or unspaced(taught)
-            against_teacher, units = error_rate(taught, texts, by_character)
+            theirs = [text for text, _ in taught]
+            by_character = self.vocabulary.word_boundary is None or unspaced(theirs)
+            against_teacher, units = error_rate(theirs, texts, by_character)
+            unit = "characters" if by_character else "words"
+            if self.vocabulary == self.teacher_vocabulary:
+                correct, found = ([text for _, text in side] for side in (taught, decoded))
+                by_token, count = error_rate(correct, found, by_character=False)
+                if self.vocabulary.phonetic:
+                    units, unit = count, "tokens"
         return ValidationFigures(
             kl=kl / teacher_frames if teacher_frames else None,
             wer_against_teacher=against_teacher,
@@ -162,6 +179,8 @@ class Validation:
             teacher_blank_rate=teacher_blanks / teacher_frames if teacher_frames else None,
             wer=wer,
             units=units,
+            ter_against_teacher=by_token,
+            unit=unit,
         )
 
     def collisions(self) -> Collisions:
@@ -177,12 +196,11 @@ class Validation:
         return [share] if self.accelerator is None else gathered([share], self.accelerator)
 
 
-def _texts(log_probs: Tensor, lengths: Tensor, vocabulary: Vocabulary) -> list[str]:
+def _decoded(log_probs: Tensor, lengths: Tensor, vocabulary: Vocabulary) -> list[tuple[str, str]]:
+    """Return each utterance's text, and its tokens parted by spaces."""
     rows = log_probs.cpu().numpy()
-    return [
-        greedy(rows[index, :length], vocabulary).text(vocabulary)
-        for index, length in enumerate(lengths.tolist())
-    ]
+    found = [greedy(rows[index, :length], vocabulary) for index, length in enumerate(lengths.tolist())]
+    return [(one.text(vocabulary), vocabulary.separated(one.ids)) for one in found]
 
 
 def error_rate(references: Sequence[str], texts: Sequence[str], by_character: bool) -> tuple[float, int]:

@@ -92,6 +92,7 @@ def _cost(variant: Variant, key: str, factor: float, form: str, unit: str = "") 
 _FIGURES = {
     "kl": "KL from the teacher (nats a frame)",
     "wer_against_teacher": "WER against the teacher (%, lower is better)",
+    "ter_against_teacher": "token error rate against the teacher (%, lower is better)",
     "agreement": "WER against the teacher (%, lower is better)",
     "wer": "WER against references (%)",
 }

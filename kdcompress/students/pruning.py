@@ -116,7 +116,7 @@ def _narrow(module: FeedForward, inner: int, streams: Streams, wanted: Streams) 
     assert isinstance(widen, nn.Linear)
     assert isinstance(shrink, nn.Linear)
     units = [module[_ACTIVATE](widen(module[_NORM](x))) for x in streams]
-    gram, cross = _moments(units, wanted)
+    gram, cross = moments(units, wanted)
     kept = select_units(gram, cross, inner)
     with_bias = torch.cat([kept, kept.new_tensor([len(gram) - 1])])
     solution = torch.linalg.lstsq(gram[with_bias][:, with_bias], cross[with_bias], driver="gelsd").solution
@@ -130,7 +130,7 @@ def _narrow(module: FeedForward, inner: int, streams: Streams, wanted: Streams) 
 
 def _refit(layer: nn.Linear, inputs: Streams, wanted: Streams) -> None:
     """Solve for a layer anew: least squares, drawn to what it was where the audio determines little."""
-    gram, cross = _moments(inputs, wanted)
+    gram, cross = moments(inputs, wanted)
     pull = _PULL * gram.diagonal()
     pull[-1] = 0.0  # the bias is free
     old = torch.cat([layer.weight.T, layer.bias[None]]).double().cpu()
@@ -139,7 +139,7 @@ def _refit(layer: nn.Linear, inputs: Streams, wanted: Streams) -> None:
     layer.bias.copy_(solution[-1])
 
 
-def _moments(inputs: Streams, wanted: Streams) -> tuple[Tensor, Tensor]:
+def moments(inputs: Streams, wanted: Streams) -> tuple[Tensor, Tensor]:
     """Return XᵀX and XᵀY in float64, with a constant 1 as the last column of X."""
     size = inputs[0].shape[-1] + 1
     gram = torch.zeros(size, size, dtype=torch.float64)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from kdcompress.errors import VocabularyError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+_IPA = re.compile("[\u0250-\u02af]")
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,17 @@ class Vocabulary:
         """Join collapsed label ids into text; the blank and silent ids print nothing."""
         printed = self.printed
         return " ".join("".join(printed[i] or "" for i in ids).split())
+
+    def separated(self, ids: Sequence[int]) -> str:
+        """Join collapsed label ids with a space between tokens; word boundaries are left out."""
+        texts = ((self.printed[i] or "").strip() for i in ids)
+        return " ".join(text for text in texts if text)
+
+    @cached_property
+    def phonetic(self) -> bool:
+        """Whether tokens are phones in IPA: one in four has one of its letters, more than any alphabet."""
+        printing = [text for text in self.printed if text is not None and text.strip()]
+        return 4 * sum(_IPA.search(text) is not None for text in printing) >= max(1, len(printing))
 
     def in_its_case(self, text: str) -> str:
         """Return text in capitals where the tokens have no small letters, and the other way round."""

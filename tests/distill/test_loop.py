@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -426,3 +427,5 @@ def test_the_best_checkpoint_is_the_last_that_chance_may_explain() -> None:
     assert not figures(170.0).as_good_as(160.0)
     both = ValidationFigures(0.1, 30.0, 0.5, 0.5, 10.0, 100)
     assert both.score == 30.0  # with a teacher it is the agreement, whatever the references say
+    phones = replace(both, ter_against_teacher=12.0)
+    assert (phones.score, replace(phones, unit="tokens").score) == (30.0, 12.0)

@@ -157,7 +157,7 @@ def test_aligned_posteriors_say_what_the_teacher_says(
     by_id = {utterance.id: utterance for utterance in utterances}
     order = [[by_id[id_] for id_ in held.ids] for held, _ in validation.batches]
     figures = validation(Parrot(), torch.device("cpu"))  # type: ignore[arg-type]
-    assert figures.wer_against_teacher == 0
+    assert figures.wer_against_teacher == figures.ter_against_teacher == 0
     assert figures.kl == pytest.approx(0, abs=1e-6)
     assert figures.blank_rate == figures.teacher_blank_rate
 

@@ -110,3 +110,14 @@ def test_spaced_tokens_are_words_of_their_own() -> None:
     assert phones.fingerprint != plain.fingerprint == "f73655a07301"  # as it always was
     spoken = Hypothesis((1, 2, 3), (0, 2, 5), (1, 3, 6), 0.0)
     assert [word.text for word in spoken.words(phones, 0.02)] == ["t", "s", "ts"]
+
+
+def test_phones_are_told_from_letters_and_counted_one_by_one() -> None:
+    phones = Vocabulary(("<blk>", "▁", "ð", "ə", "k", "ɪ", "aɪ"), 0, "▁")
+    assert phones.phonetic
+    assert phones.text([2, 3, 1, 4, 6]) == "ðə kaɪ"
+    assert phones.separated([2, 3, 1, 4, 6]) == "ð ə k aɪ"
+    letters = ("<blk>", "|", *"abdefghiklmnoprstuvwxyz")
+    assert not Vocabulary(letters, 0, "|").phonetic
+    assert not Vocabulary((*letters, *"ɖɛɣɔʋ"), 0, "|").phonetic  # an orthography of IPA letters: Ewe
+    assert not Vocabulary(("<blk>",), 0).phonetic
