@@ -20,7 +20,7 @@ FILES = {
 # A room imports rooms to its left only, and itself. Features come before what computes them at run time.
 LEVELS = [
     {"errors", "aliases", "__version__"},
-    {"files", "plain_yaml"},
+    {"files", "plain_yaml", "signals"},
     {"config", "text", "audio", "resources", "cores", "locks"},
     {"frontend", "digests"},
     {"runtime"},
@@ -34,7 +34,18 @@ LEVELS = [
 ]
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 TORCH_FREE = {"__version__", "errors", "resources", "config", "audio", "text", "runtime", "quantize", "bench"}
-TORCH_FREE |= {"aliases", "cores", "digests", "diagnosis", "files", "locks", "plain_yaml", "report", "verify"}
+TORCH_FREE |= {
+    "aliases",
+    "cores",
+    "digests",
+    "diagnosis",
+    "files",
+    "locks",
+    "plain_yaml",
+    "report",
+    "signals",
+    "verify",
+}
 TORCH_HALF = {"torch", "torchaudio", "transformers", "accelerate", "lhotse", "onnxscript", "safetensors"}
 
 

@@ -16,7 +16,7 @@ from kdcompress.cli.export.command import export
 from kdcompress.cli.inspect import inspect
 from kdcompress.cli.pack import pack
 from kdcompress.cli.recipes import recipes
-from kdcompress.cli.transcribe import transcribe
+from kdcompress.cli.transcribe.command import transcribe
 
 app = typer.Typer(
     add_completion=False,

@@ -125,7 +125,7 @@ def _run(arguments: Sequence[str]) -> None:
     simple = _simple(arguments[1:]) if arguments[:1] == ["transcribe"] and _SHELL_EXPANDS else None
     if simple is not None:
         from kdcompress.audio.sources import find_sources
-        from kdcompress.cli.transcription import write_transcripts
+        from kdcompress.cli.transcribe.recordings import write_transcripts
 
         (bundle, *named), options = simple
         sys.exit(write_transcripts(bundle, list(find_sources(named)), **options))

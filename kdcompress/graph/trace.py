@@ -1,12 +1,9 @@
 """Write a student as an ONNX graph."""
 
 import logging
-import signal
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from types import FrameType
-from typing import Any
 
 import onnx
 import torch
@@ -14,6 +11,7 @@ import torch
 from kdcompress.errors import ExportError
 from kdcompress.graph.simplify import simplify
 from kdcompress.runtime.layout import Layout
+from kdcompress.signals import signals_wait
 from kdcompress.students.view import ExportView
 
 
@@ -71,34 +69,6 @@ def _strip(model: onnx.ModelProto) -> None:
         part.doc_string = ""
     model.graph.doc_string = ""
     model.doc_string = ""
-
-
-@contextmanager
-def signals_wait() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM take effect after the block; a second one takes effect at once.
-
-    torch's exporter takes the exceptions that they raise for faults of the model, or aborts on them.
-    """
-    came: list[int] = []
-    before: dict[signal.Signals, Any] = {}
-
-    def note(number: int, frame: FrameType | None) -> None:
-        came.append(number)
-        if len(came) > 1 and callable(before[signal.Signals(number)]):
-            before[signal.Signals(number)](number, frame)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        try:
-            before[number] = signal.signal(number, note)
-        except ValueError:  # not in the main thread: the host program owns the signals
-            break
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        if came:
-            signal.raise_signal(came[0])
 
 
 def _check(model: onnx.ModelProto, layout: Layout, opset: int) -> None:

@@ -14,8 +14,8 @@ import pytest
 import soundfile
 
 from kdcompress.cli import start
-from kdcompress.cli.transcribe import transcribe
-from kdcompress.cli.transcription import write_transcripts
+from kdcompress.cli.transcribe.command import transcribe
+from kdcompress.cli.transcribe.recordings import write_transcripts
 
 Say = Callable[[str], npt.NDArray[np.float32]]
 

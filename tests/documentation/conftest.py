@@ -106,6 +106,7 @@ def stand_ins(
     cache: Path,
     tiny_bundle: Path,
     waveform_bundle: Path,
+    streaming_tone_bundle: Path,
 ) -> Callable[[str, Path], None]:
     """Return what puts a stand-in of some kind at a path."""
 
@@ -121,6 +122,7 @@ def stand_ins(
         "cache": cache,
         "bundle": tiny_bundle,
         "waveform bundle": waveform_bundle,
+        "streaming bundle": streaming_tone_bundle,
     }
     makers: dict[str, Callable[[Path], object]] = {
         "recording": recording,

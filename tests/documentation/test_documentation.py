@@ -51,6 +51,7 @@ STAND_INS = {
     "recipes/demo/teacher": "run",
     "bundles/*waveform": "waveform bundle",
     "bundles/web": "waveform bundle",
+    "bundles/live": "streaming bundle",
     "bundles/*": "bundle",
     "BUNDLE": "bundle",
     "cache/*": "cache",

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from kdcompress.config.student import ConformerConfig
 from kdcompress.graph.runtime_files import metadata
-from kdcompress.graph.trace import signals_wait, trace
+from kdcompress.graph.trace import trace
 from kdcompress.runtime.bundle import Frontend
 from kdcompress.runtime.layout import LAYOUTS, State
 from kdcompress.runtime.session import Session
+from kdcompress.signals import signals_wait
 from kdcompress.students.conformer import ConformerStudent
 from kdcompress.students.view import ExportView
 from kdcompress.students.weights import load_student

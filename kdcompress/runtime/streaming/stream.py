@@ -191,6 +191,7 @@ class LiveStream:
     def __init__(self, pool: StreamPool, sample_rate: int = SAMPLE_RATE) -> None:
         self._pool = pool
         self._stream = pool.open(sample_rate)
+        self._found: list[StreamResult] = []
         self._error: NumericsError | None = None
 
     def push(self, samples: Samples) -> list[StreamResult]:
@@ -215,13 +216,14 @@ class LiveStream:
         return self._results()
 
     def _results(self) -> list[StreamResult]:
-        found: list[StreamResult] = []
         if self._error is None:
             for _, outcome in self._pool.advance():
                 if isinstance(outcome, NumericsError):
                     self._error = outcome
                 else:
-                    found.append(outcome)
+                    self._found.append(outcome)
+        # Kept outside this call: an interrupt meanwhile leaves them to the next one.
+        found, self._found = self._found, []
         if self._error is not None and not found:
             raise self._error
         return found

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from kdcompress.cli.transcription import SUFFIXES, Format, write_transcripts
+from kdcompress.cli.transcribe.live import write_live
+from kdcompress.cli.transcribe.recordings import SUFFIXES, Format, write_transcripts
 
 if TYPE_CHECKING:
     from kdcompress.audio.sources import Source
@@ -75,6 +76,15 @@ def transcribe(
         typer.Option(metavar="TEXT", help="A word or phrase to listen for; repeat for more."),
     ] = None,
     hotword_weight: Annotated[float, typer.Option(help="For each hotword said [nats].")] = 5.0,
+    live: Annotated[
+        bool, typer.Option("--live", help="Text while somebody speaks; of a bundle of the profile streaming.")
+    ] = False,
+    microphone: Annotated[
+        bool, typer.Option("--microphone", help="With --live: listen to it, until Ctrl-C.")
+    ] = False,
+    endpoint_seconds: Annotated[
+        float, typer.Option(min=0, help="With --live: silence that ends a text; 0: the end does.")
+    ] = 1.2,
 ) -> None:
     """Turn audio files of any length into text.
 
@@ -85,6 +95,10 @@ def transcribe(
     are subtitles of one file. A file that cannot be used is an error line on standard error; the others are
     still transcribed, and the exit code is 1.
 
+    With --live audio is transcribed as it comes: 16-bit samples at 16 kHz or WAV on standard input (-), or
+    the microphone. A terminal shows the text as it grows, pipes get each text once it is final; --json writes
+    both.
+
     \b
     Examples:
       kdcompress transcribe bundles/mine call.wav
@@ -94,8 +108,26 @@ def transcribe(
       find calls -name '*.wav' | kdcompress transcribe bundles/mine --files-from - --json --channels split
       ffmpeg -i talk.mp4 -f wav - | kdcompress transcribe bundles/mine -
       kdcompress transcribe bundles/mine call.wav --lm words.arpa --hotword 'kd compress'
+      arecord -f S16_LE -r 16000 | kdcompress transcribe bundles/live - --live
+      kdcompress transcribe bundles/live --live --microphone
     """
     chosen = _format(format_, as_json)
+    if live or microphone:
+        _check_live(live, microphone, files or [], chosen)
+        if beam or lm or lm_words or word_bonus or hotword or files_from or out or channels != "mix":
+            raise typer.BadParameter(
+                "it prints the best path of one stream: leave out what else is asked for", param_hint="--live"
+            )
+        write_live(
+            bundle,
+            microphone=microphone,
+            as_json=chosen == "jsonl",
+            variant=variant,
+            provider=provider,
+            threads=threads,
+            endpoint_seconds=endpoint_seconds,
+        )
+        return
     from kdcompress.audio.sources import find_sources, read_list
 
     if not files and files_from is None:
@@ -123,6 +155,18 @@ def transcribe(
     )
     if code:
         raise typer.Exit(code)
+
+
+def _check_live(live: bool, microphone: bool, files: list[Path], chosen: Format) -> None:
+    if not live:
+        raise typer.BadParameter(
+            "it is for text while somebody speaks: add --live", param_hint="--microphone"
+        )
+    if [str(file) for file in files] != ([] if microphone else ["-"]):
+        wanted = "nothing beside --microphone" if microphone else "-, or --microphone instead"
+        raise typer.BadParameter(f"as audio give {wanted}", param_hint="--live")
+    if chosen not in {"text", "jsonl"}:
+        raise typer.BadParameter(f"what is not over cannot be written as {chosen}", param_hint="--format")
 
 
 def _format(chosen: Format, as_json: bool) -> Format:

@@ -1,0 +1,1 @@
+"""`kdcompress transcribe`."""
