@@ -89,8 +89,10 @@ def test_what_is_imported_is_asked_for(metadata: Message) -> None:
     base = required(metadata)
     assert imported(
         "config", "audio", "text", "runtime", "quantize", "bench", "report", "cli"
-    ) <= base | required(metadata, "av", "datasets", "lm", "runtimes")
-    assert imported(".") <= base | required(metadata, "av", "datasets", "train", "lm", "runtimes")
+    ) <= base | required(metadata, "av", "datasets", "lm", "microphone", "runtimes")
+    assert imported(".") <= base | required(
+        metadata, "av", "datasets", "train", "lm", "microphone", "runtimes"
+    )
 
 
 def test_what_is_asked_for_is_imported(metadata: Message) -> None:
@@ -146,7 +148,12 @@ def test_installed_profiles_are_found_and_read(installed: Path, tmp_path: Path) 
     )
     done = without_torch(installed, code, tmp_path)
     assert done.stderr == ""
-    assert [line.split()[0] for line in done.stdout.splitlines()] == ["kaldi", "portable", "waveform"]
+    assert [line.split()[0] for line in done.stdout.splitlines()] == [
+        "kaldi",
+        "portable",
+        "streaming",
+        "waveform",
+    ]
     assert "False" not in done.stdout
 
 

@@ -182,6 +182,10 @@ class IsolatedCandidate:
         calls = tuple(_timed(call) for call in answer["calls"])
         return BlockTiming(calls, (failed[0], failed[1]) if failed else None)
 
+    def streaming(self, what: str, waveforms: Sequence[FloatArray] = (), count: int = 0) -> Any:
+        """Ask for a measurement of `kdcompress.bench.streaming`: `chunk`, `words`, `shown` or `load`."""
+        return self._ask({"do": "streaming", "what": what, "count": count}, waveforms)
+
     def memory(self) -> Memory:
         """Ask how much memory it has taken so far."""
         return Memory.model_validate(self._ask({"do": "memory"}))

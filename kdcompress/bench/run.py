@@ -12,10 +12,12 @@ from kdcompress.bench.machine import describe_gpus, describe_machine
 from kdcompress.bench.measure import AudioProgress, Clip, Measured, warm_up
 from kdcompress.bench.passes import BLOCK, time_settings
 from kdcompress.bench.process import IsolatedCandidate
+from kdcompress.bench.streaming import measure_streaming
 from kdcompress.bench.stress import run_stresses, stressed_seconds
 from kdcompress.bench.timing import by_duration, paired_speed
 from kdcompress.errors import BenchError
 from kdcompress.report.differences import median_seconds, time_difference
+from kdcompress.report.live import Streaming
 from kdcompress.report.measured import Latency, Spread, Timing
 from kdcompress.report.record import CandidateResult, ReferenceText, Report, Settings
 from kdcompress.report.scored import Difference
@@ -40,6 +42,7 @@ def run_bench(
     seed: int = 0,
     threads: Sequence[int] = (),
     batches: Sequence[int] = (1,),
+    streams: Sequence[int] = (),
     affinity: Sequence[int] | None = None,
     allow_fallback: bool = False,
     stresses: Sequence[str] = (),
@@ -60,6 +63,7 @@ def run_bench(
         seed: of the bootstrap.
         threads: for which the throughput is measured; the first number is the candidates' own.
         batches: utterances at once, for which it is measured.
+        streams: streams at once, for which those that stream are measured, with their delays; none does not.
         affinity: the cores to keep to; None leaves the choice to the system.
         allow_fallback: measure models whose nodes ran elsewhere than on the provider asked for.
         stresses: names of `kdcompress.audio.stress`, under which everything is decoded again, untimed.
@@ -72,8 +76,9 @@ def run_bench(
     names = [candidate.name for candidate in candidates]
     reference = reference or next(iter(names), "")
     _check(names, references, repeats, reference)
-    if min((*threads, *batches), default=1) < 1:
-        raise BenchError(f"threads and batches must be 1 or more, found {(*threads, *batches)}")
+    if min((*threads, *batches, *streams), default=1) < 1:
+        found = (*threads, *batches, *streams)
+        raise BenchError(f"threads, batches and streams must be 1 or more, found {found}")
     if stresses and not all(isinstance(one, Reference) for one in references):
         raise BenchError("what a stress costs is counted in word errors: give a manifest with texts")
     threads = tuple(threads) or (candidates[0].spec.threads,)
@@ -92,6 +97,8 @@ def run_bench(
             candidate.cores = affinity
         warm_up(runs, clips, progress, fallback=allow_fallback)
         time_settings(runs, clips, threads, batches, repeats, progress)
+        base = next(run for run in runs if run.candidate.name == reference)
+        live = measure_streaming(runs, base, clips, streams, progress) if streams else {}
         stressed = run_stresses(runs, clips, stresses, progress)
     finally:
         for candidate in candidates:
@@ -100,7 +107,6 @@ def run_bench(
         machine = machine.model_copy(update={"gpu": describe_gpus()})
 
     progress("scoring")
-    base = next(run for run in runs if run.candidate.name == reference)
     report = Report(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         machine=machine,
@@ -122,7 +128,7 @@ def run_bench(
             ReferenceText(id=clip.id, duration=clip.seconds, reference=clip.text, audio=str(clip.audio))
             for clip in clips
         ),
-        results=tuple(_result(run, base, clips) for run in runs),
+        results=tuple(_result(run, base, clips, live.get(run.candidate.name)) for run in runs),
         differences=tuple(_time_differences(runs, base, seed)),
         stresses=stressed,
     )
@@ -145,7 +151,9 @@ def _check(names: Sequence[str], references: Sequence[object], repeats: int, ref
         raise BenchError(f"repeats must be 1 or more, found {repeats}")
 
 
-def _result(run: Measured, base: Measured, clips: Sequence[Clip]) -> CandidateResult:
+def _result(
+    run: Measured, base: Measured, clips: Sequence[Clip], streaming: Streaming | None
+) -> CandidateResult:
     candidate, facts = run.candidate, run.facts
     return CandidateResult(
         name=candidate.name,
@@ -158,6 +166,7 @@ def _result(run: Measured, base: Measured, clips: Sequence[Clip]) -> CandidateRe
         memory=None if run.failed else run.memory,
         hypotheses=run.texts,
         seconds={} if run.failed else median_seconds(run.passes.walls),
+        streaming=None if run.failed else streaming,
     )
 
 

@@ -47,6 +47,8 @@ class Service:
                 ends = np.cumsum([0, *request["groups"]])
                 groups = [waveforms[a:b] for a, b in pairwise(ends)]
                 return asdict(time_block(self._loaded(), groups))
+            case "streaming":
+                return self._stream(request, waveforms)
             case "memory":
                 return Memory(
                     peak_rss_bytes=peak_rss_bytes(),
@@ -69,6 +71,20 @@ class Service:
             "parameters": candidate.parameters,
             "batches": candidate.batches,
         }
+
+    def _stream(self, request: dict[str, Any], waveforms: Sequence[FloatArray]) -> Any:
+        from kdcompress.bench import streaming  # not above: most benchmarks do without
+
+        match request["what"]:
+            case "chunk":
+                return streaming.chunk_seconds(self._loaded())
+            case "words":
+                return streaming.spoken_words(self._loaded(), waveforms)
+            case "shown":
+                return streaming.shown_words(self._loaded(), waveforms)
+            case "load":
+                return streaming.time_load(self._loaded(), waveforms, request["count"])
+        raise ValueError(f"no such measurement: {request['what']}")
 
     def _gpu_bytes(self) -> int | None:
         candidate: object = self._candidate

@@ -14,11 +14,17 @@ from kdcompress.errors import BenchError
 from kdcompress.report.accuracy import word_errors
 from kdcompress.report.differences import paired_errors
 from kdcompress.report.gate_times import TimeChange, TimeComparison
+from kdcompress.report.live import Streaming, delay_change
 from kdcompress.report.record import CandidateResult, ReferenceText, Report
 from kdcompress.report.scored import Finding, Verdict
 from kdcompress.text.normalize import normalize
 
 _SAME_LENGTH = 0.05  # [s] decoders differ in the last milliseconds of lossy formats
+_ALLOWED = {
+    "wer": "at most {:+.2f} points allowed",
+    "rtf": "at most {:.2f} allowed",
+    "delay": "at most {:+.3f} s allowed",
+}
 _LEAST_SHARED = 0.5  # of either report's utterances
 
 
@@ -29,10 +35,12 @@ class Limits:
     Attributes:
         wer_increase: points of word error rate: 0.2 lets 5.0 % become 5.2 %.
         rtf_ratio: times as long as the baseline.
+        delay_increase: of words, while somebody speaks [s].
     """
 
     wer_increase: float | None = None
     rtf_ratio: float | None = None
+    delay_increase: float | None = None
 
 
 def judge(report: Report, baseline: Report, limits: Limits) -> Verdict:
@@ -51,6 +59,7 @@ def judge(report: Report, baseline: Report, limits: Limits) -> Verdict:
     measures: tuple[tuple[_Compare, float | None, str], ...] = (
         (_word_errors, limits.wer_increase, "--max-wer-increase"),
         (_times, limits.rtf_ratio, "--max-rtf-ratio"),
+        (_delays, limits.delay_increase, "--max-delay-increase"),
     )
     for compare, limit, option in measures:
         found, remarks = compare(report, baseline, both, limit)
@@ -155,6 +164,27 @@ def _times(report: Report, baseline: Report, names: list[str], limit: float | No
     return findings, notes
 
 
+def _delays(report: Report, baseline: Report, names: list[str], limit: float | None) -> _Findings:
+    findings, notes = [], []
+    for name in names:
+        new, old = (_streaming(one, name) for one in (report, baseline))
+        change = delay_change(new, old, seed=report.settings.seed)
+        if change is None:
+            notes.append(f"the delay of {name} is not in both reports: measure with --streams")
+            continue
+        value, low, high = (1000 * part for part in (change.value, change.low, change.high))
+        sentence = (
+            f"{name}: words are shown {value:+.0f} ms later than in the baseline [{low:+.0f}, {high:+.0f}]"
+        )
+        findings.append(_held(name, "delay", sentence, (change.value, change.low, change.high), limit))
+    return findings, notes
+
+
+def _streaming(report: Report, name: str) -> Streaming | None:
+    result = report.result(name)
+    return result.streaming if result else None
+
+
 def _hypotheses(report: Report, name: str) -> Mapping[str, str]:
     result = report.result(name)
     return result.hypotheses if result else {}
@@ -162,7 +192,7 @@ def _hypotheses(report: Report, name: str) -> Mapping[str, str]:
 
 def _held(
     name: str,
-    measure: Literal["wer", "rtf"],
+    measure: Literal["wer", "rtf", "delay"],
     sentence: str,
     change: tuple[float, float, float],
     limit: float | None,
@@ -170,8 +200,7 @@ def _held(
     value, low, high = change
     broken = limit is not None and low > limit
     if limit is not None:
-        unit = "at most {:+.2f} points allowed" if measure == "wer" else "at most {:.2f} allowed"
-        sentence += ", " + unit.format(limit)
+        sentence += ", " + _ALLOWED[measure].format(limit)
         if value > limit and not broken:
             sentence += "; above it, but chance may explain that"
     return Finding(

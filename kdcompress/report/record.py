@@ -12,6 +12,7 @@ from typing_extensions import Self
 
 from kdcompress.digests import sealed, unsealed
 from kdcompress.errors import BenchError
+from kdcompress.report.live import Streaming
 from kdcompress.report.measured import Estimate, Facts, Machine, Memory, Record, Timing
 from kdcompress.report.scored import Accuracy, Agreement, Difference, ErrorRate, NonSpeech, Stressed, Verdict
 
@@ -76,6 +77,7 @@ class CandidateResult(Record):
         hypotheses: raw text by utterance id; where it failed, up to there.
         timing: None where it failed, and where texts alone are known.
         seconds: time of each utterance, features to text, by id: its median over the repeats [s].
+        streaming: where it was measured.
         accuracy, non_speech, agreement: None without references, where all references hold words, and for
             the reference candidate.
     """
@@ -91,6 +93,7 @@ class CandidateResult(Record):
     memory: Memory | None = None
     hypotheses: Mapping[str, str]
     seconds: Mapping[str, float] = {}
+    streaming: Streaming | None = None
     non_speech: NonSpeech | None = None
     agreement: Agreement | None = None
 

@@ -148,7 +148,7 @@ class Finding(Record):
     """What the gate found of one candidate.
 
     Attributes:
-        value, low, high: the change with its 95 % interval, in points or as a ratio; None for `presence`; of
+        value, low, high: the change with its 95 % interval, in points, s or a ratio; None for `presence`; of
             `stress`, points above what is allowed; of `non-speech`, characters.
         limit: None where none was set.
         broken: whether the interval lies beyond the limit, or the candidate is missing or failed.
@@ -156,7 +156,7 @@ class Finding(Record):
     """
 
     candidate: str
-    measure: Literal["presence", "wer", "rtf", "stress", "non-speech"]
+    measure: Literal["presence", "wer", "rtf", "delay", "stress", "non-speech"]
     broken: bool
     sentence: str
     value: float | None = None

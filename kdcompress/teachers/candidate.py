@@ -108,6 +108,14 @@ class TeacherCandidate:
         )
         return Recognition(texts, prepared - begin, modelled - prepared, time.perf_counter() - modelled)
 
+    def words(self, waveform: FloatArray) -> list[tuple[str, float, float]]:
+        """Return the words of an utterance with the times of their spikes."""
+        posteriors = self._posteriors([torch.from_numpy(self._resampled(waveform))])
+        vocabulary = self._loaded().vocabulary
+        path = greedy(posteriors.log_probs[0, : int(posteriors.lengths[0])].cpu().numpy(), vocabulary)
+        words = path.words(vocabulary, posteriors.frame_shift)
+        return [(word.text, word.start, word.end) for word in words]
+
     def gpu_bytes(self) -> int | None:
         """Return the most that torch has held of the GPU's memory; None on the CPU."""
         return torch.cuda.max_memory_allocated() if self._device == "cuda" else None

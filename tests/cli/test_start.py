@@ -94,7 +94,7 @@ def test_transcribing_imports_what_hears_and_nothing_else(tone_bundle: Path, cli
         "text",
     }
     parts = {name.split(".")[2] for name in modules if name.startswith("kdcompress.cli.")}
-    assert parts == {"start", "transcription"}
+    assert parts == {"start", "transcribe"}
 
 
 def test_options_cost_what_reads_them(tone_bundle: Path, clip: Path) -> None:

@@ -8,15 +8,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kdcompress.aliases import FloatArray
+from kdcompress.audio.utterance import SAMPLE_RATE
 from kdcompress.bench.candidate import Candidate, ModelSpec, Recognition, noise
 from kdcompress.bench.facts import graph_facts
 from kdcompress.bench.models import Model
+from kdcompress.errors import NumericsError
 from kdcompress.frontend.logmel_numpy import HOP
 from kdcompress.report.measured import Facts
 from kdcompress.runtime.bundle import open_bundle
 from kdcompress.runtime.external.files import find_files
 from kdcompress.runtime.external.graph import ExternalGraph
 from kdcompress.runtime.recognizer import Recognizer, pad
+from kdcompress.runtime.streaming.utterances import Endpointing
 from kdcompress.text.decode import greedy
 
 
@@ -56,10 +59,11 @@ class BundleCandidate:
         """Say which provider ran how many nodes of a one-second run."""
         recognizer = self._loaded()
         session = recognizer.session
-        features, lengths = pad([recognizer.features(noise(1.0))])
+        batch = pad([recognizer.features(noise(1.0))])
+        chunked = session.layout.chunked
         return graph_facts(
             session,
-            session.layout.feeds(features, lengths),
+            next(session.chunks(*batch))[0] if chunked else session.layout.feeds(*batch),
             precision=self._variant.name,
             features_in_model=session.layout.takes_waveforms,
             int8="int8" in self._variant.name or "MatMulInteger" in self._variant.ops,
@@ -74,10 +78,53 @@ class BundleCandidate:
         timings = transcript.timings
         return Recognition((transcript.text,), timings.features, timings.model, timings.decoding)
 
+    @property
+    def chunk_seconds(self) -> float | None:
+        """Audio of a chunk [s]; None of a student that wants whole utterances."""
+        streaming = self._loaded().streaming
+        return streaming.shift * HOP / SAMPLE_RATE if streaming else None
+
+    def open_streams(self, count: int) -> "PooledStreams":
+        """Return so many streams at their beginning."""
+        return PooledStreams(self._loaded(), count)
+
+    def words(self, waveform: FloatArray) -> list[tuple[str, float, float]]:
+        """Return the words of an utterance with the times of their spikes."""
+        return [(word.text, word.start, word.end) for word in self._loaded().transcribe(waveform).words]
+
     def _loaded(self) -> Recognizer:
         if self._recognizer is None:
             raise RuntimeError("load() comes first")
         return self._recognizer
+
+
+class PooledStreams:
+    """Streams over one session; see `kdcompress.bench.streaming.LiveStreams`."""
+
+    def __init__(self, recognizer: Recognizer, count: int) -> None:
+        # Silence ends no text, as in sherpa-onnx unless asked for.
+        self._pool = recognizer.pool(Endpointing(silence=0), batch=count)
+        self._streams = [self._pool.open() for _ in range(count)]
+        self._final = dict.fromkeys(self._streams, "")
+        self._partial = dict.fromkeys(self._streams, "")
+
+    def push(self, stream: int, samples: FloatArray) -> None:
+        """Give samples [S] to one of them."""
+        self._streams[stream].push(samples)
+
+    def advance(self) -> None:
+        """Decode all chunks that are whole, those of several streams in one run."""
+        for stream, result in self._pool.advance():
+            if isinstance(result, NumericsError):
+                raise result
+            if result.final:
+                self._final[stream] += result.text + " "
+            self._partial[stream] = "" if result.final else result.text
+
+    def text(self, stream: int) -> str:
+        """Return what one of them has printed so far."""
+        key = self._streams[stream]
+        return (self._final[key] + self._partial[key]).strip()
 
 
 class ExternalCandidate:

@@ -81,6 +81,8 @@ def bench(
     stress: options.Stress = None,
     max_stress_ratio: options.MaxStressRatio = None,
     max_stress_characters: options.MaxStressCharacters = None,
+    max_delay_increase: options.MaxDelayIncrease = None,
+    streams: options.Streams = None,
     html: page.Html = None,
     markdown: page.Markdown = None,
     worst: page.Worst = 12,
@@ -103,6 +105,10 @@ def bench(
     than real time. Speeds are relative to the --reference candidate: unless given, the teacher, or without
     one the first candidate. So are the paired differences and the agreement, which needs no transcripts.
 
+    With --streams, bundles of the profile streaming are also given speech as it is said: how long after the
+    reference candidate's spike a word is shown, time per chunk, chunks that took longer than they sound, and
+    streams that a core keeps up with. sherpa-onnx is then its online recogniser.
+
     With --baseline the report is held against an earlier one. A limit is broken where the whole 95 % interval
     of the change lies beyond it, and where a candidate of the baseline is missing or failed. WER is compared
     utterance by utterance, time relative to the reference candidate of each run.
@@ -121,6 +127,7 @@ def bench(
       kdcompress bench runs/mine bundles/mine --manifest test.jsonl --runtime torch,kdcompress
       kdcompress bench sherpa-onnx-nemo-ctc/ bundles/mine --manifest test.jsonl --threads 1,2 --batch 1,8
       kdcompress bench bundles/mine --manifest test.jsonl --provider cuda --batch 1,8,32
+      kdcompress bench bundles/offline bundles/live --manifest test.jsonl --streams 1,8,64,256
       kdcompress bench bundles/mine --manifest test.jsonl --html report.html --markdown report.md
       kdcompress bench bundles/mine --manifest test.jsonl --teacher runs/teacher --stress all
       kdcompress bench --report report.json --html report.html
@@ -135,8 +142,9 @@ def bench(
             )
         page.write_saved(saved, pages)
         return
+    limits = (max_wer_increase, max_rtf_ratio, max_delay_increase and max_delay_increase / 1000)
     under_stress = (max_stress_ratio, max_stress_characters)
-    outcome = Outcome(json_file, hypotheses, baseline, max_wer_increase, max_rtf_ratio, pages, *under_stress)
+    outcome = Outcome(json_file, hypotheses, baseline, limits, pages, *under_stress)
     if rescore is not None:
         if bundles or teacher or manifest or audio:
             raise typer.BadParameter("--rescore runs no model: it takes no bundle, teacher or audio")
@@ -176,6 +184,7 @@ def bench(
             source=str(source),
             threads=counts,
             batches=batches,
+            streams=numbers(streams, "--streams") if streams else (),
             affinity=cores,
             allow_fallback=allow_fallback,
             stresses=stresses,

@@ -92,6 +92,23 @@ MaxStressCharacters: TypeAlias = Annotated[
         "speaks.",
     ),
 ]
+MaxDelayIncrease: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        "--max-delay-increase",
+        min=0,
+        metavar="MS",
+        help="Exit 3 where, with --streams, words came later by more than this against --baseline.",
+    ),
+]
+Streams: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--streams",
+        metavar="N,…",
+        help="Measure bundles that stream as they do: delays, and so many streams at once.",
+    ),
+]
 Json: TypeAlias = Annotated[
     Path | None,
     typer.Option("--json", metavar="FILE", help="Write the whole report; - prints it instead of the table."),

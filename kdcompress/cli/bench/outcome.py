@@ -18,13 +18,12 @@ GATE_BROKEN = 3
 
 @dataclass(frozen=True)
 class Outcome:
-    """Where a report goes, and what it is held against."""
+    """Where a report goes, and what it is held against; the limits are the fields of `Limits`."""
 
     json_file: Path | None
     hypotheses: Path | None
     baseline: Path | None
-    max_wer_increase: float | None
-    max_rtf_ratio: float | None
+    limits: tuple[float | None, ...]
     pages: Pages
     max_stress_ratio: float | None = None
     max_stress_characters: int | None = None
@@ -40,7 +39,7 @@ class Outcome:
 
         if self.baseline is not None:
             read_report(self.baseline)
-        elif (self.max_wer_increase, self.max_rtf_ratio) != (None, None):
+        elif any(limit is not None for limit in self.limits):
             raise typer.BadParameter("a limit needs an earlier report to hold it against: give --baseline")
         for path in (self.json_file, self.hypotheses):
             if path is not None and str(path) != "-":
@@ -91,8 +90,7 @@ class Outcome:
 
         found = []
         if self.baseline is not None:
-            limits = Limits(self.max_wer_increase, self.max_rtf_ratio)
-            found.append(judge(report, read_report(self.baseline), limits))
+            found.append(judge(report, read_report(self.baseline), Limits(*self.limits)))
         under_stress = StressLimits(self.max_stress_ratio, self.max_stress_characters)
         if under_stress != StressLimits():
             found.append(judge_stress(report, under_stress))

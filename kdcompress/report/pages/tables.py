@@ -15,6 +15,7 @@ from kdcompress.report.pages.columns import (
     Column,
     Figure,
     bounds,
+    figure,
     named,
     spread,
     words,
@@ -52,6 +53,7 @@ def report_tables(report: Report) -> list[Table]:
         _stress(report),
         _by_duration(report),
         _throughput(report),
+        _streaming(report),
         _table("runtime", "How each model ran", report, RUNTIME),
     ]
     return [table for table in tables if table.rows and len(table.columns) > 1]
@@ -218,3 +220,36 @@ def _throughput(report: Report) -> Table:
     )
     note = "Seconds of audio decoded per second (RTFx), least and most of the passes."
     return Table("throughput", "Throughput", (MODEL, Column("threads"), *columns), rows, note)
+
+
+def _streaming(report: Report) -> Table:
+    rows = [
+        (
+            named(result),
+            figure(live.chunk_seconds, 1e3),
+            *(_with_tail(one.p50, "p95", one.p95) if one else EMPTY for one in (live.word, live.first)),
+            Cell(count(load.streams), "", load.streams),
+            _with_tail(load.p50, "p99", load.p99),
+            Cell(percent(load.missed), "", load.missed),
+            figure(load.per_core),
+        )
+        for result in report.measured
+        if (live := result.streaming)
+        for load in live.loads
+    ]
+    columns = (
+        MODEL,
+        Column("chunk ms", "audio of a chunk"),
+        Column("word delay ms", "from the reference model's spike until a word is shown: median, p95"),
+        Column("first text ms", "from its first spike until the first word is shown: median, p95"),
+        Column("streams", "at once, all with a chunk at the same time"),
+        Column("chunk takes ms", "for all streams: median, p99"),
+        Column("missed %", "chunks that took longer than they sound"),
+        Column("streams per core", "audio of all streams / CPU time"),
+    )
+    note = f"Delays leave computing out, and are counted from the spikes of {report.settings.reference}."
+    return Table("streaming", "While somebody speaks", columns, tuple(rows), note)
+
+
+def _with_tail(median: float, name: str, tail: float) -> Cell:
+    return Cell(significant(1e3 * median), f"{name} {significant(1e3 * tail)}", median)
