@@ -1,8 +1,9 @@
 """Transcribe with the web page in Chromium without a window: python web_transcribe.py BUNDLE FILE…
 
-For bundles of the profile `waveform`. Prints one JSON object per file. Needs Chromium, soundfile, and
-onnxruntime-web: run `npm install` in the folder `web`, or let KDCOMPRESS_ONNXRUNTIME_WEB name the folder of
-ort.wasm.min.mjs. KDCOMPRESS_CHROMIUM names the browser. Where one is missing, the exit code is 77.
+For bundles of the profiles `waveform` and `streaming`. Prints one JSON object per file. Needs Chromium,
+soundfile, and onnxruntime-web: run `npm install` in the folder `web`, or let KDCOMPRESS_ONNXRUNTIME_WEB name
+the folder of ort.wasm.min.mjs. KDCOMPRESS_CHROMIUM names the browser. Where one is missing, the exit code
+is 77.
 """
 
 import argparse

@@ -78,18 +78,33 @@ def test_transcripts_are_right(
     assert [result["audio_filepath"] for result in results] == list(map(str, recordings))
 
 
+def test_text_comes_while_a_file_is_fed(
+    program: Path, recordings: list[Path], streaming_tone_bundle: Path
+) -> None:
+    done = run(program, streaming_tone_bundle, "--partial", *recordings)
+    assert done.returncode == 0, done.stderr
+    results = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [result["text"] for result in results if "text" in result] == list(TEXTS)
+    assert [result["partial"] for result in results if "partial" in result][:4] == [
+        "a",
+        "ab",
+        "ab c",
+        "ab ca",
+    ]
+
+
 def test_what_is_missing_is_said_in_one_line(
     program: Path, tiny_bundle: Path, recordings: list[Path], tmp_path: Path
 ) -> None:
     shutil.copytree(tiny_bundle, tmp_path / "bundle")
     record = json.loads((tmp_path / "bundle" / "bundle.json").read_text())
-    (tmp_path / "bundle" / "bundle.json").write_text(json.dumps(record | {"profile": "streaming"}))
+    (tmp_path / "bundle" / "bundle.json").write_text(json.dumps(record | {"profile": "telepathic"}))
     complaints = [
         ((), "usage:"),
         ((tiny_bundle,), "usage:"),
         ((recordings[0].parent, recordings[0]), "is not a bundle"),
         ((tiny_bundle, "--precision", "int3", recordings[0]), "model.int3.onnx cannot be read"),
-        ((tmp_path / "bundle", recordings[0]), "has the profile streaming"),
+        ((tmp_path / "bundle", recordings[0]), "has the profile telepathic"),
         ((tiny_bundle, tmp_path / "none.wav"), "none.wav is no WAV file of 16 bits"),
     ]
     for arguments, complaint in complaints:

@@ -134,3 +134,19 @@ def test_no_consumer_imports_kdcompress() -> None:
     for program in programs:
         assert "import kdcompress" not in (source := program.read_text())
         assert "from kdcompress" not in source
+
+
+@pytest.mark.parametrize("program", ["sherpa_onnx_streaming", "onnxruntime_streaming"])
+def test_text_comes_while_a_file_is_fed(
+    program: str, streaming_tone_bundle: Path, recordings: Path, texts: list[str]
+) -> None:
+    pytest.importorskip(program.removesuffix("_streaming"))
+    command = [sys.executable, "-I", CONSUMERS / f"{program}.py", streaming_tone_bundle, "--partial"]
+    done = subprocess.run(
+        [*map(str, command), "--manifest", str(recordings)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    results = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [result["text"] for result in results if "text" in result] == texts
+    partial = [result["partial"] for result in results if "partial" in result]
+    assert partial[:5] == ["a", "ab", "ab c", "ab ca", "ab ca b"]

@@ -14,6 +14,7 @@ import pytest
 import soundfile
 
 from kdcompress.audio.decode import read_audio
+from kdcompress.frontend.logmel_numpy import log_mel
 from kdcompress.resources import consumer_path
 from kdcompress.runtime.chunks import Chunking, joined
 from kdcompress.runtime.silences import find_pause, leading_silence, levels
@@ -33,7 +34,7 @@ def node(tmp_path: Path) -> Run:
     """Return what runs the body of a function of `given` with the page's modules; gives what it returns."""
 
     def run(body: str, given: Any) -> Any:
-        names = ("audio", "bundle", "chunks", "ctc", "silences")
+        names = ("audio", "bundle", "chunks", "ctc", "logmel", "silences")
         imports = [f'import * as {name} from "{(PAGE / name).as_uri()}.js";' for name in names]
         program = tmp_path / "program.mjs"
         reading = (
@@ -249,3 +250,19 @@ def test_what_is_no_longer_than_a_chunk_goes_through_whole(node: Run) -> None:
         VOCABULARY.to_json(),
     )
     assert found == [0, 100, 480_000]
+
+
+def test_frames_of_a_microphone_are_those_of_python(node: Run, tmp_path: Path) -> None:
+    audio = (0.1 * np.random.default_rng(0).standard_normal(4_000)).astype(np.float32)
+    audio.tofile(tmp_path / "audio")
+    found = node(
+        """const samples = floats(given), mel = new logmel.MelFrames(), frames = [];
+           for (const [from, to] of [[0, 1], [1, 700], [700, 701], [701, 4000]]) {
+             mel.push(samples.subarray(from, to));
+             frames.push(...mel.take(mel.ready));
+           }
+           return frames;""",
+        str(tmp_path / "audio"),
+    )
+    assert len(found) == (4_000 - 200) // 160 + 1
+    np.testing.assert_allclose(found, log_mel(audio, normalize="none")[: len(found)], atol=1e-4)

@@ -171,6 +171,23 @@ def test_the_microphone_is_heard(page: Any) -> None:
     assert "ab" in page.evaluate("document.querySelector('article .text').textContent")
 
 
+def test_text_is_shown_while_somebody_speaks(
+    browser: Any, streaming_tone_bundle: Path, recordings: Path, texts: list[str]
+) -> None:
+    shown = "document.querySelector('article .text')?.textContent ?? ''"
+    with web.served(streaming_tone_bundle) as address:
+        assert browser.open(address) == ""
+        browser.evaluate("document.querySelector('#record').click()")
+        browser.wait(shown, lambda text: text.startswith(("ab", "b")))
+        assert browser.evaluate("document.querySelector('#record').ariaPressed") == "true"
+        browser.wait(shown, lambda text: text.count("ab") >= 2)
+        browser.evaluate("document.querySelector('#record').click()")
+        browser.wait("document.querySelector('article').dataset.state", lambda state: state == "done")
+        assert set(browser.evaluate(shown)) == {"a", "b"}
+        # Files are heard as they would be while they are said.
+        assert browser.transcribe([recordings.parent / "0.wav"])[0]["text"] == texts[0]
+
+
 def test_a_bundle_can_be_opened_from_the_disk(
     browser: Any, address: str, waveform_bundle: Path, recordings: Path, texts: list[str]
 ) -> None:

@@ -1,4 +1,4 @@
-// A bundle of the profile `waveform`: bundle.json, and the graphs that it lists.
+// A bundle of the profile `waveform` or `streaming`: bundle.json, and the graphs that it lists.
 
 import { SAMPLE_RATE } from "./audio.js";
 import { readVocabulary } from "./ctc.js";
@@ -40,7 +40,7 @@ export function fromFiles(files) {
 /**
  * Read and check bundle.json; `read` is one of the above.
  *
- * Returns {read, vocabulary, frameShift, parameters, variants: [{name, file, bytes, sha256}], preferred}.
+ * Returns {read, vocabulary, frameShift, factor, streaming, parameters, variants: [{name, file, bytes, sha256}], preferred}.
  */
 export async function openBundle(read) {
   let record;
@@ -52,10 +52,12 @@ export async function openBundle(read) {
   }
   if (record?.kind !== "kdcompress-bundle") throw new Error('bundle.json does not say "kind": "kdcompress-bundle"');
   if (record.schema !== 1) throw new Error(`bundle.json has schema ${record.schema}, this page reads 1`);
-  if (record.input !== "waveform" || record.sample_rate !== SAMPLE_RATE) {
+  const { kind, mel_bins: bands, normalize } = record.frontend ?? {};
+  const streaming = record.profile === "streaming" && kind === "logmel" && bands === 80 && normalize === "none";
+  if (!(record.input === "waveform" || streaming) || record.sample_rate !== SAMPLE_RATE) {
     throw new Error(
       `this bundle has the profile ${record.profile}: its graph takes ${record.input} and not a waveform at 16 kHz. ` +
-        "Write one with: kdcompress export RUN --profile waveform",
+        "Write one with: kdcompress export RUN --profile waveform (or --profile streaming)",
     );
   }
   const variants = Object.entries(record.variants ?? {}).map(([name, variant]) => ({ name, ...variant }));
@@ -76,6 +78,8 @@ export async function openBundle(read) {
     preferred: PREFERRED.find((name) => names.includes(name)) ?? names[0],
     vocabulary: readVocabulary(record.vocabulary),
     frameShift: record.frame_shift,
+    factor: record.subsampling_factor,
+    streaming,
     parameters: record.provenance?.parameters,
   };
 }

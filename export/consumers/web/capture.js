@@ -1,6 +1,6 @@
-// In the audio thread: hands the microphone's samples to the page, an eleventh of a second at a time.
+// In the audio thread: hands the microphone's samples to the page, about a twelfth of a second at a time.
 
-const BLOCK = 4096;
+const BLOCK = 2 ** Math.round(Math.log2(sampleRate / 12));
 
 class Capture extends AudioWorkletProcessor {
   block = new Float32Array(BLOCK);

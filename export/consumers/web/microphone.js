@@ -3,13 +3,13 @@
 import { waveFile } from "./audio.js";
 
 /**
- * Begin to record; onLevel gets the loudness within 0 and 1 about eleven times a second.
+ * Begin to record; onLevel gets the loudness within 0 and 1 about twelve times a second, onBlock the samples.
  *
- * Returns a function that ends it and gives a WAV file, at the rate of the device.
+ * Returns a function that ends it and gives a WAV file, at `sampleRate` or, where there is none, that of the device.
  */
-export async function record(onLevel) {
+export async function record(onLevel, onBlock = () => {}, sampleRate = undefined) {
   const stream = await openMicrophone();
-  const context = new AudioContext();
+  const context = new AudioContext(sampleRate ? { sampleRate } : {});
   const close = () => {
     for (const track of stream.getTracks()) track.stop();
     return context.close();
@@ -23,6 +23,7 @@ export async function record(onLevel) {
     capture.port.onmessage = ({ data: block }) => {
       if (block === null) return onEnd();
       blocks.push(block);
+      onBlock(block);
       onLevel(loudness(block));
     };
     // It plays silence; what leads to no loudspeaker, some browsers do not run.

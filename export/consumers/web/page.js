@@ -31,11 +31,13 @@ worker.onerror = (event) => fail(`The page's own files are incomplete: ${event.m
 
 let backend = "";
 let variant = "";
+let live = false; // the model gives text while somebody speaks
 
 async function open(source) {
   show("Looking for a bundle");
   try {
-    const { variants, preferred, parameters } = await ask("open", source);
+    const { variants, preferred, parameters, streaming } = await ask("open", source);
+    live = streaming;
     const size = ({ name, bytes }) => new Option(`${name} · ${(bytes / 1e6).toFixed(1)} MB`, name);
     $("#variant").replaceChildren(...variants.map(size));
     $(".model label").hidden = false;
@@ -87,18 +89,29 @@ function enable(ready) {
 
 // Recordings
 
-/** Add a card for a file, and put into it what was said. */
-async function transcribe(file) {
+/** Add a card for a recording. */
+function addCard(name) {
   const card = $("#result").content.firstElementChild.cloneNode(true);
-  $("h2", card).textContent = file.name;
+  $("h2", card).textContent = name;
   $("#results").prepend(card);
+  return card;
+}
+
+/** Add a card for a file, and put into it what was said. */
+function transcribe(file) {
+  const card = addCard(file.name);
+  const bar = $("progress", card);
+  return complete(card, file, (waveform) => ask("transcribe", { waveform }, (share) => (bar.value = share)));
+}
+
+/** Put into a card what `recognise` says of a file: {text, spent}. */
+async function complete(card, file, recognise) {
   try {
     const waveform = await readAudio(await file.arrayBuffer(), file.name);
     const seconds = waveform.length / SAMPLE_RATE;
     drawWave(card, file, waveform);
-    const bar = $("progress", card);
     const heardBy = variant; // the worker keeps the order of requests
-    const { text, spent } = await ask("transcribe", { waveform }, (share) => (bar.value = share));
+    const { text, spent } = await recognise(waveform);
     $(".text", card).textContent = text || "nothing was said";
     card.dataset.state = text ? "done" : "silent";
     const copy = $(".copy", card);
@@ -166,6 +179,24 @@ document.ondrop = (event) => {
 let stop = null;
 let clock;
 let takes = 0;
+let spoken = null; // the card of what is being said
+
+/** Begin to record, and to show what is said while it is said. */
+async function listen(onLevel) {
+  await ask("listen");
+  let card = null;
+  const hear = async (samples) => {
+    try {
+      const { text } = await ask("hear", { samples });
+      if (card?.dataset.state === "working") $(".text", card).textContent = text;
+    } catch (error) {
+      if (card) $(".text", card).textContent = error.message;
+    }
+  };
+  const end = await record(onLevel, hear, SAMPLE_RATE);
+  spoken = card = addCard("Listening");
+  return end;
+}
 
 $("#record").onclick = async () => {
   const button = $("#record");
@@ -176,9 +207,15 @@ $("#record").onclick = async () => {
       const [end, name] = [stop, `Recording ${++takes}`];
       stop = null;
       recording(false);
-      add([new File([await end()], name, { type: "audio/wav" })]);
+      const file = new File([await end()], name, { type: "audio/wav" });
+      if (!live) add([file]);
+      else {
+        $("h2", spoken).textContent = name;
+        complete(spoken, file, () => ask("end"));
+      }
     } else {
-      stop = await record((level) => button.style.setProperty("--level", stop ? level : 0));
+      const onLevel = (level) => button.style.setProperty("--level", stop ? level : 0);
+      stop = live ? await listen(onLevel) : await record(onLevel);
       recording(true);
     }
   } catch (error) {

@@ -7,24 +7,30 @@ import { bestTokens, pathText } from "./ctc.js";
 
 const HOP = SAMPLE_RATE / 100;
 
+/** Read the graph of a variant and check that it maps `input` to `output`. */
+export async function openSession(ort, bundle, name, onProgress, input, output) {
+  const variant = bundle.variants.find((candidate) => candidate.name === name);
+  if (!variant) {
+    const known = bundle.variants.map((candidate) => candidate.name).join(", ");
+    throw new Error(`the bundle has no variant ${name}; it has ${known}`);
+  }
+  const graph = await readGraph(bundle, variant, onProgress);
+  let session;
+  try {
+    session = await ort.InferenceSession.create(graph, { executionProviders: ["wasm"], logSeverityLevel: 3 });
+  } catch (error) {
+    throw new Error(`${variant.file} cannot be loaded by onnxruntime-web: ${error.message ?? error}`);
+  }
+  if (!session.inputNames.includes(input) || !session.outputNames.includes(output)) {
+    throw new Error(`${variant.file} maps ${session.inputNames} to ${session.outputNames}, not ${input} to ${output}`);
+  }
+  return session;
+}
+
 export class Recognizer {
   /** Load a variant with onnxruntime-web, `ort`; onProgress gets the share of the graph that has been read. */
   static async load(ort, bundle, name, onProgress = () => {}) {
-    const variant = bundle.variants.find((candidate) => candidate.name === name);
-    if (!variant) {
-      const known = bundle.variants.map((candidate) => candidate.name).join(", ");
-      throw new Error(`the bundle has no variant ${name}; it has ${known}`);
-    }
-    const graph = await readGraph(bundle, variant, onProgress);
-    let session;
-    try {
-      session = await ort.InferenceSession.create(graph, { executionProviders: ["wasm"], logSeverityLevel: 3 });
-    } catch (error) {
-      throw new Error(`${variant.file} cannot be loaded by onnxruntime-web: ${error.message ?? error}`);
-    }
-    if (!session.inputNames.includes("input_values") || !session.outputNames.includes("logits")) {
-      throw new Error(`${variant.file} maps ${session.inputNames} to ${session.outputNames}, not input_values to logits`);
-    }
+    const session = await openSession(ort, bundle, name, onProgress, "input_values", "logits");
     const recognizer = new Recognizer(ort, bundle, session);
     await recognizer.hear(new Float32Array(SAMPLE_RATE).fill(1e-3)); // the first run also compiles and allocates
     return recognizer;

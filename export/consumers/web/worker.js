@@ -1,6 +1,7 @@
 // The model, beside the page and not in its way: requests {id, ask, …} come in, {id, answer | error | progress} go out.
 
 import { fromFiles, fromServer, openBundle } from "./bundle.js";
+import { LiveRecognizer } from "./live.js";
 import { Recognizer } from "./recognizer.js";
 
 const MOST_THREADS = 4; // more cores than this gain nothing on models this small
@@ -8,6 +9,7 @@ const MOST_THREADS = 4; // more cores than this gain nothing on models this smal
 let ort;
 let bundle;
 let recognizer;
+let listening;
 
 const answers = {
   /** Load onnxruntime-web; browsers give threads to pages that are cross-origin isolated only. */
@@ -25,14 +27,27 @@ const answers = {
 
   async open({ address, files }) {
     bundle = await openBundle(files ? fromFiles(files) : fromServer(address));
-    const { variants, preferred, parameters } = bundle;
-    return { variants, preferred, parameters };
+    const { variants, preferred, parameters, streaming } = bundle;
+    return { variants, preferred, parameters, streaming };
   },
 
   async load({ variant }, onProgress) {
     await recognizer?.release();
     recognizer = null;
-    recognizer = await Recognizer.load(ort, bundle, variant, onProgress);
+    recognizer = await (bundle.streaming ? LiveRecognizer : Recognizer).load(ort, bundle, variant, onProgress);
+  },
+
+  /** Of a bundle that streams: begin to listen, hear some samples, end; each but the first answers with the text. */
+  async listen() {
+    listening = { stream: recognizer.open(), spent: 0 };
+  },
+
+  async hear({ samples }) {
+    return live((stream) => stream.hear(samples));
+  },
+
+  async end() {
+    return live((stream) => stream.end());
   },
 
   async transcribe({ waveform }, onProgress) {
@@ -42,6 +57,13 @@ const answers = {
     return { text, spent: (performance.now() - begin) / 1000 };
   },
 };
+
+async function live(step) {
+  const begin = performance.now();
+  const text = await step(listening.stream);
+  listening.spent += (performance.now() - begin) / 1000;
+  return { text, spent: listening.spent };
+}
 
 let last = Promise.resolve();
 self.onmessage = ({ data: { id, ask, ...wishes } }) => {
