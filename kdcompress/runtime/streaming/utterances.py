@@ -109,7 +109,8 @@ class Utterances:
         blank = self._vocabulary.blank
         for token in path.tolist():
             if token == self._before != blank:
-                self._ends[-1] += 1
+                if self._ends:  # its beginning may have been given out already
+                    self._ends[-1] = self._frame + 1
             elif token != blank:
                 self._ids.append(token)
                 self._starts.append(self._frame)
