@@ -120,7 +120,7 @@ class Recognizer:
         """
         return LiveStream(self.pool(rules, batch=1), sample_rate)
 
-    def pool(self, rules: Endpointing | None = None, batch: int = 64) -> StreamPool:
+    def pool(self, rules: Endpointing | None = None, batch: int = 16) -> StreamPool:
         """Return a pool of streams that share this session; each run takes up to `batch` of them.
 
         Raises:

@@ -103,7 +103,7 @@ class PooledStreams:
 
     def __init__(self, recognizer: Recognizer, count: int) -> None:
         # Silence ends no text, as in sherpa-onnx unless asked for.
-        self._pool = recognizer.pool(Endpointing(silence=0), batch=count)
+        self._pool = recognizer.pool(Endpointing(silence=0))
         self._streams = [self._pool.open() for _ in range(count)]
         self._final = dict.fromkeys(self._streams, "")
         self._partial = dict.fromkeys(self._streams, "")

@@ -89,7 +89,7 @@ class StreamPool:
         vocabulary: Vocabulary,
         frame_shift: float,
         rules: Endpointing | None = None,
-        batch: int = 64,
+        batch: int = 16,
     ) -> None:
         """Make a pool without streams; see `Recognizer.pool`.
 
@@ -98,7 +98,8 @@ class StreamPool:
             vocabulary: of its V tokens.
             frame_shift: between its output frames [s].
             rules: when a text is final, unless a stream has rules of its own.
-            batch: most streams in one run.
+            batch: most streams in one run; larger ones leave the caches of a processor (0.6 M parameters took
+                0.82 ms of CPU a stream alone, 0.39 at 16, 0.47 at 64).
         """
         if batch < 1:
             raise ConfigError(f"a batch of {batch} streams is not possible; choose 1 or more")
