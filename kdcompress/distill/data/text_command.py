@@ -47,7 +47,7 @@ def run_command(
     done, lock = len(found), threading.Lock()
     with (
         tempfile.TemporaryDirectory(prefix="kdcompress-") as name,
-        journal.open("a", encoding="utf-8") as file,
+        journal.open("a", encoding="utf-8", errors="backslashreplace") as file,
     ):
         pool = ThreadPoolExecutor(teacher.jobs)
         try:
@@ -80,13 +80,15 @@ def _split(command: str) -> list[str]:
 def _read(journal: Path, key: str) -> dict[str, dict[str, Any]]:
     found = {}
     if journal.is_file():
-        for text in journal.read_text(encoding="utf-8").splitlines():
+        for text in journal.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 line = json.loads(text)
-                id_, by = line.pop("id"), line.pop("by")
-            except (ValueError, KeyError, AttributeError):  # a kill in the middle of a line
+                id_, by = str(line.pop("id")), line.pop("by")
+            # A kill in the middle of a line, or of a character.
+            except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
                 continue
-            if by == key and line.get("failed") is None:
+            as_written = set(line) == {"text", "second", "failed"} and isinstance(line["text"], str)
+            if by == key and as_written and line["failed"] is None:
                 found[id_] = line
     return found
 

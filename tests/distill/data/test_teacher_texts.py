@@ -97,7 +97,8 @@ def test_a_command_teaches_and_its_failures_are_named(tmp_path: Path, spoken: di
     again = tmp_path / "again"
     (again / "data").mkdir(parents=True)
     journal = (run / "data" / PRINTED).read_text()
-    (again / "data" / PRINTED).write_text(journal + '{"id": "4", "te')
+    cut = journal + '{"id": "9", "by": "", "text": 1}\n' + "[" * 100_000 + '\n{"id": "4", "text": "\u00e4'
+    (again / "data" / PRINTED).write_bytes(cut.encode()[:-1])  # within a character
     trainable(made, again, notes, resume=False)
     assert len((tmp_path / "log; touch x").read_text().splitlines()) == calls + 1
 
