@@ -1,6 +1,6 @@
 """What to train: which kind of student, and its shape by preset or in full."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
@@ -37,6 +37,10 @@ class StreamingConfig(Frozen):
     left_ms: int = Field(1280, ge=0)
 
 
+Sizes: TypeAlias = dict[str, Annotated[int, Field(ge=1)]]
+"""Units by part (`3.heads`, `3.feed_forward`, `front.2`) of a student that was cut."""
+
+
 class ConformerConfig(StudentConfig):
     """A Conformer encoder over log-mel features with a CTC head.
 
@@ -60,6 +64,7 @@ class ConformerConfig(StudentConfig):
             Watanabe 2021, arXiv 2102.03216). The model works, less well, when cut off there (Lee et al. 2021,
             arXiv 2106.09216), so that a student of so many layers can begin with them.
         streaming: output while somebody speaks; it implies `normalize: fixed`.
+        sizes: of parts that were cut.
     """
 
     also: ClassVar = ("preset",)
@@ -77,6 +82,7 @@ class ConformerConfig(StudentConfig):
     dropout: float = Field(0.1, ge=0, lt=1)
     exits: tuple[Annotated[int, Field(ge=1)], ...] = ()
     streaming: StreamingConfig | None = None
+    sizes: Sizes = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -129,6 +135,7 @@ class PretrainedConfig(StudentConfig):
         dropout: of every dropout in the model; None leaves each as the source has it.
         model: its configuration as transformers has it; set when the student is made, and complete.
         inputs: of its feature extractor, likewise.
+        sizes: of parts that were cut.
     """
 
     kind: Literal["pretrained"] = "pretrained"
@@ -137,6 +144,7 @@ class PretrainedConfig(StudentConfig):
     dropout: float | None = Field(None, ge=0, lt=1)
     model: dict[str, Any] | None = None
     inputs: dict[str, Any] | None = None
+    sizes: Sizes = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _check_layers(self) -> Self:

@@ -1,7 +1,8 @@
 """The student of this project: log-mel features, a Conformer, a CTC head."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +13,11 @@ from kdcompress.config.student import ConformerConfig
 from kdcompress.errors import ConfigError
 from kdcompress.frontend.logmel_numpy import BANDS
 from kdcompress.runtime.layout import LAYOUTS
-from kdcompress.students.encoder import Chunks, Conformer, State
+from kdcompress.students.encoder import Chunks, Conformer, ConformerBlock, State, layer_of
 from kdcompress.students.features import FEATURE_SHIFT_MS, FeatureStudent
-from kdcompress.students.pruning import narrow, widen
+from kdcompress.students.layers import widen
+from kdcompress.students.pruning.anatomy import Anatomy
+from kdcompress.students.pruning.prune import Cut, prune
 from kdcompress.students.student import Augment, Student
 from kdcompress.students.view import ExportView
 
@@ -38,6 +41,7 @@ class ConformerStudent(FeatureStudent):
         self.streams = config.streaming is not None
         self.encoder = Conformer(config, BANDS, self.factor)
         self.head = nn.Linear(config.width, vocabulary_size)
+        self.anatomy().shape(config.sizes)
 
     def encode(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Map features [B, T, F] and lengths [B] to log-probabilities [B, ⌈T / factor⌉, V] and lengths."""
@@ -137,6 +141,21 @@ class ConformerStudent(FeatureStudent):
             )
         return Chunks(int(chunk_ms) // self._shift_ms, self.config.streaming.left_ms // self._shift_ms)
 
+    def anatomy(self) -> Anatomy:
+        """Describe feed-forward units, heads and convolution channels; see `Student.anatomy`."""
+        blocks = cast("list[ConformerBlock]", list(self.encoder.blocks))
+        return Anatomy(
+            tuple(layer_of(f"{index}.", block, streams=self.streams) for index, block in enumerate(blocks)),
+            self,
+        )
+
+    def keep_layers(self, kept: Sequence[int]) -> None:
+        """Leave the encoder some of its layers; see `Student.keep_layers`."""
+        blocks = list(self.encoder.blocks)
+        self.encoder.blocks = nn.ModuleList(blocks[index] for index in kept)
+        update = {"layers": len(kept), "exits": (), "sizes": self.anatomy().sizes()}
+        self.config = self.config.model_copy(update=update)
+
     def start_from(
         self, other: Student, waveforms: Iterable[Tensor], on_progress: Progress | None = None
     ) -> None:
@@ -166,8 +185,9 @@ class ConformerStudent(FeatureStudent):
             )
         inner = int(config.width * config.feed_forward)
         if config.feed_forward < theirs.feed_forward:
-            features = (other.features(x[None], torch.tensor([len(x)], device=x.device)) for x in waveforms)
-            narrow(other.encoder, inner, features, on_progress)
+            narrower = {p.name: inner for _, p in other.anatomy() if p.lever == "feed_forward"}
+            pruned = prune(other, Cut(narrower), waveforms, on_progress=on_progress)
+            other = cast(ConformerStudent, pruned.student)
         elif config.feed_forward > theirs.feed_forward:
             widen(other.encoder, inner)
         blocks = list(other.encoder.blocks)

@@ -16,6 +16,7 @@ from kdcompress.students.layers import (
     SelfAttention,
     Subsampling,
 )
+from kdcompress.students.pruning.anatomy import Axis, Layer, Part, linear_part
 
 HALF_STEP = 0.5
 """The share of a feed-forward module's output that is added: there are two of them in a block."""
@@ -85,6 +86,47 @@ class ConformerBlock(nn.Module):
         x = x + convolved
         x = x + HALF_STEP * self.second(x)
         return self.norm(x), (attended, tail)
+
+
+def layer_of(name: str, block: ConformerBlock, *, streams: bool) -> Layer:
+    """Describe what of a block can be cut away; while it streams no heads: states are of one size."""
+    width, attention = block.attention.head_width, block.attention
+    heads: tuple[Axis, ...] = (
+        ("attention.query_key_value.weight", 0, 3, width),
+        ("attention.query_key_value.bias", 0, 3, width),
+        ("attention.out.weight", 1, 1, width),
+    )
+    kinds = ("weight", "bias")
+    channels: tuple[Axis, ...] = (
+        *((f"convolution.gate.{kind}", 0, 2, 1) for kind in kinds),
+        *((f"convolution.{path}.{kind}", 0, 1, 1) for path in ("depthwise", "inner_norm") for kind in kinds),
+        ("convolution.out.weight", 1, 1, 1),
+    )
+    inner = block.convolution.out.in_features
+
+    def feed_forward(which: str, behind: str) -> Part:
+        names = (f"{which}.1", f"{which}.3")
+        return linear_part(name + which, "feed_forward", block, *names, behind=behind, scale=HALF_STEP)
+
+    parts = (
+        feed_forward("first", "attention"),
+        Part(
+            f"{name}heads",
+            "heads",
+            "attention.out",
+            attention.heads,
+            width,
+            heads,
+            "convolution",
+            count="attention.heads",
+            fixed=streams,
+        ),
+        Part(
+            f"{name}convolution", "convolution", "convolution.out", inner, 1, channels, "second", normed=True
+        ),
+        feed_forward("second", "norm"),
+    )
+    return Layer(block, parts, "norm")
 
 
 class Conformer(nn.Module):

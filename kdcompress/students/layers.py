@@ -128,7 +128,7 @@ class SelfAttention(nn.Module):
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.head_width = heads, width // heads
         self.norm = nn.LayerNorm(width)
         self.query_key_value = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
@@ -231,3 +231,23 @@ class FeedForward(nn.Sequential):
             nn.Linear(inner, width),
             nn.Dropout(dropout),
         )
+
+
+@torch.no_grad()
+def widen(encoder: nn.Module, inner: int) -> None:
+    """Give every feed-forward module up to `inner` units, in place; new ones add nothing until trained.
+
+    Their inner weights are drawn as for a new student and their outer ones are zero, so that the output stays
+    what it was (in the spirit of Net2Net, Chen et al. 2016, arXiv 1511.05641).
+    """
+    for module in encoder.modules():
+        if isinstance(module, FeedForward):
+            widen, shrink = module[1], module[3]
+            assert isinstance(widen, nn.Linear)
+            assert isinstance(shrink, nn.Linear)
+            units = widen.out_features
+            first, second = nn.Linear(widen.in_features, inner), nn.Linear(inner, shrink.out_features)
+            first.weight[:units], first.bias[:units] = widen.weight, widen.bias
+            second.weight[:, :units], second.weight[:, units:] = shrink.weight, 0
+            second.bias.copy_(shrink.bias)
+            module[1], module[3] = first, second

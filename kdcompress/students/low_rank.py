@@ -10,7 +10,7 @@ House letters: N frames of all utterances, D width.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +18,13 @@ from torch.nn import functional
 
 from kdcompress.aliases import Progress
 from kdcompress.errors import AudioError
-from kdcompress.students.pruning import Streams, moments, select_units
+from kdcompress.students.pruning.moments import moments_of, rank_units
 
 if TYPE_CHECKING:
     from kdcompress.students.separable import AttentionBlock, SeparableBlock, SeparableStudent
+
+Streams: TypeAlias = list[Tensor]
+"""What passes one place of a student, float32 [1, T, D] for each utterance."""
 
 _PULL = 0.01  # towards smaller weights, as a share of each input's power: many channels say nearly the same
 _FLOOR = 1e-6  # of a deviation
@@ -128,7 +131,8 @@ def _fit(layer: nn.Module, inputs: Streams, wanted: Streams) -> None:
     """Solve for a linear layer, or for the best pair of its rank."""
     mean, scale = _mean_and_scale(inputs)
     scaled = [(x - mean) / scale for x in inputs]
-    gram, cross = moments(scaled, wanted)
+    found = moments_of(scaled, wanted)
+    gram, cross = found.gram, found.cross
     frames = gram[-1, -1]
     target = cross[-1] / frames
     gram, cross = gram[:-1, :-1], cross[:-1]
@@ -158,10 +162,10 @@ def _keep_units(
     widen: nn.Linear, shrink: nn.Linear, wide: nn.Linear, units: Streams, wanted: Streams
 ) -> None:
     """Take over the units that explain most of what is wanted, and solve for the outer matrix."""
-    gram, cross = moments(units, wanted)
-    kept = select_units(gram, cross, widen.out_features)
-    with_bias = torch.cat([kept, kept.new_tensor([len(gram) - 1])])
-    gram, cross = gram[with_bias][:, with_bias], cross[with_bias]
+    found = moments_of(units, wanted)
+    kept = torch.tensor(sorted(rank_units(found, 1, widen.out_features)[0]))
+    found = found.of_units(kept, 1)
+    gram, cross = found.gram, found.cross
     pull = _PULL * gram.diagonal()
     pull[-1] = 0.0  # the bias is free
     solution = torch.linalg.lstsq(gram + pull.diag(), cross, driver="gelsd").solution

@@ -5,6 +5,7 @@ It is rebuilt from its configuration alone, which holds that of the model and th
 B batch, S samples, T frames, F values per input frame, V vocabulary.
 """
 
+import copy
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -20,6 +21,8 @@ from kdcompress.config.student import PretrainedConfig
 from kdcompress.errors import ConfigError
 from kdcompress.frontend.masks import valid_frames
 from kdcompress.students.pretrained_view import pretrained_view
+from kdcompress.students.pruning.anatomy import Anatomy
+from kdcompress.students.pruning.families import anatomy_of
 from kdcompress.students.student import Augment, Student
 from kdcompress.students.transformers_inputs import (
     TransformersInputs,
@@ -74,6 +77,7 @@ class PretrainedStudent(Student):
         self.inputs = TransformersInputs(extractor, self.model)
         self._frames = output_length_function(self.model)
         _replace_parts(self.model)
+        self.anatomy().shape(config.sizes)
         near, distance = (
             SAMPLE_RATE,
             512 * 320,
@@ -140,6 +144,16 @@ class PretrainedStudent(Student):
         mask = valid_frames(sizes, inputs.shape[1])
         logits: Tensor = self.model(inputs, attention_mask=mask.long()).logits
         return logits.float().log_softmax(dim=-1)
+
+    def anatomy(self) -> Anatomy:
+        """Describe heads, feed-forward units and channels; see `Student.anatomy`."""
+        return anatomy_of(self.model)
+
+    def keep_layers(self, kept: Sequence[int]) -> None:
+        """Leave the model some of its layers; see `Student.keep_layers`."""
+        take_layers(self.model, list(kept))
+        settings = _settings(self.model.config, None)
+        self.config = self.config.model_copy(update={"model": settings, "sizes": self.anatomy().sizes()})
 
     def output_lengths(self, samples: Tensor) -> Tensor:
         """Return the output frames [B] of waveforms with so many samples [B]; none of an empty one."""
@@ -220,12 +234,15 @@ def layers_of(model: Any) -> nn.ModuleList:
 
 def _replace_parts(model: Any) -> None:
     """Put modules in place of those of transformers that padding, or a cut, would not go with."""
+    made: Any
     for name, module in list(model.named_modules()):
-        made: nn.Module
         if isinstance(module, nn.GroupNorm):
             made = MaskedGroupNorm.of(module, model.config.conv_kernel[0], model.config.conv_stride[0])
         elif hasattr(module, "gru_rel_pos_const"):
             made = GatedAttention(module)
+        elif hasattr(module, "relative_k_proj"):  # Parakeet's attention takes its heads from here
+            module.config = copy.copy(module.config)
+            continue
         else:
             continue
         parent, _, own = name.rpartition(".")

@@ -4,7 +4,7 @@ B batch, S samples, T frames, F mel bands, V vocabulary.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
 from pydantic import ValidationError
@@ -15,6 +15,7 @@ from kdcompress.aliases import Progress
 from kdcompress.config.profile import LayoutName
 from kdcompress.config.student import STUDENTS, StudentConfig
 from kdcompress.errors import ConfigError
+from kdcompress.students.pruning.anatomy import Anatomy
 from kdcompress.students.view import ExportView
 from kdcompress.text.vocabulary import Vocabulary
 
@@ -115,6 +116,18 @@ class Student(nn.Module, ABC):
         Raises:
             AudioError: waveforms are needed, and there are none.
         """
+
+    def anatomy(self) -> Anatomy:
+        """Return what of the student can be cut away.
+
+        Raises:
+            ConfigError: nothing, in students of this kind.
+        """
+        raise ConfigError(f"students of kind {self.config.kind} cannot be cut")
+
+    def keep_layers(self, kept: Sequence[int]) -> None:
+        """Leave the student some of its layers, in place, and note the sizes of their parts in `config`."""
+        raise ConfigError(f"students of kind {self.config.kind} cannot be cut")
 
     def parameter_count(self) -> int:
         """Return the number of trained values."""

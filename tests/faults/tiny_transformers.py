@@ -50,6 +50,7 @@ FAMILIES = {
     "hubert-layer": Family("Hubert", {**WAVE, **LAYER}, True),
     "hubert-group": Family("Hubert", WAVE, False),
     "wavlm-layer": Family("WavLM", {**WAVE, **LAYER}, True),
+    "wavlm-group": Family("WavLM", WAVE, False),
     "conformer": Family(
         "Wav2Vec2Conformer", {**WAVE, "feat_extract_norm": "layer", "conv_depthwise_kernel_size": 7}, False
     ),

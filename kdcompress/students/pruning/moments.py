@@ -1,0 +1,132 @@
+"""Least squares for one linear map from sums over frames: which units to keep, and the best weights.
+
+N frames, U units, I inputs of the map (and a constant, where it has a bias), O outputs.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+_IDLE = 1e-9  # a unit whose variance is below this share of the largest explains nothing
+
+
+class Moments:
+    """Sums over frames of a map's inputs X and wanted outputs Y, in float64 on the CPU.
+
+    Attributes:
+        gram: XᵀX; with a constant 1 as the last column of X, where the map has a bias.
+        cross: XᵀY.
+        power: sum of Y².
+        rows: N.
+    """
+
+    def __init__(self, last: nn.Module) -> None:
+        weight = _matrix(last)
+        self.bias = getattr(last, "bias", None) is not None
+        size = weight.shape[1] + self.bias
+        self._last = last
+        self.gram = torch.zeros(size, size, dtype=torch.float64)
+        self.cross = torch.zeros(size, weight.shape[0], dtype=torch.float64)
+        self.power, self.rows = 0.0, 0
+
+    def add(self, inputs: Tensor, wanted: Tensor, step: int = 1) -> None:
+        """Take in what one utterance gives: the map's input, and wanted outputs [N, O], every `step`-th."""
+        x, y = _frames(self._last, inputs)[::step], wanted[::step].double()
+        x = (torch.cat([x, x.new_ones(len(x), 1)], dim=1) if self.bias else x).double()
+        self.gram += (x.T @ x).cpu()  # solved there: CUDA's least squares want full rank
+        self.cross += (x.T @ y).cpu()
+        self.power += float(y.square().sum())
+        self.rows += len(x)
+
+    def of_units(self, kept: Tensor, columns: int) -> "Moments":
+        """Return the moments of some of the units."""
+        index = (kept[:, None] * columns + torch.arange(columns)).flatten()
+        if self.bias:
+            index = torch.cat([index, index.new_tensor([len(self.gram) - 1])])
+        less = Moments(self._last)
+        less.gram, less.cross = self.gram[index][:, index], self.cross[index]
+        less.power, less.rows = self.power, self.rows
+        return less
+
+    def solve(self, last: nn.Module, pull: float) -> None:
+        """Give a map the weights with the least squared error, drawn to those it has.
+
+        Args:
+            pull: strength of that, as a share of each input's power, above 0; the bias is free.
+        """
+        weight = _matrix(last)
+        strength = pull * self.gram.diagonal()
+        old = weight.T.double().cpu()
+        if self.bias:
+            strength[-1] = 0.0
+            old = torch.cat([old, last.bias[None].double().cpu()])  # type: ignore[index]
+        solution = torch.linalg.solve(self.gram + strength.diag(), self.cross + strength[:, None] * old)
+        values = solution[: weight.shape[1]].T
+        last.weight.copy_(values.reshape(last.weight.shape))  # type: ignore[operator]
+        if self.bias:
+            last.bias.copy_(solution[-1])  # type: ignore[operator]
+
+
+def moments_of(inputs: Sequence[Tensor], wanted: Sequence[Tensor]) -> Moments:
+    """Return the moments of a linear layer with a bias, given its inputs and wanted outputs [1, T, …]."""
+    found = Moments(nn.Linear(inputs[0].shape[-1], wanted[0].shape[-1], device="meta"))
+    for x, y in zip(inputs, wanted, strict=True):
+        found.add(x, y[0])
+    return found
+
+
+def rank_units(moments: Moments, columns: int, count: int) -> tuple[list[int], list[float]]:
+    """Choose units one by one, with what is chosen projected out of the rest.
+
+    Returns:
+        The units, the most telling first, and the squared error of Y that is left after each.
+    """
+    gram, cross = moments.gram.clone(), moments.cross.clone()
+    units = (len(gram) - moments.bias) // columns
+    left = moments.power
+
+    def project_out(index: slice) -> None:
+        nonlocal left
+        inverse = torch.linalg.pinv(gram[index, index], hermitian=True, atol=float(floor))
+        rows, values = gram[:, index] @ inverse, cross[index].clone()
+        left -= float((inverse @ values * values).sum())
+        gram.sub_(rows @ gram[index].clone())
+        cross.sub_(rows @ values)
+
+    floor = torch.zeros(())
+    if moments.bias:
+        project_out(slice(len(gram) - 1, len(gram)))
+    floor = _IDLE * gram.diagonal()[: units * columns].max()
+    chosen: list[int] = []
+    errors: list[float] = []
+    places = torch.arange(units * columns).view(units, columns)
+    for _ in range(count):
+        blocks = gram[places[:, :, None], places[:, None, :]]
+        wanted = cross[: units * columns].view(units, columns, -1)
+        variance = blocks.diagonal(dim1=1, dim2=2).sum(dim=1)
+        if columns == 1:
+            explained = wanted.square().sum(dim=(1, 2)) / variance.clamp(min=floor)
+        else:
+            inverse = torch.linalg.pinv(blocks, hermitian=True, atol=float(floor))
+            explained = (inverse @ wanted * wanted).sum(dim=(1, 2))
+        explained[variance <= floor] = -1  # idle, or explained by the others already
+        explained[chosen] = -2
+        chosen.append(int(explained.argmax()))
+        project_out(slice(chosen[-1] * columns, (chosen[-1] + 1) * columns))
+        errors.append(max(left, 0.0))
+    return chosen, errors
+
+
+def _matrix(last: nn.Module) -> Tensor:
+    weight: Tensor = last.weight  # type: ignore[assignment]
+    return weight.flatten(1)
+
+
+def _frames(last: nn.Module, inputs: Tensor) -> Tensor:
+    """Return the inputs of a map as rows [N, I], in the order of its weight's columns."""
+    if isinstance(last, nn.Conv1d):
+        kernel, stride = last.kernel_size[0], last.stride[0]
+        windows = inputs[0].unfold(1, kernel, stride)  # [C, N, kernel]
+        return windows.permute(1, 0, 2).flatten(1)
+    return inputs[0]

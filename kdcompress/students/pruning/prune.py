@@ -1,0 +1,234 @@
+"""Cut units and layers out of a student and refit what remains in closed form; or widen it.
+
+From the front to the back: the units of a part are chosen one at a time, each the one that explains most of
+what the part should add to the stream (orthogonal least squares, Chen, Billings & Luo 1989), and the linear
+map behind them is then solved for. What a part should add is what brings the student's stream back to where
+the teacher's is at this place, so that a part also mends what those before it have lost (reconstruction as by
+He et al. 2017, arXiv 1707.06168); maps of parts that stay whole are solved for likewise. Where layers go, the
+last map in front of them is fitted to the stream behind them. Nothing is trained, no transcript is read.
+
+House letters: T frames, N frames of all utterances, U units, I inputs of a linear map, D width.
+"""
+
+import copy
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from kdcompress.aliases import Progress
+from kdcompress.audio.utterance import SAMPLE_RATE
+from kdcompress.errors import AudioError
+from kdcompress.students.pruning.anatomy import Anatomy, Layer, Part
+from kdcompress.students.pruning.moments import Moments, rank_units
+from kdcompress.students.pruning.streams import Stream, between, entering, watch
+from kdcompress.students.student import Student
+
+_PULL = 0.1  # of a refitted map to its old weights, as a share of each input's power
+_LIGHT_PULL = 1e-5  # where units went: inputs behind a norm are not independent of each other
+_FEW = 8  # frames per input of a map, below which its old weights are held on to
+_FRONT_SECONDS = 60  # of audio for the front, whose frames are many
+_FRONT_ROWS = 40_000
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What is to be left of a student.
+
+    Attributes:
+        sizes: units of parts by name; parts that are not named keep theirs.
+        dropped: layers that go.
+    """
+
+    sizes: dict[str, int] = field(default_factory=dict)
+    dropped: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which of the teacher's layers one of a student's stands for.
+
+    Attributes:
+        origin: the layer that it was made of.
+        end: the first layer behind those that it stands for.
+    """
+
+    origin: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """A pruned student.
+
+    Attributes:
+        places: of its layers.
+    """
+
+    student: Student
+    places: tuple[Place, ...]
+
+
+@torch.no_grad()
+def prune(
+    student: Student,
+    cut: Cut,
+    waveforms: Iterable[Tensor],
+    *,
+    teacher: Student | None = None,
+    places: Sequence[Place] | None = None,
+    refit: bool = True,
+    on_progress: Progress | None = None,
+) -> Pruned:
+    """Return a copy of a student with units and layers cut out, refitted.
+
+    Args:
+        student: in eval mode.
+        waveforms: float32 [S] each, to measure by; eight minutes of audio are enough.
+        teacher: whose stream is aimed at, of which the student was cut; None takes the student itself.
+        places: of the student's layers in the teacher.
+        refit: whether maps are solved for; else they only lose the units that were cut.
+        on_progress: called with layers done, of all.
+
+    Raises:
+        AudioError: there are no waveforms.
+        ConfigError: students of this kind cannot be cut.
+    """
+    sounds = list(waveforms)
+    if not sounds:
+        raise AudioError("no audio could be read to choose units by; see data.audio")
+    teacher = student if teacher is None else teacher
+    made = copy.deepcopy(student).eval()
+    fitter = _Fitter(refit)
+    _prune_front(made, teacher, cut, sounds, fitter)
+    whole, theirs = made.anatomy().layers, teacher.anatomy().layers
+    before = places or [Place(index, index + 1) for index in range(len(whole))]
+    kept = [index for index in range(len(whole)) if index not in cut.dropped]
+    made.keep_layers(kept)
+    now = []
+    own = [entering(made, sound) for sound in sounds]
+    wide = [entering(teacher, sound) for sound in sounds]
+    done = 0
+    for number, index in enumerate(kept):
+        behind = kept[number + 1] if number + 1 < len(kept) else len(whole)
+        place = Place(before[index].origin, before[behind - 1].end)
+        layer = whole[index]
+        wanted, wide = _targets(theirs, layer, wide, done, place)
+        if layer.norm is not None and place.end - 1 != place.origin:
+            closing = theirs[place.end - 1]
+            _replace(layer.module, layer.norm, closing.module.get_submodule(str(closing.norm)))
+        for part, targets in zip(layer.parts, wanted, strict=True):
+            bridging = part is layer.parts[-1] and place.end - 1 != place.origin
+            fitter.fit(layer, part, cut.sizes.get(part.name, part.units), own, targets, free=bridging)
+        own = [stream.through(layer.module) for stream in own]
+        done = place.end
+        now.append(place)
+        if on_progress is not None:
+            on_progress(number + 1, len(kept))
+    made.keep_layers(range(len(kept)))  # notes the sizes
+    return Pruned(made, tuple(now))
+
+
+def _targets(
+    theirs: Sequence[Layer], layer: Layer, wide: list[Stream], done: int, place: Place
+) -> tuple[list[list[Tensor]], list[Stream]]:
+    """Return where the teacher's stream is behind each part of a layer, and its streams behind all."""
+    wanted: list[list[Tensor]] = [[] for _ in layer.parts]
+    leaving = []
+    for stream in wide:
+        for number in range(done, place.end):
+            parts = theirs[number].parts
+            seen, stream = watch(stream, theirs[number], parts)  # it flows on
+            if number == place.origin:
+                for targets, values in zip(wanted, seen, strict=True):
+                    targets.append(values.behind)
+        if place.end - 1 != place.origin:
+            wanted[-1][-1] = seen[-1].behind
+        leaving.append(stream)
+    return wanted, leaving
+
+
+@dataclass(frozen=True)
+class _Fitter:
+    """Cuts a part and solves for its map, unless it is only to cut."""
+
+    refit: bool
+
+    def fit(
+        self, layer: Layer, part: Part, size: int, own: list[Stream], wanted: list[Tensor], free: bool
+    ) -> None:
+        """Leave a part of a layer so many units.
+
+        Args:
+            free: whether the map's old weights mean nothing any more.
+        """
+
+        def moments(now: Part) -> Moments:
+            found = Moments(now.last_of(layer.module))
+            for stream, target in zip(own, wanted, strict=True):
+                (seen,), _ = watch(stream, layer, [now])
+                found.add(seen.inputs, seen.output[0] + (target - seen.behind)[0] / now.scale)
+            return found
+
+        self.solve(layer.module, part, size, moments, free)
+
+    def solve(
+        self, owner: nn.Module, part: Part, size: int, moments: Callable[[Part], Moments], free: bool
+    ) -> None:
+        """Choose units by the moments of what is there, cut, and solve for the map."""
+        if size == part.units and not self.refit:
+            return
+        found = moments(part)
+        cutting = size < part.units
+        if cutting:
+            kept = torch.tensor(sorted(rank_units(found, part.columns, size)[0]))
+            part = part.cut(owner, kept)
+            if not self.refit:
+                return
+            # Where units share a norm, what is left of them is other than it was.
+            found = moments(part) if part.normed else found.of_units(kept, part.columns)
+        few = found.rows < _FEW * len(found.gram)
+        found.solve(part.last_of(owner), _LIGHT_PULL if (cutting or free) and not few else _PULL)
+
+
+def _prune_front(made: Student, teacher: Student, cut: Cut, sounds: list[Tensor], fitter: _Fitter) -> None:
+    """Cut and refit the parts in front of the encoder, each towards the teacher's next stage."""
+    ours, theirs = made.anatomy(), teacher.anatomy()
+    if all(cut.sizes.get(part.name, part.units) == part.units for part in ours.front):
+        return
+    sounds = sounds[:: max(1, round(sum(map(len, sounds)) / SAMPLE_RATE / _FRONT_SECONDS))]
+    own = [entering(made, sound, ours.stages[0]).x for sound in sounds]
+    wide = [entering(teacher, sound, theirs.stages[0]).x for sound in sounds]
+    for index, part in enumerate(ours.front):
+        targets = [between(theirs, index, x)[1] for x in wide]
+        step = max(1, sum(len(target) for target in targets) // _FRONT_ROWS)
+
+        def moments(
+            now: Part,
+            own: list[Tensor] = own,
+            index: int = index,
+            wanted: list[Tensor] = targets,
+            step: int = step,
+        ) -> Moments:
+            found = Moments(now.last_of(ours.root))
+            for x, target in zip(own, wanted, strict=True):
+                found.add(between(ours, index, x)[0], target, step)
+            return found
+
+        fitter.solve(ours.root, part, cut.sizes.get(part.name, part.units), moments, free=False)
+        own, wide = [ours.stages[index](x) for x in own], [theirs.stages[index](x) for x in wide]
+
+
+def _front_moments(
+    ours: Anatomy, index: int, own: list[Tensor], wanted: list[Tensor], step: int, part: Part
+) -> Moments:
+    found = Moments(part.last_of(ours.root))
+    for x, target in zip(own, wanted, strict=True):
+        found.add(between(ours, index, x)[0], target, step)
+    return found
+
+
+def _replace(owner: nn.Module, path: str, module: nn.Module) -> None:
+    above, _, name = path.rpartition(".")
+    setattr(owner.get_submodule(above), name, copy.deepcopy(module))
