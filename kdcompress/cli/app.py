@@ -16,6 +16,7 @@ from kdcompress.cli.export.command import export
 from kdcompress.cli.inspect import inspect
 from kdcompress.cli.pack import pack
 from kdcompress.cli.recipes import recipes
+from kdcompress.cli.shrink import shrink
 from kdcompress.cli.transcribe.command import transcribe
 
 app = typer.Typer(
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 app.command(short_help="Train a small student to imitate a teacher.")(distill)
 app.command(short_help="Look at a teacher before imitating it.")(inspect)
+app.command(short_help="Cut a teacher down to a budget, without training.")(shrink)
 app.command(short_help="Run the teacher once and keep what it says.")(cache)
 app.command(short_help="Write a corpus as shards that training opens at once.")(pack)
 app.command(short_help="Write a student as an ONNX bundle.")(export)

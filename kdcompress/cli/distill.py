@@ -39,6 +39,22 @@ def distill(
         typer.Option("--cache", help="Posteriors written by kdcompress cache, instead of a teacher."),
     ] = None,
     preset: Annotated[str | None, typer.Option("--preset", help="Student size: 0.2M … 30M.")] = None,
+    student: Annotated[
+        str | None,
+        typer.Option(
+            "--student",
+            metavar="teacher|DIR",
+            help="Make the student of the teacher's own layers, or of those of another model or run.",
+        ),
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            "--budget",
+            help="What such a student may cost: 30MB, 0.25x of its source, rtf:0.5x of its time; what "
+            "says least on the audio is cut. Implies --student teacher.",
+        ),
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override any value of the recipe; repeatable."),
@@ -74,6 +90,7 @@ def distill(
     Examples:
       kdcompress distill --teacher facebook/hubert-large-ls960-ft --audio calls/ --out runs/calls
       kdcompress distill --teacher runs/big --audio calls/ --out runs/small --preset 1.2M
+      kdcompress distill --teacher models/wav2vec2 --audio calls/ --budget 0.25x --out runs/small
       kdcompress distill an4 --audio an4/audio/train --teacher runs/an4-teacher --out runs/an4
       kdcompress distill --cache cache/calls --out runs/calls
       kdcompress distill --audio transcribed.jsonl --set objective.kd_weight=0 --out runs/teacher
@@ -90,8 +107,10 @@ def distill(
         raise typer.BadParameter("stands for --resume: give one of them", param_hint="--auto-resume")
     asked: Recipe | None = None
     if not resume:
-        asked = read_recipe(recipe, teacher, audio, cache, preset, set_ or [], quantize_aware)
-    elif recipe or teacher or audio or cache or preset or set_ or quantize_aware:
+        asked = read_recipe(
+            recipe, teacher, audio, cache, preset, set_ or [], quantize_aware, student, budget
+        )
+    elif any((recipe, teacher, audio, cache, preset, set_, quantize_aware, student, budget)):
         from kdcompress.errors import ConfigError
 
         raise ConfigError("--resume goes on with the run's own recipe: give it nothing but --out")
@@ -125,6 +144,8 @@ def read_recipe(
     preset: str | None = None,
     sets: Sequence[str] = (),
     quantize_aware: str | None = None,
+    student: str | None = None,
+    budget: str | None = None,
 ) -> "Recipe":
     """Lay the flags over the named recipe (or over the defaults; over a cache's own data settings)."""
     from kdcompress.config.recipe import make_recipe, merge, read_layers
@@ -153,6 +174,14 @@ def read_recipe(
         flags["data"] = {"audio": str(audio.expanduser().resolve())}
     if preset is not None:
         flags["student"] = {"preset": preset}
+    if student is not None or budget is not None:
+        if preset is not None:
+            raise ConfigError("--preset is the size of a Conformer, --student and --budget make another")
+        source = student or "teacher"
+        found = Path(source).expanduser()
+        if source != "teacher" and found.exists():
+            source = str(found.resolve())
+        flags["student"] = {"kind": "pretrained", "source": source, "budget": budget}
     if quantize_aware is not None:
         if quantize_aware not in PACKED:
             raise typer.BadParameter(

@@ -128,10 +128,14 @@ class PretrainedConfig(StudentConfig):
 
     Attributes:
         source: `teacher`, or the directory or hub id of a wav2vec2, HuBERT, WavLM, wav2vec2-BERT or
-            Parakeet-CTC model. Without weights there, they are random; where it has other units, the head is.
+            Parakeet-CTC model, or a run of kdcompress. Without weights there, they are random; where it has
+            other units, the head is.
         layers: how many of its layers to take, evenly spaced, the first and the last among them; or which,
             from 0. None takes all.
         frame_shift_ms: is the source's; another one is refused.
+        budget: for which heads, units, channels and layers are cut where that costs least on the run's audio,
+            and what is left refitted: `30MB` of weights in float32, `0.25x` of the source's, or `rtf:0.5x` of
+            its time on one thread of this machine. None cuts nothing.
         dropout: of every dropout in the model; None leaves each as the source has it.
         model: its configuration as transformers has it; set when the student is made, and complete.
         inputs: of its feature extractor, likewise.
@@ -141,6 +145,7 @@ class PretrainedConfig(StudentConfig):
     kind: Literal["pretrained"] = "pretrained"
     source: str = "teacher"
     layers: Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=0)], ...] | None = None
+    budget: str | None = None
     dropout: float | None = Field(None, ge=0, lt=1)
     model: dict[str, Any] | None = None
     inputs: dict[str, Any] | None = None

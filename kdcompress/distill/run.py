@@ -1,6 +1,6 @@
 """The run directory: what it holds, how it is begun, and how it is taken up again.
 
-runs/NAME/  recipe.yaml  environment.json  [tokenizer.model]  data/  metrics.jsonl  skipped.jsonl
+runs/NAME/  recipe.yaml  environment.json  [tokenizer.model]  [cut/]  data/  metrics.jsonl  skipped.jsonl
             checkpoints/  best  last
 """
 
@@ -28,7 +28,7 @@ _LIBRARIES = ("torch", "torchaudio", "transformers", "accelerate", "lhotse", "nu
 _LEFT = ("skipped.jsonl", "out_of_range.jsonl", "tokenizer.model")
 _RECIPE_DIGEST = "recipe_sha256"
 _INPUTS = "inputs"  # the key of environment.json that says that there is a record of them
-_BEFORE_TRAINING = {"recipe.yaml", "environment.json", "data", locks.NAME, *_LEFT}
+_BEFORE_TRAINING = {"recipe.yaml", "environment.json", "data", "cut", locks.NAME, *_LEFT}
 
 
 @dataclass

@@ -31,7 +31,7 @@ from kdcompress.distill.observer import Observer
 from kdcompress.distill.optim import AveragedStudent, make_optimizer
 from kdcompress.distill.posteriors.memory import TeacherPosteriors
 from kdcompress.distill.posteriors.source import PosteriorSource, open_source
-from kdcompress.distill.pretrained import make_pretrained
+from kdcompress.distill.pretrained import CUT, cut_to_budget, make_pretrained
 from kdcompress.distill.run import Run, check_vacant
 from kdcompress.distill.tokenizer_setup import keep_tokenizer, resolve_tokenizer
 from kdcompress.distill.validate import Validation
@@ -174,6 +174,13 @@ def set_up(
     accelerator.wait_for_everyone()  # nobody compares with what another has written
     if main:
         inputs.write(out)
+    if isinstance(recipe.student, PretrainedConfig) and recipe.student.budget is not None and not resuming:
+        with accelerator.main_process_first():  # cut by one, and taken by the others
+            if main and not (resume and (out / CUT).is_dir()):
+                cut_to_budget(
+                    student, vocabulary, recipe.student.budget, data.training, out / CUT, observer.stage
+                )
+            student = load_student(out / CUT).model
     if config.start_from is not None and not resuming:
         progress = partial(observer.stage, "Narrowing the layers to start from")
         start_from(config.start_from, student, vocabulary, data.training, progress)

@@ -147,6 +147,7 @@ class ConformerStudent(FeatureStudent):
         return Anatomy(
             tuple(layer_of(f"{index}.", block, streams=self.streams) for index, block in enumerate(blocks)),
             self,
+            lambda x: self._log_probs(x),
         )
 
     def keep_layers(self, kept: Sequence[int]) -> None:

@@ -108,7 +108,7 @@ class PretrainedStudent(Student):
         """
         check_family(model.config)
         if config.layers is not None:
-            take_layers(model, _chosen(config.layers, len(layers_of(model))))
+            take_layers(model, chosen_layers(config.layers, len(layers_of(model))))
         settings = _settings(model.config, config.dropout)
         settings.update(vocab_size=len(vocabulary), pad_token_id=vocabulary.blank)
         inputs = json.loads(extractor.to_json_string())
@@ -261,7 +261,12 @@ def take_layers(model: Any, chosen: Sequence[int]) -> None:
     shape.num_hidden_layers = len(chosen)
 
 
-def _chosen(layers: int | tuple[int, ...], there: int) -> list[int]:
+def chosen_layers(layers: int | tuple[int, ...], there: int) -> list[int]:
+    """Return which of a model's layers are meant.
+
+    Raises:
+        ConfigError: there are fewer.
+    """
     if isinstance(layers, int):
         if layers > there:
             raise ConfigError(f"student.layers is {layers}, the source has {there}")

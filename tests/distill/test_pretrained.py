@@ -1,5 +1,6 @@
 """Students made of a Hugging Face teacher in the loop: from the teacher, from a cache, after a kill."""
 
+import json
 import os
 import shutil
 import signal
@@ -47,3 +48,21 @@ def test_it_trains_and_goes_on_exactly_without_its_source(
     shutil.rmtree(source)
     model = load_student(whole).model
     assert torch.isfinite(model(torch.zeros(1, 16_000), torch.tensor([16_000]))[0]).all()
+
+
+def test_a_run_of_our_own_is_cut_to_a_budget_and_goes_on(
+    recipe: Callable[..., Recipe], teacher_folder: Path, tmp_path: Path
+) -> None:
+    asked = recipe(student={"kind": "pretrained", "budget": "0.6x"}, training__steps=4)
+    run = tmp_path / "run"
+    assert not distill(asked, run, Notes(2, lambda: os.kill(os.getpid(), signal.SIGTERM))).finished
+    begun = load_student(run / "cut")
+    teacher = load_student(teacher_folder).model
+    assert begun.model.parameter_count() <= 0.6 * teacher.parameter_count()
+    assert json.loads((run / "cut" / "frontier.json").read_text())["tried"][-1]["share"] <= 0.6
+    assert distill(None, run, Notes(), resume=True).finished
+    assert load_student(run).model.config == begun.model.config
+    again = tmp_path / "again"
+    kept = recipe(student={"kind": "pretrained", "source": str(run)}, training__steps=2)
+    assert distill(kept, again, Notes()).finished
+    assert load_student(again).model.config == begun.model.config

@@ -3,8 +3,8 @@
 House letters: U units of a part, D width.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -107,13 +107,17 @@ class Anatomy:
         front: parts in front of it; their paths begin at `root`.
         stages: modules of the front by the place of a part; each one's input is the output of the one before,
             and part n is the units between stage n and stage n + 1.
+        owners: names of the modules of `root` that have the stages.
         root: of the front's paths.
+        tail: from the stream behind the last layer [1, T, D] to log-probabilities [1, T, V].
     """
 
     layers: tuple[Layer, ...]
     root: nn.Module
+    tail: Callable[[Tensor], Tensor]
     front: tuple[Part, ...] = ()
-    stages: tuple[nn.Module, ...] = field(default=())
+    stages: tuple[nn.Module, ...] = ()
+    owners: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[tuple[nn.Module, Part]]:
         """Yield every part with the module that its paths begin at."""

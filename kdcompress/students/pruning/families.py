@@ -3,9 +3,10 @@
 U units, D width, C channels.
 """
 
+from functools import partial
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from kdcompress.students.pruning.anatomy import Anatomy, Axis, Layer, Part, linear_part
 
@@ -18,8 +19,20 @@ def anatomy_of(model: Any) -> Anatomy:
     )
     found = tuple(describe(f"{index}.", layer) for index, layer in enumerate(layers))
     if hasattr(model.base_model, "feature_extractor"):
-        return Anatomy(found, model.base_model, *_waveform_encoder(model.base_model))
-    return Anatomy(found, model.base_model)
+        front = _waveform_encoder(model.base_model)
+        owners = ("feature_extractor", "feature_projection")
+        return Anatomy(found, model.base_model, partial(_tail, model), *front, owners)
+    return Anatomy(found, model.base_model, partial(_tail, model))
+
+
+def _tail(model: Any, x: Tensor) -> Tensor:
+    """Map the stream behind the last layer [1, T, D] to log-probabilities [1, T, V]."""
+    if type(model.base_model.encoder).__name__.endswith("StableLayerNorm"):
+        x = model.base_model.encoder.layer_norm(x)
+    if getattr(model.base_model, "intermediate_ffn", None) is not None:
+        x = x + 0.5 * model.base_model.intermediate_ffn(x)
+    logits: Tensor = (model.ctc_head if hasattr(model, "ctc_head") else model.lm_head)(x)
+    return logits.float().log_softmax(dim=-1)
 
 
 def _wav2vec2(name: str, layer: Any) -> Layer:

@@ -11,8 +11,9 @@ House letters: T frames, N frames of all utterances, U units, I inputs of a line
 """
 
 import copy
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -26,8 +27,8 @@ from kdcompress.students.pruning.streams import Stream, between, entering, watch
 from kdcompress.students.student import Student
 
 _PULL = 0.1  # of a refitted map to its old weights, as a share of each input's power
-_LIGHT_PULL = 1e-5  # where units went: inputs behind a norm are not independent of each other
-_FEW = 8  # frames per input of a map, below which its old weights are held on to
+LIGHT_PULL = 1e-5  # where units went: inputs behind a norm are not independent of each other
+_FEW = 4  # frames per input of a map, below which its old weights are held on to
 _FRONT_SECONDS = 60  # of audio for the front, whose frames are many
 _FRONT_ROWS = 40_000
 
@@ -101,7 +102,9 @@ def prune(
     teacher = student if teacher is None else teacher
     made = copy.deepcopy(student).eval()
     fitter = _Fitter(refit)
-    _prune_front(made, teacher, cut, sounds, fitter)
+    front = {part.name: part.units for part in made.anatomy().front}
+    if (smaller := {name: cut.sizes.get(name, units) for name, units in front.items()}) != front:
+        prune_front(made, teacher, smaller, sounds, refit=refit)
     whole, theirs = made.anatomy().layers, teacher.anatomy().layers
     before = places or [Place(index, index + 1) for index in range(len(whole))]
     kept = [index for index in range(len(whole)) if index not in cut.dropped]
@@ -114,10 +117,9 @@ def prune(
         behind = kept[number + 1] if number + 1 < len(kept) else len(whole)
         place = Place(before[index].origin, before[behind - 1].end)
         layer = whole[index]
-        wanted, wide = _targets(theirs, layer, wide, done, place)
+        wanted, wide = targets_of(theirs, layer, wide, done, place)
         if layer.norm is not None and place.end - 1 != place.origin:
-            closing = theirs[place.end - 1]
-            _replace(layer.module, layer.norm, closing.module.get_submodule(str(closing.norm)))
+            replace_norm(layer.module, layer.norm, theirs[place.end - 1])
         for part, targets in zip(layer.parts, wanted, strict=True):
             bridging = part is layer.parts[-1] and place.end - 1 != place.origin
             fitter.fit(layer, part, cut.sizes.get(part.name, part.units), own, targets, free=bridging)
@@ -130,7 +132,7 @@ def prune(
     return Pruned(made, tuple(now))
 
 
-def _targets(
+def targets_of(
     theirs: Sequence[Layer], layer: Layer, wide: list[Stream], done: int, place: Place
 ) -> tuple[list[list[Tensor]], list[Stream]]:
     """Return where the teacher's stream is behind each part of a layer, and its streams behind all."""
@@ -139,7 +141,7 @@ def _targets(
     for stream in wide:
         for number in range(done, place.end):
             parts = theirs[number].parts
-            seen, stream = watch(stream, theirs[number], parts)  # it flows on
+            seen, stream = watch(stream, theirs[number].module, parts)  # it flows on
             if number == place.origin:
                 for targets, values in zip(wanted, seen, strict=True):
                     targets.append(values.behind)
@@ -163,14 +165,7 @@ class _Fitter:
         Args:
             free: whether the map's old weights mean nothing any more.
         """
-
-        def moments(now: Part) -> Moments:
-            found = Moments(now.last_of(layer.module))
-            for stream, target in zip(own, wanted, strict=True):
-                (seen,), _ = watch(stream, layer, [now])
-                found.add(seen.inputs, seen.output[0] + (target - seen.behind)[0] / now.scale)
-            return found
-
+        moments = partial(layer_moments, layer.module, own=own, wanted=wanted)
         self.solve(layer.module, part, size, moments, free)
 
     def solve(
@@ -189,46 +184,67 @@ class _Fitter:
             # Where units share a norm, what is left of them is other than it was.
             found = moments(part) if part.normed else found.of_units(kept, part.columns)
         few = found.rows < _FEW * len(found.gram)
-        found.solve(part.last_of(owner), _LIGHT_PULL if (cutting or free) and not few else _PULL)
+        found.solve(part.last_of(owner), LIGHT_PULL if (cutting or free) and not few else _PULL)
 
 
-def _prune_front(made: Student, teacher: Student, cut: Cut, sounds: list[Tensor], fitter: _Fitter) -> None:
-    """Cut and refit the parts in front of the encoder, each towards the teacher's next stage."""
-    ours, theirs = made.anatomy(), teacher.anatomy()
-    if all(cut.sizes.get(part.name, part.units) == part.units for part in ours.front):
-        return
-    sounds = sounds[:: max(1, round(sum(map(len, sounds)) / SAMPLE_RATE / _FRONT_SECONDS))]
-    own = [entering(made, sound, ours.stages[0]).x for sound in sounds]
-    wide = [entering(teacher, sound, theirs.stages[0]).x for sound in sounds]
+def prune_front(
+    made: Student, teacher: Student, sizes: dict[str, int], sounds: Sequence[Tensor], *, refit: bool = True
+) -> None:
+    """Cut the parts in front of the encoder anew out of the teacher's, in place.
+
+    Each map behind a cut is fitted towards the teacher's next stage.
+    """
+    theirs = teacher.anatomy()
+    root = made.anatomy().root
+    for name in theirs.owners:
+        setattr(root, name, copy.deepcopy(getattr(theirs.root, name)))
+    ours = made.anatomy()
+    sounds = _some(sounds)
+    own = wide = [entering(teacher, sound, theirs.stages[0]).x for sound in sounds]
+    touched = False
     for index, part in enumerate(ours.front):
-        targets = [between(theirs, index, x)[1] for x in wide]
-        step = max(1, sum(len(target) for target in targets) // _FRONT_ROWS)
-
-        def moments(
-            now: Part,
-            own: list[Tensor] = own,
-            index: int = index,
-            wanted: list[Tensor] = targets,
-            step: int = step,
-        ) -> Moments:
-            found = Moments(now.last_of(ours.root))
-            for x, target in zip(own, wanted, strict=True):
-                found.add(between(ours, index, x)[0], target, step)
-            return found
-
-        fitter.solve(ours.root, part, cut.sizes.get(part.name, part.units), moments, free=False)
+        touched |= sizes[part.name] < part.units
+        if touched:
+            targets = [between(theirs, index, x)[1] for x in wide]
+            moments = partial(_front_moments, ours, index, own, targets)
+            _Fitter(refit).solve(ours.root, part, sizes[part.name], moments, free=False)
         own, wide = [ours.stages[index](x) for x in own], [theirs.stages[index](x) for x in wide]
 
 
-def _front_moments(
-    ours: Anatomy, index: int, own: list[Tensor], wanted: list[Tensor], step: int, part: Part
-) -> Moments:
+def front_moments(teacher: Student, sounds: Sequence[Tensor]) -> Iterator[tuple[Part, Moments]]:
+    """Yield the parts of the front with their moments while nothing is cut."""
+    anatomy = teacher.anatomy()
+    if anatomy.front:
+        xs = [entering(teacher, sound, anatomy.stages[0]).x for sound in _some(sounds)]
+        for index, part in enumerate(anatomy.front):
+            targets = [between(anatomy, index, x)[1] for x in xs]
+            yield part, _front_moments(anatomy, index, xs, targets, part)
+            xs = [anatomy.stages[index](x) for x in xs]
+
+
+def layer_moments(layer: nn.Module, part: Part, own: list[Stream], wanted: list[Tensor]) -> Moments:
+    """Return the moments of a part of a layer, towards the stream that is wanted behind it."""
+    found = Moments(part.last_of(layer))
+    for stream, target in zip(own, wanted, strict=True):
+        (seen,), _ = watch(stream, layer, [part])
+        found.add(seen.inputs, seen.output[0] + (target - seen.behind)[0] / part.scale)
+    return found
+
+
+def replace_norm(module: nn.Module, path: str, other: Layer) -> None:
+    """Let the stream leave a layer by the norm of another."""
+    above, _, name = path.rpartition(".")
+    norm = other.module.get_submodule(str(other.norm))
+    setattr(module.get_submodule(above), name, copy.deepcopy(norm))
+
+
+def _front_moments(ours: Anatomy, index: int, own: list[Tensor], wanted: list[Tensor], part: Part) -> Moments:
+    step = max(1, sum(map(len, wanted)) // _FRONT_ROWS)
     found = Moments(part.last_of(ours.root))
     for x, target in zip(own, wanted, strict=True):
         found.add(between(ours, index, x)[0], target, step)
     return found
 
 
-def _replace(owner: nn.Module, path: str, module: nn.Module) -> None:
-    above, _, name = path.rpartition(".")
-    setattr(owner.get_submodule(above), name, copy.deepcopy(module))
+def _some(sounds: Sequence[Tensor]) -> Sequence[Tensor]:
+    return sounds[:: max(1, round(sum(map(len, sounds)) / SAMPLE_RATE / _FRONT_SECONDS))]

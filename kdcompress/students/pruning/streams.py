@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdcompress.students.pruning.anatomy import Anatomy, Layer, Part
+from kdcompress.students.pruning.anatomy import Anatomy, Part
 from kdcompress.students.student import Student
 
 
@@ -72,14 +72,14 @@ def entering(student: Student, waveform: Tensor, place: nn.Module | None = None)
     return kept[0]
 
 
-def watch(stream: Stream, layer: Layer, parts: Sequence[Part]) -> tuple[list[Seen], Stream]:
+def watch(stream: Stream, layer: nn.Module, parts: Sequence[Part]) -> tuple[list[Seen], Stream]:
     """Return what passes some parts of a layer, and the stream behind the layer."""
     inputs: dict[int, Tensor] = {}
     outputs: dict[int, Tensor] = {}
     behind: dict[int, Tensor] = {}
     hooks = []
     for index, part in enumerate(parts):
-        last = part.last_of(layer.module)
+        last = part.last_of(layer)
 
         def keep(module: nn.Module, given: Any, output: Tensor, index: int = index) -> None:
             inputs[index] = given[0]
@@ -91,8 +91,8 @@ def watch(stream: Stream, layer: Layer, parts: Sequence[Part]) -> tuple[list[See
             def reach(_: nn.Module, given: Any, index: int = index) -> None:
                 behind[index] = given[0]
 
-            hooks.append(layer.module.get_submodule(part.behind).register_forward_pre_hook(reach))
-    leaving = stream.through(layer.module)
+            hooks.append(layer.get_submodule(part.behind).register_forward_pre_hook(reach))
+    leaving = stream.through(layer)
     for hook in hooks:
         hook.remove()
     seen = [Seen(inputs[i], outputs[i], behind.get(i, leaving.x)) for i in range(len(parts))]
