@@ -136,12 +136,19 @@ def test_no_consumer_imports_kdcompress() -> None:
         assert "from kdcompress" not in source
 
 
+@pytest.mark.parametrize("bundle", ["streaming_tone_bundle", "streaming_bundle"])
 @pytest.mark.parametrize("program", ["sherpa_onnx_streaming", "onnxruntime_streaming"])
 def test_text_comes_while_a_file_is_fed(
-    program: str, streaming_tone_bundle: Path, recordings: Path, texts: list[str]
+    request: pytest.FixtureRequest, program: str, bundle: str, recordings: Path, texts: list[str]
 ) -> None:
     pytest.importorskip(program.removesuffix("_streaming"))
-    command = [sys.executable, "-I", CONSUMERS / f"{program}.py", streaming_tone_bundle, "--partial"]
+    command = [
+        sys.executable,
+        "-I",
+        CONSUMERS / f"{program}.py",
+        request.getfixturevalue(bundle),
+        "--partial",
+    ]
     done = subprocess.run(
         [*map(str, command), "--manifest", str(recordings)], capture_output=True, text=True, check=False
     )

@@ -264,3 +264,21 @@ def test_metadata_that_cannot_be_are_refused(
     onnx.save(model, tmp_path / "model.onnx")
     with pytest.raises(BundleError, match="export again"):
         Recognizer(replace(open_bundle(streaming_tone_bundle), directory=tmp_path), threads=1)
+
+
+@pytest.mark.parametrize("variant", ["fp32", "int8-dynamic"])
+def test_a_trained_student_streams_what_it_transcribes(
+    streaming_bundle: Path, say: Say, variant: str
+) -> None:
+    live = Recognizer(streaming_bundle, variant, threads=1)
+    texts = ["ab ca b", "c", "ba bb a cab", "cc a"]
+    audios = [say(text) for text in texts]
+    assert [t.text for t in live.transcribe_batch(audios)] == texts
+    assert [" ".join(finals(streamed(live, audio, [777, 9000]))) for audio in audios] == texts
+    pool = live.pool()
+    streams = [pool.open() for _ in audios]
+    for stream, audio in zip(streams, audios, strict=True):
+        stream.push(audio)
+        stream.finish()
+    said = {stream: r.text for stream, r in pool.advance() if isinstance(r, StreamResult) and r.final}
+    assert [said[stream] for stream in streams] == texts
