@@ -42,16 +42,19 @@ def report_table(report: dict[str, Any]) -> str:
         f"{settings['repeats']} interleaved passes, {report['created'][:10]}; normaliser "
         f"{settings['normalizer']} v{settings['normalizer_version']}; speeds against {settings['reference']}."
     )
-    rows = [row(result) if spoken else silent_row(result) for result in report["results"]]
-    headings = REPORT if spoken else ("model", "characters printed", "clips with any", "of clips")
+    # What is left as it is written are phones: their characters are counted.
+    rate = "cer" if settings["normalizer"] == "none" else "wer"
+    rows = [row(result, rate) if spoken else silent_row(result) for result in report["results"]]
+    report_headings = [heading.replace("WER", rate.upper()) for heading in REPORT]
+    headings = report_headings if spoken else ("model", "characters printed", "clips with any", "of clips")
     return "\n".join([facts, "", *grid(headings, rows)])
 
 
-def row(result: dict[str, Any]) -> list[str]:
-    """Return the cells of a model that heard speech."""
+def row(result: dict[str, Any], rate: str) -> list[str]:
+    """Return the cells of a model that heard speech, with its `wer` or `cer`."""
     if result["failed"]:
         return [result["name"], f"failed: {result['failed']}", *[""] * (len(REPORT) - 2)]
-    wer, timing = result["accuracy"]["wer"], result["timing"]
+    wer, timing = result["accuracy"][rate], result["timing"]
     speed = timing["model_speed"]
     return [
         result["name"],
@@ -77,14 +80,15 @@ def comparison_table(summary: dict[str, Any]) -> str:
     steps, batch = training["steps"], summary["recipe"]["data"]["batch_seconds"]
     rows = summary["rows"]
     first = next(iter(rows.values()))
+    rate = "Phone error" if first.get("unit") == "phones" else "WER"
     facts = (
         f"{comparison['description']}: {steps} steps of {batch:g} s, {first['parameters'] / 1e6:.2f} M "
-        f"parameters, {summary['test_utterances']} test utterances. WER is the mean over seeds; brackets are "
-        "95 % intervals by bootstrap over seeds and utterances; differences are paired and taken to "
+        f"parameters, {summary['test_utterances']} test utterances. {rate} is the mean over seeds; brackets "
+        "are 95 % intervals by bootstrap over seeds and utterances; differences are paired and taken to "
         f"*{comparison['baseline']}*."
     )
     headings = (
-        "method", "seeds", "WER %", "± seeds", "difference", "p", "S / I / D %", "against teacher %",
+        "method", "seeds", f"{rate} %", "± seeds", "difference", "p", "S / I / D %", "against teacher %",
         "silence: characters/min", "pauses: tokens/min", "blank %", "spike offset ms",
     )  # fmt: skip
     table = []

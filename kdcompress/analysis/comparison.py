@@ -45,6 +45,8 @@ class Materials:
         transcribed: the same audio as a manifest with texts, for rows whose objective reads them.
         test: manifest with texts.
         silence: folder or manifest of clips without speech; None leaves them out.
+        cache: posteriors of the teacher that all rows train on; None runs it on the audio. A cache is of one
+            seed, where there are clips of noise.
     """
 
     teacher: str
@@ -52,6 +54,7 @@ class Materials:
     transcribed: Path | None
     test: Path
     silence: Path | None
+    cache: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -70,8 +73,11 @@ def cells(comparison: Comparison, materials: Materials, out: Path) -> list[Cell]
     Raises:
         ConfigError: as `row_recipes`.
     """
+    taught = resolve_teacher(materials.teacher).model_dump(mode="json")
+    if materials.cache is not None:
+        taught = {"kind": "cache", "path": str(materials.cache.expanduser().resolve())}
     flags = {
-        "teacher": resolve_teacher(materials.teacher).model_dump(mode="json"),
+        "teacher": taught,
         "data": {"audio": str(materials.audio.resolve())},
     }
     layers = merge(read_layers(recipe_path(comparison.recipe)), flags)
@@ -191,6 +197,7 @@ class _Scoring:
             sum(u.duration for u in self.silence),
             self.teacher_decoded,
             self.teacher_shift,
+            phonetic=found.vocabulary.phonetic,
         )
         return {
             "parameters": found.model.parameter_count(),
@@ -253,6 +260,7 @@ def _row(scores: dict[int, dict[str, Any]], baseline: dict[int, dict[str, Any]])
     minutes = scores[seeds[0]]["silence_minutes"]
     return {
         "seeds": seeds,
+        "unit": scores[seeds[0]].get("unit", "words"),
         "parameters": scores[seeds[0]]["parameters"],
         "wer": vars(rate(errors(scores, seeds), reference)),
         "wer_by_seed": [float(value) for value in rates],

@@ -22,7 +22,8 @@ def plot_comparison(summary: dict[str, Any], path: Path) -> None:
     axes.set_yticks(range(len(rows)), [name for name, _ in rows])
     axes.invert_yaxis()
     axes.grid(axis="x", alpha=0.3)
-    axes.set_xlabel("WER [%]: mean over seeds, 95 % interval over seeds and utterances, and each seed")
+    rate = "phone error rate" if any(row.get("unit") == "phones" for _, row in rows) else "WER"
+    axes.set_xlabel(f"{rate} [%]: mean over seeds, 95 % interval over seeds and utterances, and each seed")
     axes.set_title(summary["comparison"]["description"], fontsize=10)
     drawn = BytesIO()
     kind = path.suffix.removeprefix(".") or "png"

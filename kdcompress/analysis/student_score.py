@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from difflib import SequenceMatcher
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jiwer
 import numpy as np
@@ -25,6 +25,7 @@ class DecodedUtterance(NamedTuple):
     """The greedy transcript of one utterance, and figures of its frames.
 
     Attributes:
+        tokens: the same with a space between tokens, word boundaries left out.
         blanks: share of frames whose best token is the blank.
         in_pauses: printing tokens that begin within a pause of the speaker.
         pause_seconds: of all pauses [s].
@@ -32,6 +33,7 @@ class DecodedUtterance(NamedTuple):
 
     hypothesis: Hypothesis
     text: str
+    tokens: str
     blanks: float
     frames: int
     in_pauses: int
@@ -43,10 +45,13 @@ class Score:
     """One student on one test set.
 
     Attributes:
-        errors: substitutions, insertions and deletions of words, by utterance.
-        reference_words: by utterance.
-        disagreement: word errors against the teacher's transcript, by utterance; None without a teacher.
-        teacher_words: by utterance.
+        unit: that errors are counted in.
+        errors: substitutions, insertions and deletions of words, by utterance; of phones those of the
+            characters of IPA that print them, spaces among them, as `bench --normalizer none` counts.
+        reference_words: words or characters, by utterance.
+        disagreement: word errors against the teacher's transcript, or errors of its tokens where these are
+            phones, by utterance; None without a teacher.
+        teacher_words: words or tokens, by utterance.
         blank_rate: share of all frames whose best token is the blank.
         spike_offset_ms: mean over tokens that both have of student's first frame − teacher's [ms].
         spike_spread_ms: standard deviation of the same.
@@ -66,6 +71,7 @@ class Score:
     pause_tokens_per_minute: float | None
     silence_characters: int
     silence_minutes: float
+    unit: Literal["words", "phones"] = "words"
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
@@ -92,6 +98,7 @@ def decode(
             found[id_] = DecodedUtterance(
                 hypothesis,
                 hypothesis.text(vocabulary),
+                vocabulary.separated(hypothesis.ids),
                 float((own.argmax(axis=1) == vocabulary.blank).mean()) if len(own) else 1.0,
                 len(own),
                 sum(any(start <= at < end for start, end in silent) for at in starts),
@@ -108,6 +115,8 @@ def score_student(
     silence_seconds: float,
     teacher: Mapping[str, DecodedUtterance] | None = None,
     teacher_shift: float | None = None,
+    *,
+    phonetic: bool = False,
 ) -> Score:
     """Compare a student's transcripts with the references, with silence and with its teacher's.
 
@@ -115,14 +124,18 @@ def score_student(
         decoded: by id, at least those of the references.
         silence: of clips without speech.
         teacher: of the same utterances, with its frame shift [s].
+        phonetic: whether texts are phones: then they are not normalised.
     """
+    normalizer = "none" if phonetic else "basic"
     ids = [r.utterance.id for r in references]
-    texts = [normalize(decoded[id_].text, "basic") for id_ in ids]
-    truth = [normalize(r.text, "basic") for r in references]
+    texts = [normalize(decoded[id_].text, normalizer) for id_ in ids]
+    truth = [normalize(r.text, normalizer) for r in references]
     disagreement = teacher_words = offset = spread = None
     if teacher is not None and teacher_shift is not None:
-        theirs = [normalize(teacher[id_].text, "basic") for id_ in ids]
-        disagreement = tuple(sum(edits) for edits in word_errors(theirs, texts))
+        theirs, ours = [normalize(teacher[id_].text, normalizer) for id_ in ids], texts
+        if phonetic:
+            theirs, ours = ([one[id_].tokens for id_ in ids] for one in (teacher, decoded))
+        disagreement = tuple(sum(edits) for edits in word_errors(theirs, ours))
         teacher_words = tuple(len(text.split()) for text in theirs)
         offsets = [
             offset
@@ -138,8 +151,8 @@ def score_student(
     in_pauses = sum(decoded[id_].in_pauses for id_ in ids)
     return Score(
         ids=tuple(ids),
-        errors=tuple(word_errors(truth, texts)),
-        reference_words=tuple(len(text.split()) for text in truth),
+        errors=tuple(character_errors(truth, texts) if phonetic else word_errors(truth, texts)),
+        reference_words=tuple(len(text if phonetic else text.split()) for text in truth),
         disagreement=disagreement,
         teacher_words=teacher_words,
         blank_rate=sum(decoded[id_].blanks * decoded[id_].frames for id_ in ids) / max(1, frames),
@@ -148,19 +161,28 @@ def score_student(
         pause_tokens_per_minute=in_pauses / pause_minutes if pause_minutes else None,
         silence_characters=sum(len(clip.text) for clip in silence.values()),
         silence_minutes=silence_seconds / 60,
+        unit="phones" if phonetic else "words",
     )
 
 
 def word_errors(references: Sequence[str], texts: Sequence[str]) -> list[tuple[int, int, int]]:
     """Return substitutions, insertions and deletions of words, by utterance; references may be empty."""
-    found = []
-    for reference, text in zip(references, texts, strict=True):
-        if not reference:
-            found.append((0, len(text.split()), 0))
-            continue
-        edits = jiwer.process_words(reference, text)
-        found.append((edits.substitutions, edits.insertions, edits.deletions))
-    return found
+    return [
+        _edits(jiwer.process_words(reference, text)) if reference else (0, len(text.split()), 0)
+        for reference, text in zip(references, texts, strict=True)
+    ]
+
+
+def character_errors(references: Sequence[str], texts: Sequence[str]) -> list[tuple[int, int, int]]:
+    """Return the same of characters, spaces among them."""
+    return [
+        _edits(jiwer.process_characters(reference, text)) if reference else (0, len(text), 0)
+        for reference, text in zip(references, texts, strict=True)
+    ]
+
+
+def _edits(output: Any) -> tuple[int, int, int]:
+    return output.substitutions, output.insertions, output.deletions
 
 
 def spike_offsets(

@@ -32,6 +32,9 @@ def compare(
     shard: Annotated[
         str, typer.Option("--shard", metavar="I/N", help="Train every N-th run from the I-th.")
     ] = "0/1",
+    cache: Annotated[
+        Path | None, typer.Option("--cache", help="Posteriors of the teacher that all rows train on.")
+    ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the summary of all that is done.")
     ] = None,
@@ -59,7 +62,7 @@ def compare(
     from kdcompress.files import write_file
 
     asked = load_comparison(comparison)
-    materials = Materials(teacher, audio, transcribed, test, silence)
+    materials = Materials(teacher, audio, transcribed, test, silence, cache)
     index, _, of = shard.partition("/")
     if not (index.isdigit() and of.isdigit() and int(index) < int(of)):
         raise typer.BadParameter(
@@ -85,10 +88,10 @@ def compare(
 
         plot_comparison(summary, plot)
     for name, row in summary["rows"].items():
-        wer = row["wer"]
+        wer, rate = row["wer"], "phone errors" if row["unit"] == "phones" else "WER"
         sys.stdout.write(
-            f"{name:<28} WER {100 * wer['value']:6.2f} % [{100 * wer['low']:.1f}, {100 * wer['high']:.1f}] "
-            f"seeds {len(row['seeds'])}\n"
+            f"{name:<28} {rate} {100 * wer['value']:6.2f} % "
+            f"[{100 * wer['low']:.1f}, {100 * wer['high']:.1f}] seeds {len(row['seeds'])}\n"
         )
     if failure is not None:
         raise failure

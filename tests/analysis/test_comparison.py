@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from kdcompress.analysis.comparison import Cell, Materials, cells, compare, summ
 from kdcompress.cli.app import app
 from kdcompress.config.comparison import Comparison, load_comparison
 from kdcompress.config.recipe import Recipe, dump_recipe
+from kdcompress.config.teacher import CachedTeacher
 from kdcompress.distill.validate import ValidationFigures
 from kdcompress.errors import ConfigError, RunError
 from kdcompress.students.weights import load_student, save_student
@@ -65,6 +67,14 @@ def comparison(recipe: Make, tmp_path: Path) -> Comparison:
 @pytest.fixture
 def materials(audio_folder: Path, teacher_folder: Path, manifest: Path) -> Materials:
     return Materials(str(teacher_folder), audio_folder, manifest, manifest, audio_folder)
+
+
+def test_rows_train_on_a_cache_of_the_teacher(
+    comparison: Comparison, materials: Materials, tmp_path: Path
+) -> None:
+    cached = replace(materials, cache=tmp_path / "cache")
+    taught = [cell.recipe.teacher for cell in cells(comparison, cached, tmp_path / "out")]
+    assert all(teacher == CachedTeacher(path=tmp_path / "cache") for teacher in taught)
 
 
 def test_a_comparison_is_trained_in_shards_scored_and_summed_up(

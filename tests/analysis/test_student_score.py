@@ -38,7 +38,7 @@ def test_a_model_is_heard_with_its_pauses(tmp_path: Path) -> None:
         0.04,
         [Utterance("u", tmp_path / "a.wav", 0.0, 2.0)],
     )["u"]
-    assert (heard.text, heard.in_pauses, heard.frames) == ("aab", 1, 50)
+    assert (heard.text, heard.tokens, heard.in_pauses, heard.frames) == ("aab", "a a b", 1, 50)
     assert heard.blanks == pytest.approx(47 / 50)
     assert heard.pause_seconds == pytest.approx(0.8, abs=0.05)
 
@@ -58,7 +58,8 @@ def test_the_score_adds_up() -> None:
         text: str, starts: tuple[int, ...], blanks: float, frames: int, in_pauses: int
     ) -> DecodedUtterance:
         ids = tuple(LETTERS.encode(text))
-        return DecodedUtterance(Hypothesis(ids, starts, starts, 0.0), text, blanks, frames, in_pauses, 30.0)
+        tokens, hypothesis = LETTERS.separated(ids), Hypothesis(ids, starts, starts, 0.0)
+        return DecodedUtterance(hypothesis, text, tokens, blanks, frames, in_pauses, 30.0)
 
     utterances = [Utterance(name, Path(name), 0.0, 1.0) for name in ("x", "y")]
     references = [Reference(u, text) for u, text in zip(utterances, ("a b", "a"), strict=True)]
@@ -77,3 +78,9 @@ def test_the_score_adds_up() -> None:
     alone = score_student(student, references, 0.04, {}, 0.0)
     assert alone.disagreement is None
     assert alone.errors == score.errors
+    phones = score_student(student, references, 0.04, noise, 30.0, teacher, 0.04, phonetic=True)
+    assert (phones.unit, score.unit) == ("phones", "words")
+    assert phones.errors == ((0, 0, 2), (0, 2, 0))  # a space and a letter, as bench counts characters
+    assert phones.reference_words == (3, 1)
+    assert phones.teacher_words == (2, 1)  # tokens, without word boundaries
+    assert phones.disagreement == (1, 1)
