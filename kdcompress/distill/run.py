@@ -23,6 +23,7 @@ from kdcompress.audio.utterance import Utterance
 from kdcompress.config.recipe import Recipe, dump_recipe, load_recipe
 from kdcompress.errors import ConfigError, RunError, TooManyBadFiles
 from kdcompress.files import remove_leftovers, write_file
+from kdcompress.students.weights import RECORD, find_checkpoint
 
 _LIBRARIES = ("torch", "torchaudio", "transformers", "accelerate", "lhotse", "numpy", "soundfile", "soxr")
 _LEFT = ("skipped.jsonl", "out_of_range.jsonl", "tokenizer.model")
@@ -175,7 +176,7 @@ def _environment_of(folder: Path, recipe: Path) -> dict[str, Any]:
     """Return what environment.json says, whose digest of the recipe must be that of the recipe there is."""
     record = folder / "environment.json"
     if not record.is_file():
-        if not (folder / "last").is_file():
+        if not _has_digests(folder):
             return {}  # earlier versions wrote it behind the recipe
         raise RunError(
             f"cannot resume {folder}: environment.json is missing, which tells whether recipe.yaml is as it "
@@ -196,6 +197,15 @@ def _environment_of(folder: Path, recipe: Path) -> dict[str, Any]:
             "short; restore it, or start a new run with it"
         )
     return dict(about)
+
+
+def _has_digests(run: Path) -> bool:
+    """Tell whether the last checkpoint is of a version that writes digests, which keeps environment.json."""
+    try:
+        record = find_checkpoint(run, "last") / RECORD
+        return "digests" in json.loads(record.read_text(encoding="utf-8"))
+    except (RunError, OSError, ValueError, TypeError, RecursionError):
+        return False
 
 
 def _whole_lines(path: Path, *keys: str) -> Iterator[dict[str, Any]]:

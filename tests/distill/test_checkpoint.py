@@ -92,8 +92,14 @@ def test_an_altered_recipe_is_not_resumed(tmp_path: Path, recipe_of_a_run: Path)
     environment.write_text(json.dumps(about))
     recipe_of_a_run.write_text(text)
     Run.resume(recipe_of_a_run.parent, None)
-    recipe_of_a_run.with_name("last").write_text("step-000001\n")
     environment.unlink()
+    Run.resume(recipe_of_a_run.parent, None)
+    checkpoint = recipe_of_a_run.parent / "checkpoints" / "step-000001"
+    checkpoint.mkdir(parents=True)
+    recipe_of_a_run.with_name("last").write_text("step-000001\n")
+    (checkpoint / "student.json").write_text("{}")  # of an earlier version
+    Run.resume(recipe_of_a_run.parent, None)
+    (checkpoint / "student.json").write_text('{"digests": "digests.json"}')
     with pytest.raises(RunError, match=r"environment\.json is missing"):
         Run.resume(recipe_of_a_run.parent, None)
 
