@@ -29,8 +29,13 @@ if args.manifest:
     lines = args.manifest.read_text(encoding="utf-8").splitlines()
     entries += [(args.manifest.parent, json.loads(line)) for line in lines if line.strip()]
 
+profile = json.loads((args.bundle / "bundle.json").read_text(encoding="utf-8"))["profile"]
+opens = {
+    "streaming": sherpa_onnx.OnlineRecognizer.from_nemo_ctc,
+    "telephone": sherpa_onnx.OnlineRecognizer.from_t_one_ctc,
+}[profile]
 # A wrong file name or graph ends the process here; sherpa-onnx raises no exception.
-recognizer = sherpa_onnx.OnlineRecognizer.from_nemo_ctc(
+recognizer = opens(
     model=str(args.bundle / (f"model.{args.precision}.onnx" if args.precision else "model.onnx")),
     tokens=str(args.bundle / "tokens.txt"),
     num_threads=args.threads,

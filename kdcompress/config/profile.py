@@ -9,7 +9,7 @@ from kdcompress.config.base import Frozen, describe_faults
 from kdcompress.errors import ConfigError
 from kdcompress.plain_yaml import read_yaml
 
-LayoutName = Literal["portable", "waveform", "kaldi", "streaming"]
+LayoutName = Literal["portable", "waveform", "kaldi", "streaming", "telephone"]
 
 
 class Consumer(Frozen):

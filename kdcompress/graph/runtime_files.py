@@ -15,7 +15,9 @@ from kdcompress.config.profile import LayoutName
 from kdcompress.errors import ExportError
 from kdcompress.frontend.logmel_numpy import BANDS, HOP
 from kdcompress.frontend.logmel_numpy import WINDOW as SPECTRUM
+from kdcompress.runtime.frontend import TELEPHONE_RATE
 from kdcompress.runtime.layout import WINDOW, Layout
+from kdcompress.students.telephone import CHUNK_MS, HOP_8K, SAMPLES
 from kdcompress.text.vocabulary import Vocabulary
 
 BLANK = "<blk>"
@@ -56,6 +58,10 @@ def chunk_metadata(example: Sequence[Tensor], layout: Layout) -> dict[str, str]:
     Args:
         example: inputs of the graph.
     """
+    if layout.integers:
+        about = {"frame_length_ms": CHUNK_MS, "state_dim": example[1].shape[1], "sample_rate": TELEPHONE_RATE}
+        chunk = dict.fromkeys(("window_size", "chunk_shift"), SAMPLES // HOP_8K)
+        return {name: str(value) for name, value in {**about, **chunk}.items()}
     frames = str(example[0].shape[layout.time_axis])
     states = zip(layout.states, example[len(layout.inputs) :], strict=True)
     sizes = {

@@ -37,6 +37,7 @@ from kdcompress.runtime.bundle_files import FILE_NAME
 from kdcompress.runtime.frontend import features_for
 from kdcompress.runtime.layout import LAYOUTS
 from kdcompress.runtime.session import Session
+from kdcompress.students.telephone import CHUNK_MS
 from kdcompress.students.view import ExportView
 from kdcompress.students.weights import LoadedStudent, load_student
 from kdcompress.verify.calibration_audio import features_of
@@ -160,6 +161,8 @@ def export_run(
 
 
 def _chunk(layout: LayoutName, profile: str, chunk_ms: int | None) -> int | None:
+    if layout == "telephone" and chunk_ms in {None, CHUNK_MS}:
+        return CHUNK_MS
     if LAYOUTS[layout].chunked and chunk_ms is None:
         raise ConfigError(f"the profile {profile} takes chunks of a fixed size: give --chunk-ms, such as 320")
     if not LAYOUTS[layout].chunked and chunk_ms is not None:
@@ -216,6 +219,7 @@ def _bundle(name: str, profile: ProfileConfig, student: LoadedStudent, view: Exp
         subsampling_factor=view.subsampling_factor,
         variants={},
         input="waveform" if LAYOUTS[profile.layout].takes_waveforms else "features",
+        sample_rate=view.sample_rate,
         frontend=view.frontend,
         frame_window=0 if view.encoder is None else view.encoder.window,
     )

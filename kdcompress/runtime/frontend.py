@@ -7,12 +7,15 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from kdcompress.aliases import FloatArray
+from kdcompress.audio.decode import resampled
 from kdcompress.audio.utterance import SAMPLE_RATE
 from kdcompress.errors import BundleError
 from kdcompress.frontend.fbank_numpy import fbank
 from kdcompress.frontend.logmel_numpy import BANDS, Normalize, log_mel
 from kdcompress.runtime.bundle import Bundle
 from kdcompress.runtime.layout import hops
+
+TELEPHONE_RATE = 8000  # [Hz]
 
 Features: TypeAlias = Callable[[FloatArray], FloatArray]
 """Maps a waveform [S] at 16 kHz to what the graph is fed: features [T, F], or hops of samples [T, 160]."""
@@ -33,11 +36,18 @@ def features_for(bundle: Bundle) -> Features:
         return lambda waveform: log_mel(waveform, normalize=normalize)
     if bundle.input == "features" and (*wanted, normalize) == ("kaldi", BANDS, SAMPLE_RATE, "none"):
         return fbank
+    if bundle.input == "waveform" and bundle.sample_rate == TELEPHONE_RATE:
+        return telephone_hops
     raise BundleError(
         f"{bundle.directory} wants {bundle.input}: {frontend.mel_bins} bands of {frontend.kind} at "
         f"{bundle.sample_rate} Hz; this version computes {BANDS} bands of logmel or kaldi at "
         f"{SAMPLE_RATE} Hz: update kdcompress"
     )
+
+
+def telephone_hops(waveform: FloatArray) -> FloatArray:
+    """Bring a waveform [S] from 16 to 8 kHz, in hops of 10 ms [T, 80]."""
+    return hops(resampled(waveform, SAMPLE_RATE, TELEPHONE_RATE), TELEPHONE_RATE // 100)
 
 
 def _normalization(bundle: Bundle) -> Normalize:

@@ -54,6 +54,7 @@ class Layout:
         states: behind the inputs and outputs, in this order.
         chunked: only the batch is open: the graph takes chunks of one size, its metadata's `window_size`, the
             next one `chunk_shift` frames later.
+        integers: waveforms are int32 [B, S, 1] of 16 bits.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Layout:
     time_axis: int
     states: tuple[State, ...] = ()
     chunked: bool = False
+    integers: bool = False
 
     @property
     def axes(self) -> dict[str, Axes]:
@@ -95,7 +97,10 @@ class Layout:
         return len(self.inputs) == 1
 
     def feeds(self, frames_BTF: FloatArray, lengths: IntArray) -> dict[str, Any]:
-        """Return the graph's inputs for features [B, T, F], or for waveforms as hops [B, T, 160]."""
+        """Return the graph's inputs for features [B, T, F], or for waveforms as hops [B, T, samples]."""
+        if self.integers:  # cut off, not rounded, as sherpa-onnx does
+            samples = (32767 * frames_BTF.clip(-1, 1)).astype(np.int32)
+            return {self.inputs[0]: samples.reshape(len(frames_BTF), -1, 1)}
         if self.takes_waveforms:
             return {self.inputs[0]: frames_BTF.reshape(len(frames_BTF), -1)}
         if self.time_axis == 2:
@@ -130,6 +135,16 @@ LAYOUTS: Mapping[str, Layout] = {
             State("cache_last_channel_len", "cache_last_channel_next_len"),
         ),
         chunked=True,
+    ),
+    # Of T-one: 300 ms at 8 kHz, for sherpa-onnx's OnlineRecognizer.from_t_one_ctc.
+    "telephone": Layout(
+        "telephone",
+        ("signal",),
+        ("logprobs",),
+        1,
+        (State("state", "state_next"),),
+        chunked=True,
+        integers=True,
     ),
 }
 
@@ -171,12 +186,12 @@ def frame_counts(hops_B: IntArray, factor: int, window: int = 0) -> IntArray:
     return np.maximum((hops_B * HOP - window) // (factor * HOP) + 1, np.minimum(hops_B, 1))
 
 
-def hops(waveform: FloatArray) -> FloatArray:
-    """Cut a waveform [S] at 16 kHz into hops [⌈S / 160⌉, 160], the last one filled up with zeros.
+def hops(waveform: FloatArray, size: int = HOP) -> FloatArray:
+    """Cut a waveform [S], at 16 kHz, into hops [⌈S / 160⌉, 160], the last one filled up with zeros.
 
     What is shorter than one hop has no feature frame, and gives none here. The output
     of a graph that takes waveforms does not depend on zeros at the end.
     """
-    if len(waveform) < HOP:
-        return np.empty((0, HOP), np.float32)
-    return np.pad(waveform, (0, -len(waveform) % HOP)).astype(np.float32, copy=False).reshape(-1, HOP)
+    if len(waveform) < size:
+        return np.empty((0, size), np.float32)
+    return np.pad(waveform, (0, -len(waveform) % size)).astype(np.float32, copy=False).reshape(-1, size)

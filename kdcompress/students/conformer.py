@@ -98,6 +98,10 @@ class ConformerStudent(FeatureStudent):
             return super().export_view(layout)
         if self.context is None:
             raise ConfigError(f"the profile {layout} is for chunks of a fixed size: give --chunk-ms")
+        if layout == "telephone":
+            from kdcompress.students.telephone import telephone_view  # not above: it derives from this
+
+            return telephone_view(self, super().export_view("portable"))
         chunk = self.context.frames * self.factor
         features = torch.zeros(2, BANDS, chunk, device=self.head.weight.device)
         lengths = torch.tensor([chunk, chunk // 2], device=features.device)

@@ -11,6 +11,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from kdcompress.aliases import FloatArray
+from kdcompress.audio.utterance import SAMPLE_RATE
 from kdcompress.runtime.bundle import Frontend
 from kdcompress.runtime.external.files import receptive_field
 from kdcompress.runtime.layout import Layout
@@ -78,6 +79,7 @@ class ExportView:
             itself, where the graph takes waveforms.
         frontend: what a runtime must compute to feed the graph, or what the graph computes.
         subsampling_factor: input frames (of 10 ms) per output frame.
+        sample_rate: of the audio behind the input [Hz].
         whole: of a streaming graph: from all input frames of an utterance [T, F] to its log-probabilities
             [T', V], which the graph must give chunk by chunk.
         encoder: makes the frames that `module` takes, from samples, for the layout `waveform`; None where it
@@ -91,6 +93,7 @@ class ExportView:
     prepare: Callable[[Tensor], Tensor]
     frontend: Frontend
     subsampling_factor: int
+    sample_rate: int = SAMPLE_RATE
     whole: Callable[[Tensor], Tensor] | None = None
     encoder: SampleEncoder | None = None
     shortest: int = 1

@@ -31,7 +31,7 @@ def export(
     profile: Annotated[
         str,
         typer.Option(
-            metavar="[portable|waveform|kaldi|streaming|FILE]",
+            metavar="[portable|waveform|kaldi|streaming|telephone|FILE]",
             help="Layout of the graph and the files: a file of export/profiles by name, or your own.",
         ),
     ] = "portable",
