@@ -85,11 +85,6 @@ def stack(states: Sequence[States]) -> States:
     return tuple(np.concatenate(parts) for parts in zip(*states, strict=True))
 
 
-def row(states: States, index: int) -> States:
-    """Return one stream's states out of many, as a view."""
-    return tuple(part[index : index + 1] for part in states)
-
-
 def _whole(session: Session, metadata: Mapping[str, str], key: str) -> int:
     text = metadata.get(key, "")
     if not text.isdecimal() or int(text) < 1:

@@ -6,6 +6,7 @@ N streams, S samples.
 import operator
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import TypeAlias
 
@@ -16,11 +17,24 @@ from kdcompress.audio.decode import Samples, to_mono
 from kdcompress.audio.utterance import SAMPLE_RATE
 from kdcompress.errors import AudioError, ConfigError, NumericsError
 from kdcompress.runtime.streaming.chunks import FeatureChunks
-from kdcompress.runtime.streaming.graph import TAIL, States, StreamingGraph, row, stack
+from kdcompress.runtime.streaming.graph import TAIL, States, StreamingGraph, stack
 from kdcompress.runtime.streaming.utterances import Endpointing, StreamResult, Utterances
 from kdcompress.text.vocabulary import Vocabulary
 
 Outcome: TypeAlias = StreamResult | NumericsError
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """The states that a run returned, and whose they are: mostly the next run takes them as they are."""
+
+    streams: "tuple[PooledStream, ...]"
+    states: States
+
+    def of(self, stream: "PooledStream") -> States:
+        """Return one stream's states, as a view."""
+        index = next(index for index, one in enumerate(self.streams) if one is stream)
+        return tuple(part[index : index + 1] for part in self.states)
 
 
 class PooledStream:
@@ -31,12 +45,17 @@ class PooledStream:
     """
 
     def __init__(
-        self, chunks: FeatureChunks, utterances: Utterances, sample_rate: int, rules: Endpointing
+        self,
+        states: States,
+        chunks: FeatureChunks,
+        utterances: Utterances,
+        sample_rate: int,
+        rules: Endpointing,
     ) -> None:
         self.chunks, self.utterances = chunks, utterances
         # The last chunks, where the states are to be reset behind an utterance.
         self.resets = deque[FloatArray](maxlen=chunks.within(TAIL)) if rules.reset else None
-        self.states: States | None = None  # None: as at the beginning, or in the pool
+        self.states = Run((self,), states)
         self.closed = False
         self._tail = rules.tail
         if sample_rate < 1:
@@ -107,15 +126,13 @@ class StreamPool:
         self.streams: list[PooledStream] = []
         self._vocabulary, self._frame_shift = vocabulary, frame_shift
         self._rules, self._batch = rules or Endpointing(), batch
-        # The states that the last run returned, and whose they are: the next one mostly takes them.
-        self._resident: Sequence[PooledStream] = ()
-        self._states: States = ()
         self._results: deque[tuple[PooledStream, Outcome]] = deque()
 
     def open(self, sample_rate: int = SAMPLE_RATE, rules: Endpointing | None = None) -> PooledStream:
         """Return a new stream of samples of that rate [Hz]."""
         rules = rules or self._rules
         stream = PooledStream(
+            self.graph.initial(),
             FeatureChunks(self.graph.window, self.graph.shift),
             Utterances(self._vocabulary, self._frame_shift, rules),
             sample_rate,
@@ -144,10 +161,11 @@ class StreamPool:
 
     def _run(self, streams: Sequence[PooledStream]) -> None:
         states = self._gathered(streams)
-        chunks = np.stack([stream.chunks.take() for stream in streams])
-        log_probs, counts, states = self.graph.step(chunks, states)
-        self._resident, self._states = tuple(streams), states
+        chunks = [stream.chunks.take() for stream in streams]
+        log_probs, counts, states = self.graph.step(np.stack(chunks), states)
+        run = Run(tuple(streams), states)
         for index, stream in enumerate(streams):
+            stream.states = run
             try:
                 found = list(stream.utterances.add(log_probs[index, : counts[index]]))
             except NumericsError as error:
@@ -156,7 +174,7 @@ class StreamPool:
                 continue
             self._results.extend((stream, result) for result in found)
             if stream.resets is not None:
-                stream.resets.append(chunks[index : index + 1])
+                stream.resets.append(chunks[index][None])
                 if stream.utterances.just_ended:
                     for part, new in zip(states, self._begun(stream.resets), strict=True):
                         part[index] = new[0]
@@ -172,17 +190,21 @@ class StreamPool:
         return states
 
     def _gathered(self, streams: Sequence[PooledStream]) -> States:
-        """Return the states of these streams, in their order; others keep theirs."""
-        if len(streams) == len(self._resident) and all(map(operator.is_, streams, self._resident)):
-            return self._states
-        kept = {stream: row(self._states, index) for index, stream in enumerate(self._resident)}
-        for stream in kept.keys() - set(streams):
-            # A copy: a row would hold the memory of all.
-            stream.states = None if stream.closed else tuple(part.copy() for part in kept[stream])
-        return stack([kept.get(stream) or stream.states or self.graph.initial() for stream in streams])
+        """Return the states of these streams, in their order; the others of the same runs keep copies."""
+        runs = [stream.states for stream in streams]
+        first = runs[0]
+        if len(first.streams) == len(streams) and all(map(operator.is_, first.streams, streams)):
+            return first.states
+        states = stack([run.of(stream) for run, stream in zip(runs, streams, strict=True)])
+        for run in set(runs):
+            for other in set(run.streams).difference(streams):
+                # A view of its row would hold the memory of all.
+                if other.states is run:
+                    other.states = Run((other,), tuple(part.copy() for part in run.of(other)))
+        return states
 
     def _close(self, stream: PooledStream) -> None:
-        stream.closed = True
+        stream.closed, stream.states = True, Run((stream,), ())
         self.streams.remove(stream)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from kdcompress.aliases import FloatArray
 from kdcompress.errors import ConfigError, NumericsError
 from kdcompress.runtime.streaming.graph import TAIL
-from kdcompress.text.decode import Hypothesis, Span, check_log_probs, words_of
+from kdcompress.text.decode import Span, check_log_probs, words_of
 from kdcompress.text.vocabulary import Vocabulary
 
 
@@ -83,9 +83,8 @@ class Utterances:
 
     def __init__(self, vocabulary: Vocabulary, frame_shift: float, rules: Endpointing) -> None:
         self._vocabulary, self._frame_shift, self._rules = vocabulary, frame_shift, rules
-        self._ids: list[int] = []
-        self._starts: list[int] = []
-        self._ends: list[int] = []
+        self._tokens: list[Span] = []
+        self._begun = 0  # the frame at which the last of them begins
         self._before = vocabulary.blank
         self._frame = 0
         self._spoken = 0  # one past the last frame that was no blank
@@ -106,26 +105,26 @@ class Utterances:
             raise NumericsError(
                 "the model's output holds NaN or infinity: its weights or its input are broken"
             )
-        blank = self._vocabulary.blank
+        blank, printed, shift = self._vocabulary.blank, self._vocabulary.printed, self._frame_shift
         for token in path.tolist():
-            if token == self._before != blank:
-                if self._ends:  # its beginning may have been given out already
-                    self._ends[-1] = self._frame + 1
-            elif token != blank:
-                self._ids.append(token)
-                self._starts.append(self._frame)
-                self._ends.append(self._frame + 1)
-            self._before = token
             self._frame += 1
             if token != blank:
                 self._spoken = self._frame
+                text = printed[token]
+                if token != self._before:
+                    self._begun = self._frame - 1
+                    if text is not None:
+                        self._tokens.append(Span(text, self._begun * shift, self._frame * shift))
+                elif text is not None and self._tokens:  # unless its beginning was given out already
+                    self._tokens[-1] = Span(text, self._begun * shift, self._frame * shift)
+            self._before = token
         silent = (self._frame - self._spoken) * self._frame_shift
         self._had_ended, self._ended = self._ended, 0 < self._rules.silence <= silent + 1e-9
         return self._results()
 
     def finish(self) -> Iterator[StreamResult]:
         """Yield what is left as a final result, if it has text."""
-        yield from self._finals(len(self._ids))
+        yield from self._finals(len(self._tokens))
 
     @property
     def just_ended(self) -> bool:
@@ -133,35 +132,29 @@ class Utterances:
         return self._ended and not self._had_ended
 
     def _results(self) -> Iterator[StreamResult]:
-        if self._ids and self._ended:
-            yield from self._finals(len(self._ids))
-        elif self._ids and 0 < self._rules.longest <= self._frame_shift * (self._frame - self._starts[0]):
-            yield from self._finals(self._complete())
-        result = self._result(len(self._ids), final=False)
+        tokens, longest = self._tokens, self._rules.longest
+        if tokens and self._ended:
+            yield from self._finals(len(tokens))
+        elif tokens and 0 < longest <= self._frame * self._frame_shift - tokens[0].start:
+            # Those of complete words; all, where no word boundary is among them.
+            last = max((i for i, token in enumerate(tokens) if i and " " in token.text), default=0)
+            yield from self._finals(last or len(tokens))
+        result = self._result(len(tokens), final=False)
         if result.text != self._shown:
             self._shown = result.text
             yield result
 
     def _finals(self, count: int) -> Iterator[StreamResult]:
         result = self._result(count, final=True)
-        for kept in (self._ids, self._starts, self._ends):
-            del kept[:count]
+        del self._tokens[:count]
         self._shown = ""
         if result.text:
             self._utterance += 1
             yield result
 
-    def _complete(self) -> int:
-        """Return how many tokens belong to complete words; all, where no word boundary is among them."""
-        printed = [self._vocabulary.printed[token] or "" for token in self._ids]
-        last = max((i for i, text in enumerate(printed) if i and " " in text), default=0)
-        # Where the boundary is a token of its own, the words before it are; where it begins one, likewise.
-        return last or len(printed)
-
     def _result(self, count: int, *, final: bool) -> StreamResult:
-        ids, starts, ends = (tuple(kept[:count]) for kept in (self._ids, self._starts, self._ends))
-        tokens = Hypothesis(ids, starts, ends, 0.0).tokens(self._vocabulary, self._frame_shift)
+        tokens = tuple(self._tokens[:count])
         words = tuple(words_of(tokens))
-        text = " ".join(word.text for word in words)
+        text = " ".join([word.text for word in words])
         decoded = self._frame * self._frame_shift
-        return StreamResult(self._utterance, final, text, tuple(tokens), words, decoded)
+        return StreamResult(self._utterance, final, text, tokens, words, decoded)

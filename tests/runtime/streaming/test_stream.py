@@ -164,7 +164,7 @@ def test_between_utterances_the_states_are_those_of_a_beginning(
     stream = pool.open()
     stream.push(speech)
     assert len([r for _, r in pool.advance() if isinstance(r, StreamResult) and r.final]) == 2
-    [count] = pool._states[2]  # frames since the last reset, which was in the second of two silences
+    [count] = stream.states.states[2]  # frames since the last reset, which was in the second of two silences
     assert 0 < count * 0.04 < 2.5 < len(speech) / 16_000 / 2
 
 
