@@ -27,18 +27,23 @@ class CheckpointTeacher(TeacherConfig):
     path: Path
 
 
+Precision = Literal["auto", "fp32", "bf16"]
+
+
 class HuggingFaceTeacher(TeacherConfig):
     """Anything that `AutoModelForCTC` opens: a hub id or a directory written by `save_pretrained`.
 
     Attributes:
         language: of a model with vocabularies and adapters of many (MMS), such as `eng`; None takes what its
             tokenizer says.
+        precision: of its matrix products; auto takes bf16 on CUDA devices that have it, fp32 elsewhere.
     """
 
     kind: Literal["huggingface"] = "huggingface"
     path: str
     revision: str | None = None
     language: str | None = None
+    precision: Precision = "auto"
 
 
 class TorchaudioTeacher(TeacherConfig):
@@ -47,11 +52,13 @@ class TorchaudioTeacher(TeacherConfig):
     Attributes:
         name: of the pipeline in `torchaudio.pipelines`.
         state_dict: a file of its weights; None takes that of torch hub's cache, or downloads it.
+        precision: as of a model of Hugging Face.
     """
 
     kind: Literal["torchaudio"] = "torchaudio"
     name: str
     state_dict: Path | None = None
+    precision: Precision = "auto"
 
 
 class OnnxTeacher(TeacherConfig):

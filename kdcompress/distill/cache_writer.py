@@ -184,7 +184,7 @@ def _record(
         speeds=recipe.data.speed,
         seed=recipe.seed,
         data=recipe.data,
-        training=audio_list(data.training, data.clips, recipe.seed),
+        training=data.described(recipe.seed),
         held_out=audio_list(data.held_out, 0, recipe.seed),
     )
 

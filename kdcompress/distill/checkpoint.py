@@ -36,8 +36,10 @@ class LoopState:
     Attributes:
         step: optimiser steps done.
         epoch: passes over the data done.
-        position: batches of the current epoch done.
+        position: batches of the current epoch done; of a packed corpus, of all epochs.
         lowest_score: the lowest `ValidationFigures.score` so far [%].
+        lanes: of a packed corpus, (epoch, block, batches done of the block) of each lane: of this process's,
+            in a checkpoint of all; None for other audio.
         world_size: processes that the batches were planned for; None in runs of old, which did not write it.
     """
 
@@ -46,6 +48,7 @@ class LoopState:
     position: int = 0
     lowest_score: float | None = None
     world_size: int | None = None
+    lanes: list[list[int]] | None = None
 
 
 def save_checkpoint(

@@ -53,7 +53,7 @@ class Inputs:
         texts |= {u.id: _digest(data.references[u.id]) for u in data.held_out if data.references is not None}
         return cls(
             None if source is None else source.identity,
-            audio_list(data.training, data.clips, seed, on_progress),
+            data.described(seed, on_progress),
             audio_list(data.held_out, 0, seed),
             texts,
             _digest(tokenizer.model) if isinstance(tokenizer, SentencePieceTokenizer) else None,

@@ -2,6 +2,7 @@
 
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -175,13 +176,17 @@ def _checkpoint(training: Training, observer: Observer) -> ValidationFigures | N
     observer.validated(state.step, figures, is_best)
     training.run.log({"step": state.step, "validation": figures.to_json(), "best": is_best})
     random = gathered([random_state()], training.accelerator)
+    lanes = gathered([state.lanes or []], training.accelerator)
+    of_all = replace(
+        state, lanes=[list(one) for of_rank in zip(*lanes, strict=True) for one in of_rank] or None
+    )
     if training.accelerator.is_main_process:
         save_checkpoint(
             training.run.folder,
             training.averaged.model,
             training.vocabulary,
             training.optimizer.optimizer,
-            state,
+            of_all,
             {**training.record, "figures": figures.to_json()},
             best=is_best,
             keep=training.recipe.training.keep,

@@ -17,9 +17,11 @@ from kdcompress.distill.budget import describe_budget
 from kdcompress.distill.checkpoint import LoopState, check_world, load_checkpoint, prune
 from kdcompress.distill.data.audio_batch import Batch
 from kdcompress.distill.data.batches import Batches, write_cuts
+from kdcompress.distill.data.packed_audio import PackedAudio
+from kdcompress.distill.data.shard_batches import ShardBatches
 from kdcompress.distill.data.surround import Surround
 from kdcompress.distill.data.teacher_texts import trainable
-from kdcompress.distill.data.training_data import load_training_data
+from kdcompress.distill.data.training_data import TrainingData, load_training_data
 from kdcompress.distill.distributed import processes, training_device
 from kdcompress.distill.fake_quantization import RoundedStudent, round_linear_layers
 from kdcompress.distill.inputs import Inputs, check_inputs
@@ -61,7 +63,7 @@ class Training:
     source: PosteriorSource | None
     student: Student
     vocabulary: Vocabulary
-    batches: Batches
+    batches: Batches | ShardBatches
     surround: Surround
     objective: Objective
     validation: Validation
@@ -75,18 +77,7 @@ class Training:
 
     def stream(self) -> Iterator[Batch]:
         """Yield batches for ever, keeping `state` at the position after the batch just taken."""
-        state = self.state
-        while True:
-            empty = True
-            for batch in self.batches.epoch(state.epoch, state.position):
-                empty = False
-                state.position += 1
-                yield batch
-            if empty and state.position == 0:
-                raise ConfigError(
-                    "no batch could be made: data.batch_seconds is shorter than every utterance"
-                )
-            state.epoch, state.position = state.epoch + 1, 0
+        return self.batches.stream(self.state)
 
 
 def set_up(
@@ -183,18 +174,11 @@ def set_up(
             student = load_student(out / CUT).model
     if config.start_from is not None and not resuming:
         progress = partial(observer.stage, "Narrowing the layers to start from")
-        start_from(config.start_from, student, vocabulary, data.training, progress)
+        start_from(config.start_from, student, vocabulary, data.sample, progress)
     if not resuming:
-        student.measure(sample_waveforms(data.training))
-    cuts = out / "data" / "train.jsonl"
-    if main:
-        cuts.parent.mkdir(exist_ok=True)
-        write_cuts(data.training, cuts)
-        write_cuts(data.held_out, cuts.with_name("held_out.jsonl"))
-    accelerator.wait_for_everyone()
-    place = accelerator.process_index, accelerator.num_processes
-    batches = Batches(cuts, len(data.training), recipe.data, recipe.seed, data.labels, *place)
-    hours = sum(u.duration for u in data.training) / 3600
+        student.measure(sample_waveforms(data.sample))
+    batches = _batches(data, recipe, out, accelerator)
+    hours = data.seconds / 3600
     observer.say(
         f"{len(data.training)} utterances ({hours:.2f} h) to train on, "
         f"{len(data.held_out)} held out, {len(run.bad)} files skipped; "
@@ -224,7 +208,7 @@ def set_up(
     if source is not None and alignment is not None:
         objective.log_prior = resolve_prior(
             recipe,
-            data.training,
+            data.sample,
             partial(_aligned, source, alignment, student),
             out / "data" / "prior.json",
             partial(observer.stage, "Estimating the prior"),
@@ -245,6 +229,8 @@ def set_up(
     if resuming:
         state = load_checkpoint(out, averaged.model, optimizer, student, accelerator.process_index)
         check_world(out, state, accelerator.num_processes)
+        if state.lanes is not None:
+            state.lanes = state.lanes[accelerator.process_index :: accelerator.num_processes]
         observer.say(f"resuming from step {state.step}")
     if resume and main:
         run.forget_after(state.step)
@@ -260,6 +246,23 @@ def set_up(
     around = Surround(recipe.data, recipe.seed, student.frame_shift, vocabulary)
     parts = (source, student, vocabulary, batches, around, objective, validation, model, optimizer)
     return Training(recipe, run, accelerator, *parts, averaged, augment, state, files, record)
+
+
+def _batches(
+    data: TrainingData, recipe: Recipe, out: Path, accelerator: Accelerator
+) -> Batches | ShardBatches:
+    """Return the training batches; every process must call this."""
+    place = accelerator.process_index, accelerator.num_processes
+    cuts = out / "data" / "train.jsonl"
+    if accelerator.is_main_process:
+        cuts.parent.mkdir(exist_ok=True)
+        if not isinstance(data.training, PackedAudio):
+            write_cuts(data.training, cuts)
+        write_cuts(data.held_out, cuts.with_name("held_out.jsonl"))
+    accelerator.wait_for_everyone()
+    if isinstance(data.training, PackedAudio):
+        return ShardBatches(data.training, recipe.data, recipe.seed, recipe.training.accumulate, *place)
+    return Batches(cuts, len(data.training), recipe.data, recipe.seed, data.labels, *place)
 
 
 def _accelerator(precision: str) -> Accelerator:

@@ -1,10 +1,10 @@
 """Make an utterance's posteriors independent of its batch: measured once, when the model is opened.
 
-Whether masks really hide padding differs between families and even checkpoints: group normalisation over time
-(wav2vec2-base, HuBERT-base), unmasked convolutions (wav2vec2-conformer, data2vec-audio) and convolutional
-adapters depend on the padding beside an utterance. Dynamically quantized graphs depend even on other
-utterances of the same length, since one scale serves the batch. Such models are run in groups of equal length
-without padding, or one by one: exact, but slower on a GPU.
+Whether masks really hide padding differs between families and even checkpoints: unmasked convolutions
+(wav2vec2-conformer, data2vec-audio) and convolutional adapters depend on the padding beside an utterance,
+group normalisation does where its statistics take padding in (see group_norm). Dynamically quantized graphs
+depend even on other utterances of the same length, since one scale serves the batch. Such models are run in
+groups of equal length without padding, or one by one: exact, but slower on a GPU.
 
 b rows of one run, S samples, T frames, V vocabulary.
 """
@@ -24,6 +24,9 @@ from kdcompress.teachers.teacher import Posteriors
 Run: TypeAlias = Callable[[Sequence[Tensor]], tuple[Tensor, list[int]]]
 """From inputs of one or several sizes to logits [b, T, V] and the valid frames of each."""
 
+Prepare: TypeAlias = Callable[[Sequence[Tensor]], list[Tensor]]
+"""From utterances [S] to inputs of the model."""
+
 # Rounding is about 1e-6 of the spread, a leak at the edge of an utterance 1e-2 or more.
 _TOLERANCE = 1e-3
 
@@ -36,28 +39,28 @@ class BatchPolicy(Enum):
     SINGLE = "none"
 
 
-def probe_batch_policy(run: Run, prepare: Callable[[Tensor], Tensor]) -> tuple[BatchPolicy, int]:
+def probe_batch_policy(run: Run, prepare: Prepare) -> tuple[BatchPolicy, int]:
     """Find out by trial which inputs may share a run, and the size of V.
 
     Args:
         run: the model; called with inputs of two sizes at once, so it must mask.
-        prepare: from one utterance [S] to the model's input.
+        prepare: from utterances [S] to the model's inputs.
     """
     short, long = _noise(SAMPLE_RATE * 6 // 10), _noise(SAMPLE_RATE)
     with torch.no_grad():
-        alone, counts = run([prepare(short)])
+        alone, counts = run(prepare([short]))
         size = alone.shape[2]
-        if _same(alone, counts, *run([prepare(short), prepare(long)])):
+        if _same(alone, counts, *run(prepare([short, long]))):
             return BatchPolicy.PADDED, size
     return probe_batch_invariance(run, prepare), size
 
 
-def probe_batch_invariance(run: Run, prepare: Callable[[Tensor], Tensor]) -> BatchPolicy:
+def probe_batch_invariance(run: Run, prepare: Prepare) -> BatchPolicy:
     """Find out by trial whether inputs of equal size may share a run."""
     one, other = _noise(SAMPLE_RATE * 6 // 10), _noise(SAMPLE_RATE).flip(0)[: SAMPLE_RATE * 6 // 10]
     with torch.no_grad():
-        alone, counts = run([prepare(one)])
-        together = run([prepare(one), prepare(other)])
+        alone, counts = run(prepare([one]))
+        together = run(prepare([one, other]))
     return BatchPolicy.EQUAL if _same(alone, counts, *together) else BatchPolicy.SINGLE
 
 

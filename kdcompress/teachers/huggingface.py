@@ -11,6 +11,7 @@ B batch, S samples, T frames, V vocabulary.
 
 import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from torch.nn.utils.rnn import pad_sequence
 from typing_extensions import Self
 
 from kdcompress.audio.utterance import SAMPLE_RATE
-from kdcompress.config.teacher import HuggingFaceTeacher
+from kdcompress.config.teacher import HuggingFaceTeacher, Precision
 from kdcompress.errors import TeacherError
 from kdcompress.students.transformers_inputs import (
     TransformersInputs,
@@ -29,6 +30,7 @@ from kdcompress.students.transformers_inputs import (
     quiet,
 )
 from kdcompress.teachers.batch_invariance import batched_posteriors, probe_batch_policy
+from kdcompress.teachers.group_norm import GroupNorms
 from kdcompress.teachers.huggingface_files import (
     check_vocabulary,
     find_adapter,
@@ -37,6 +39,7 @@ from kdcompress.teachers.huggingface_files import (
     weight_files,
 )
 from kdcompress.teachers.huggingface_vocabulary import check_language, check_size, find_vocabulary
+from kdcompress.teachers.precision import Running, rounded, running
 from kdcompress.teachers.teacher import Posteriors
 
 # Trained weights lack this vector, which only masks in training; transformers draws it at random.
@@ -52,6 +55,8 @@ class TransformersTeacher:
         self._frames = _length_function(name, model)
         self._inputs = TransformersInputs(extractor, model)
         self.sample_rate = _sample_rate(name, extractor)
+        self._norms = GroupNorms(*_convolutions(model))
+        self._precision: Running = nullcontext
         self._policy, outputs = probe_batch_policy(self._run, self._prepare)
         self.frame_shift = self._measure_frame_shift()
         self.vocabulary = find_vocabulary(name, tokenizer, model.config.pad_token_id, outputs)
@@ -73,7 +78,8 @@ class TransformersTeacher:
         model, extractor, tokenizer = load_model(config, folder)
         adapter = find_adapter(config.path, folder, config.language)
         files = fingerprint(folder, weights if adapter is None else [*weights, adapter])
-        return cls(config.path, model, extractor, tokenizer, files).to(device)
+        teacher = cls(config.path, model, extractor, tokenizer, files).to(device)
+        return teacher.with_precision(config.precision)
 
     def posteriors(self, waveforms: Tensor, lengths: Tensor) -> Posteriors:
         """Run the model on a batch; see `Teacher.posteriors`.
@@ -82,7 +88,7 @@ class TransformersTeacher:
         empty one has length 0.
         """
         samples: list[int] = lengths.tolist()
-        inputs = [self._prepare(waveform[:n]) for waveform, n in zip(waveforms, samples, strict=True)]
+        inputs = self._prepare([waveform[:n] for waveform, n in zip(waveforms, samples, strict=True)])
         empty = [n == 0 for n in samples]
         size = len(self.vocabulary)
         return batched_posteriors(self._name, self._run, inputs, empty, self._policy, size, self.frame_shift)
@@ -92,26 +98,35 @@ class TransformersTeacher:
         self._model.to(device)
         return self
 
-    def _prepare(self, waveform: Tensor) -> Tensor:
-        return self._inputs(waveform, self._model.device)
+    def with_precision(self, precision: Precision) -> Self:
+        """Take the precision of matrix products for the device that the model is on; returns itself."""
+        device = self._model.device
+        self._precision = running(precision, device, self._model, ("lm_head", "ctc_head"))
+        if rounded(precision, device):
+            self.fingerprint += "-bf16"
+        return self
+
+    def _prepare(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
+        return self._inputs.of_batch(waveforms, self._model.device)
 
     def _run(self, inputs: Sequence[Tensor]) -> tuple[Tensor, list[int]]:
         """Return logits [b, T, V] and the valid frames of each; without mask where sizes are equal."""
         sizes = torch.tensor([len(x) for x in inputs])
         batch = pad_sequence(list(inputs), batch_first=True)
         # Some versions draw for layerdrop even in eval mode: the run's own seed must not feel that.
-        with quiet(), torch.random.fork_rng(devices=[]):
+        with quiet(), torch.random.fork_rng(devices=[]), self._precision():
             if (sizes == sizes[0]).all():
                 logits = self._model(batch).logits
                 return logits, [logits.shape[1]] * len(inputs)
             mask = (torch.arange(batch.shape[1]) < sizes[:, None]).long().to(batch.device)
-            logits = self._model(batch, attention_mask=mask).logits
+            with self._norms.over(sizes.tolist()):
+                logits = self._model(batch, attention_mask=mask).logits
         return logits, [min(int(n), logits.shape[1]) for n in self._frames(sizes)]
 
     def _measure_frame_shift(self) -> float:
         # Floors cancel exactly over a distance that every stride divides.
         near, distance = SAMPLE_RATE, 512 * 320
-        sizes = [len(self._prepare(torch.zeros(samples))) for samples in (near, near + distance)]
+        sizes = [len(self._prepare([torch.zeros(samples)])[0]) for samples in (near, near + distance)]
         first, second = self._frames(torch.tensor(sizes)).tolist()
         return distance / (second - first) / self.sample_rate
 
@@ -162,6 +177,14 @@ def _load(name: str, what: str, loader: Any, folder: Path, options: dict[str, An
     except Exception as error:  # whatever transformers and its loaders raise, the user needs one line
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise TeacherError(f"cannot open the {what} of teacher {name}: {reason}") from error
+
+
+def _convolutions(model: Any) -> tuple[Sequence[Any], Sequence[int], Sequence[int]]:
+    """Return the layers that a model makes frames of waveforms with, their kernels and strides."""
+    extractor = getattr(model.base_model, "feature_extractor", None)
+    if extractor is None or not hasattr(extractor, "conv_layers"):
+        return (), (), ()
+    return extractor.conv_layers, model.config.conv_kernel, model.config.conv_stride
 
 
 def _length_function(name: str, model: Any) -> Callable[[Tensor], Tensor]:

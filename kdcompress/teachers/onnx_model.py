@@ -83,7 +83,7 @@ class GraphTeacher:
         shortest = HOP if self._graph.takes_features else 1
         samples: list[int] = lengths.tolist()
         waveforms = waveforms.detach().cpu()
-        inputs = [self._prepare(waveform[:n]) for waveform, n in zip(waveforms, samples, strict=True)]
+        inputs = self._prepare([waveform[:n] for waveform, n in zip(waveforms, samples, strict=True)])
         empty, size = [n < shortest for n in samples], len(self.vocabulary)
         return batched_posteriors(self._name, self._run, inputs, empty, self._policy, size, self.frame_shift)
 
@@ -125,9 +125,9 @@ class GraphTeacher:
             raise TeacherError(f"teacher {self._name} gives {frames} frames for any length; expected more")
         return _DISTANCE / (more - frames) / SAMPLE_RATE
 
-    def _prepare(self, waveform: Tensor) -> Tensor:
-        """Turn one utterance, without padding, into the graph's input: [S] or features [T, F]."""
-        return torch.from_numpy(self._graph.prepare(waveform.float().numpy()))
+    def _prepare(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
+        """Turn utterances, without padding, into the graph's inputs: [S] or features [T, F]."""
+        return [torch.from_numpy(self._graph.prepare(one.float().numpy())) for one in waveforms]
 
     def _run(self, inputs: Sequence[Tensor]) -> tuple[Tensor, list[int]]:
         try:

@@ -9,7 +9,7 @@ import hashlib
 import math
 import sys
 from collections.abc import Sequence
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,14 @@ from torch.nn.utils.rnn import pad_sequence
 from typing_extensions import Self
 
 from kdcompress.audio.utterance import SAMPLE_RATE
-from kdcompress.config.teacher import TorchaudioTeacher
+from kdcompress.config.teacher import Precision, TorchaudioTeacher
 from kdcompress.errors import TeacherError
 from kdcompress.frontend.torchaudio_import import load_torchaudio
 from kdcompress.runtime.external.files import receptive_field
 from kdcompress.students.weights import fingerprint
 from kdcompress.teachers.batch_invariance import batched_posteriors, probe_batch_policy
+from kdcompress.teachers.group_norm import GroupNorms
+from kdcompress.teachers.precision import Running, rounded, running
 from kdcompress.teachers.teacher import Posteriors
 from kdcompress.text.vocabulary import Vocabulary
 
@@ -53,6 +55,8 @@ class PipelineTeacher:
         layers = self._model.feature_extractor.conv_layers
         kernels, strides = [x.kernel_size for x in layers], [x.stride for x in layers]
         self._shortest = receptive_field(kernels, strides)
+        self._norms = GroupNorms(layers, kernels, strides)
+        self._precision: Running = nullcontext
         self._policy, outputs = probe_batch_policy(self._run, self._prepare)
         if outputs != len(labels):
             raise TeacherError(
@@ -95,7 +99,7 @@ class PipelineTeacher:
                     "teacher.state_dict"
                 ) from error
             raise _unusable(config, folder / file, error) from error
-        return cls(config.name, model, bundle.get_labels()).to(device)
+        return cls(config.name, model, bundle.get_labels()).to(device).with_precision(config.precision)
 
     def posteriors(self, waveforms: Tensor, lengths: Tensor) -> Posteriors:
         """Run the model on a batch; see `Teacher.posteriors`.
@@ -104,7 +108,7 @@ class PipelineTeacher:
         empty one has length 0.
         """
         samples: list[int] = lengths.tolist()
-        inputs = [self._prepare(waveform[:n]) for waveform, n in zip(waveforms, samples, strict=True)]
+        inputs = self._prepare([waveform[:n] for waveform, n in zip(waveforms, samples, strict=True)])
         empty, size = [n == 0 for n in samples], len(self.vocabulary)
         return batched_posteriors(self._name, self._run, inputs, empty, self._policy, size, self.frame_shift)
 
@@ -113,7 +117,18 @@ class PipelineTeacher:
         self._model.to(device)
         return self
 
-    def _prepare(self, waveform: Tensor) -> Tensor:
+    def with_precision(self, precision: Precision) -> Self:
+        """Take the precision of matrix products for the device that the model is on; returns itself."""
+        device = next(self._model.parameters()).device
+        self._precision = running(precision, device, self._model, ("aux",))
+        if rounded(precision, device):
+            self.fingerprint += "-bf16"
+        return self
+
+    def _prepare(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
+        return [self._prepare_one(waveform) for waveform in waveforms]
+
+    def _prepare_one(self, waveform: Tensor) -> Tensor:
         waveform = waveform.to(next(self._model.parameters()).device, torch.float32)
         if self._normalizes and len(waveform):
             waveform = torch.nn.functional.layer_norm(waveform, waveform.shape)
@@ -122,10 +137,12 @@ class PipelineTeacher:
     def _run(self, inputs: Sequence[Tensor]) -> tuple[Tensor, list[int]]:
         sizes = torch.tensor([len(x) for x in inputs])
         batch = pad_sequence(list(inputs), batch_first=True)
-        if (sizes == sizes[0]).all():
-            logits, _ = self._model(batch)
-            return logits, [logits.shape[1]] * len(inputs)
-        logits, counts = self._model(batch, sizes.to(batch.device))
+        with self._precision():
+            if (sizes == sizes[0]).all():
+                logits, _ = self._model(batch)
+                return logits, [logits.shape[1]] * len(inputs)
+            with self._norms.over(sizes.tolist()):
+                logits, counts = self._model(batch, sizes.to(batch.device))
         return logits, counts.tolist()
 
 

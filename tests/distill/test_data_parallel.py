@@ -14,6 +14,7 @@ import soundfile
 import torch
 from safetensors.torch import load_file
 
+from kdcompress.audio.corpus.pack import pack
 from kdcompress.config.recipe import Recipe, dump_recipe
 
 STEPS = 6
@@ -167,3 +168,33 @@ def test_bad_files_of_all_processes_count(
     ended = run(made, tmp_path / "run", 2)
     assert [code for code, *_ in ended] == [1, 1], ended
     assert all("more than data.max_bad_share 35%" in " ".join(errors.split()) for *_, errors in ended), ended
+
+
+def test_packed_audio_gives_two_processes_what_it_gives_one(
+    recipe: Callable[..., Recipe], audio_folder: Path, tmp_path: Path
+) -> None:
+    """Each process has its own shards, and goes on with them where it was."""
+    pack(audio_folder, tmp_path / "packed", shard_size=5)
+    quiet = {
+        "student__dropout": 0.0,
+        "data__audio": str(tmp_path / "packed"),
+        "data__batch_seconds": 1.2,
+        "data__noise_share": 0.1,
+        "training__delay_ms": 0,
+        "training__spec_augment": {"time_masks": 0, "band_masks": 0},
+        "training__steps": STEPS,
+    }
+    quiet["training__keep"] = 3
+    one = trained(recipe(**quiet, training__accumulate=2), tmp_path / "one", 1)
+    two = trained(recipe(**quiet), tmp_path / "two", 2)
+    assert len(one) == len(two) == STEPS
+    for alone, shared in zip(one, two, strict=True):
+        assert shared["loss"] == pytest.approx(alone["loss"], rel=1e-4)
+        assert shared["epoch"] == alone["epoch"]
+    shutil.copytree(tmp_path / "two", tmp_path / "again")
+    shutil.rmtree(tmp_path / "again" / "checkpoints" / "step-000006")
+    (tmp_path / "again" / "last").write_text("step-000003\n")
+    (tmp_path / "again" / "best").write_text("step-000003\n")
+    ended = run(recipe(**quiet), tmp_path / "again", 2, "--auto-resume")
+    assert [code for code, *_ in ended] == [0, 0], ended
+    assert losses(tmp_path / "again") == losses(tmp_path / "two")

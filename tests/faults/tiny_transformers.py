@@ -45,10 +45,10 @@ class Family:
 
 FAMILIES = {
     "wav2vec2-layer": Family("Wav2Vec2", {**WAVE, **LAYER}, True),
-    "wav2vec2-group": Family("Wav2Vec2", WAVE, False),
+    "wav2vec2-group": Family("Wav2Vec2", WAVE, True),
     "wav2vec2-adapter": Family("Wav2Vec2", {**WAVE, **LAYER, "add_adapter": True}, False, 0.16, (7, 3, 5)),
     "hubert-layer": Family("Hubert", {**WAVE, **LAYER}, True),
-    "hubert-group": Family("Hubert", WAVE, False),
+    "hubert-group": Family("Hubert", WAVE, True),
     "wavlm-layer": Family("WavLM", {**WAVE, **LAYER}, True),
     "wavlm-group": Family("WavLM", WAVE, False),
     "conformer": Family(

@@ -99,6 +99,42 @@ def test_what_is_run_one_by_one_would_hear_padding(opened: Any, name: str) -> No
     assert (alone - beside[:, : alone.shape[1]]).abs().max() > 0.01 * alone.std()
 
 
+@pytest.mark.parametrize("name", ["wav2vec2-group", "hubert-group"])
+def test_group_normalisation_would_hear_padding(saved: Saved, opened: Any, name: str) -> None:
+    from transformers import AutoModelForCTC
+
+    model = AutoModelForCTC.from_pretrained(saved(name)).eval()
+    batch, lengths = padded([audio(16000), audio(7000, 1)])
+    mask = torch.arange(16000) < lengths[:, None]
+    normalized = torch.stack(
+        [(row - row[m].mean()) / row[m].std() * m for row, m in zip(batch, mask, strict=True)]
+    )
+    with torch.no_grad():
+        plain = model(normalized, attention_mask=mask.long()).logits.log_softmax(-1)
+    found = opened(name).posteriors(batch, lengths).log_probs
+    assert (plain[0] - found[0]).abs().max() < 1e-2
+    assert (plain[1] - found[1])[:21].abs().max() > 0.1
+
+
+# torch's own remark on what of attention bfloat16 has kernels for.
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@families
+def test_bfloat16_moves_little_and_marks_its_posteriors(saved: Saved, opened: Any, name: str) -> None:
+    exact = opened(name)
+    config = HuggingFaceTeacher(path=str(saved(name)), precision="bf16")
+    rounded = open_teacher(config)
+    batch = padded([audio(samples, seed) for seed, samples in enumerate(SAMPLES)])
+    expected, found = exact.posteriors(*batch), rounded.posteriors(*batch)
+    assert torch.equal(found.lengths, expected.lengths)
+    valid = torch.arange(found.log_probs.shape[1]) < found.lengths[:, None]
+    assert not torch.equal(expected.log_probs, found.log_probs)
+    # As these heads would be if they had not been made four times as decisive.
+    p, q = ((one.log_probs[valid] / 4).log_softmax(-1) for one in (expected, found))
+    assert (p.exp() * (p - q)).sum(-1).mean() < 0.02
+    assert rounded.fingerprint == f"{exact.fingerprint}-bf16"
+    assert open_teacher(HuggingFaceTeacher(path=str(saved(name)))).fingerprint == exact.fingerprint
+
+
 @families
 def test_frozen_and_in_eval_mode(saved: Saved, opened: Any, name: str) -> None:
     teacher = opened(name)

@@ -8,6 +8,7 @@ shar/cuts.000000.jsonl.gz         what lhotse reads; it takes every file of a Sh
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,17 @@ def is_packed(folder: Path) -> bool:
     return (folder / DESCRIPTION).is_file() or ((folder / "index").is_dir() and (folder / "shar").is_dir())
 
 
-def indexed_names(folder: Path) -> list[str]:
-    """Return the names of a packed corpus's shards; none of their files is opened.
+@dataclass(frozen=True, slots=True)
+class IndexedShard:
+    """What a packed corpus says of a shard: its name, its utterances and their samples at 16 kHz."""
+
+    name: str
+    count: int
+    samples: int
+
+
+def indexed_shards(folder: Path) -> list[IndexedShard]:
+    """Return the shards of a packed corpus; none of their files is opened.
 
     Raises:
         AudioError: it is unfinished, or of another version.
@@ -40,7 +50,10 @@ def indexed_names(folder: Path) -> list[str]:
     try:
         described = json.loads((folder / DESCRIPTION).read_bytes())
         _check_schema(folder / DESCRIPTION, described["schema"])
-        return [str(shard["name"]) for shard in described["shards"]]
+        return [
+            IndexedShard(str(one["name"]), int(one["count"]), int(one["samples"]))
+            for one in described["shards"]
+        ]
     except FileNotFoundError as error:
         raise AudioError(f"{folder} is packed in part only: run the same kdcompress pack again") from error
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:

@@ -27,6 +27,7 @@ from kdcompress.audio.corpus.line import Line
 from kdcompress.audio.corpus.open import read_lines
 from kdcompress.audio.decode import read_audio
 from kdcompress.audio.utterance import SAMPLE_RATE
+from kdcompress.digests import file_sha256
 from kdcompress.errors import AudioError
 from kdcompress.files import remove_leftovers, write_file, writing_file
 
@@ -118,7 +119,12 @@ def _described(source: Path, out: Path, headers: Sequence[dict[str, Any]], reuse
         write_file(out / "skipped.jsonl", "".join(json.dumps(one) + "\n" for one in skipped))
     seconds = sum(header["samples"] for header in headers) / SAMPLE_RATE
     shards = [
-        {"name": f"{number:06}", "count": header["count"], "samples": header["samples"]}
+        {
+            "name": f"{number:06}",
+            "count": header["count"],
+            "samples": header["samples"],
+            "digest": file_sha256(shard_files(out, f"{number:06}")[2])[:16],
+        }
         for number, header in enumerate(headers)
     ]
     content = {"schema": SCHEMA, "count": utterances, "seconds": seconds, "shards": shards}

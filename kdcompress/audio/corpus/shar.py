@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from kdcompress.audio.corpus.cuts import cut_text
-from kdcompress.audio.corpus.index import indexed_names, is_packed, read_index, shard_files
+from kdcompress.audio.corpus.index import indexed_shards, is_packed, read_index, shard_files
 from kdcompress.audio.corpus.jsonl import parse_object
 from kdcompress.audio.corpus.line import Line, Shard, numbered_lines
 from kdcompress.audio.corpus.tars import Member, members
@@ -22,7 +22,7 @@ def shar_shards(folder: Path) -> list[Shard]:
         AudioError: the audio of a shard is missing, or packing was not finished.
     """
     if is_packed(folder):
-        return [Shard(name, partial(_read_packed, folder, name)) for name in indexed_names(folder)]
+        return [Shard(one.name, partial(_read_packed, folder, one.name)) for one in indexed_shards(folder)]
     shards = []
     for cuts in sorted(folder.iterdir()):
         if found := _CUTS.fullmatch(cuts.name):

@@ -15,6 +15,9 @@ from kdcompress.aliases import Progress
 from kdcompress.audio.decode import read_utterance
 from kdcompress.audio.manifest import BadFile
 from kdcompress.audio.utterance import SAMPLE_RATE, Utterance
+from kdcompress.config.data import DataConfig
+from kdcompress.distill.data.fingerprint import hashed_number
+from kdcompress.distill.data.packed_audio import shard_name
 from kdcompress.errors import AudioError
 
 
@@ -30,6 +33,7 @@ class Batch:
         labels: int64 [B, U] with label_lengths [B], or None.
         bad: files that could not be decoded and are missing from the rows.
         epoch: the pass over the data that the batch belongs to, from 0.
+        shards: of a packed corpus that the rows are from; names are empty for other audio.
     """
 
     ids: tuple[str, ...]
@@ -40,11 +44,16 @@ class Batch:
     label_lengths: Tensor | None
     bad: tuple[BadFile, ...]
     epoch: int = 0
+    shards: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:
         """Audio without padding [s]."""
         return float(self.lengths.sum()) / SAMPLE_RATE
+
+    def pin_memory(self) -> "Batch":
+        """Return the batch in memory that a GPU fetches from by itself; the loader calls this."""
+        return replace(self, waveforms=self.waveforms.pin_memory(), lengths=self.lengths.pin_memory())
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on a device, but for the lengths of labels, which CTC wants on the host."""
@@ -82,12 +91,18 @@ def read_batch(
     labels: Mapping[str, Sequence[int]] | None = None,
     epoch: int = 0,
     memory: AudioMemory | None = None,
+    known_bad: Sequence[BadFile] = (),
 ) -> Batch:
-    """Read a batch of audio; files that cannot be decoded are listed in `bad` and left out."""
+    """Read a batch of audio; files that cannot be decoded are listed in `bad` and left out.
+
+    Args:
+        known_bad: files to list before these.
+    """
     memory = memory or AudioMemory(0)
     rows: list[np.ndarray] = []
     kept: list[tuple[str, float]] = []
-    bad: list[BadFile] = []
+    bad = list(known_bad)
+    sources: list[str] = []
     for utterance, speed in zip(utterances, speeds or [1.0] * len(utterances), strict=True):
         try:
             waveform = memory.read(utterance)
@@ -98,6 +113,7 @@ def read_batch(
             waveform = soxr.resample(waveform, SAMPLE_RATE * speed, SAMPLE_RATE)
         rows.append(waveform)
         kept.append((utterance.id, speed))
+        sources.append(shard_name(utterance.audio))
     ids = tuple(id_ for id_, _ in kept)
     targets = None if labels is None else [torch.tensor(labels[id_], dtype=torch.int64) for id_ in ids]
     return Batch(
@@ -109,7 +125,18 @@ def read_batch(
         label_lengths=None if targets is None else torch.tensor([len(t) for t in targets], dtype=torch.int64),
         bad=tuple(bad),
         epoch=epoch,
+        shards=tuple(sources),
     )
+
+
+def draw_speed(config: DataConfig, draw: str, first: str) -> float:
+    """Return the speed of a batch: one for all, so that rows of like duration stay so.
+
+    Args:
+        draw: of the run and the epoch.
+        first: id of the batch's first utterance.
+    """
+    return config.speed[hashed_number(f"{draw}/{first}") % len(config.speed)]
 
 
 def _pad(rows: Sequence[Tensor], dtype: torch.dtype) -> Tensor:

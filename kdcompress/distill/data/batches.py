@@ -14,8 +14,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from kdcompress.audio.utterance import SAMPLE_RATE, Utterance
 from kdcompress.config.data import DataConfig
-from kdcompress.distill.data.audio_batch import AudioMemory, Batch, read_batch
-from kdcompress.distill.data.fingerprint import hashed_number
+from kdcompress.distill.checkpoint import LoopState
+from kdcompress.distill.data.audio_batch import AudioMemory, Batch, draw_speed, read_batch
+from kdcompress.errors import ConfigError
 
 
 def write_cuts(utterances: Sequence[Utterance], path: Path) -> None:
@@ -90,6 +91,20 @@ class Batches:
         # A loader process has a copy of its own, which ends with the epoch.
         self.memory = AudioMemory(0 if config.workers else config.memory_mb)
 
+    def stream(self, state: LoopState) -> Iterator[Batch]:
+        """Yield batches for ever, keeping the state at the position behind the batch just taken."""
+        while True:
+            empty = True
+            for batch in self.epoch(state.epoch, state.position):
+                empty = False
+                state.position += 1
+                yield batch
+            if empty and state.position == 0:
+                raise ConfigError(
+                    "no batch could be made: data.batch_seconds is shorter than every utterance"
+                )
+            state.epoch, state.position = state.epoch + 1, 0
+
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yield an epoch's batches from position `start` on; skipped ones are not decoded."""
         loader = DataLoader(
@@ -127,12 +142,11 @@ class _Decoding(Dataset[Batch]):
     """Map a batch of cuts to decoded audio."""
 
     def __init__(self, batches: Batches, epoch: int) -> None:
-        self.speed, self.labels = batches.config.speed, batches.labels
+        self.config, self.labels = batches.config, batches.labels
         self.epoch, self.draw = epoch, f"{batches.seed}/{epoch}"
         self.memory = batches.memory
 
     def __getitem__(self, cuts: CutSet) -> Batch:
         utterances = [_utterance(cut) for cut in cuts]
-        # One for the batch: rows of like duration stay so, and little of the batch is padding.
-        speed = self.speed[hashed_number(f"{self.draw}/{utterances[0].id}") % len(self.speed)]
+        speed = draw_speed(self.config, self.draw, utterances[0].id)
         return read_batch(utterances, [speed] * len(utterances), self.labels, self.epoch, self.memory)

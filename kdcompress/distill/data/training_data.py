@@ -3,15 +3,18 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from kdcompress.aliases import Progress
+from kdcompress.audio.corpus.index import is_packed
 from kdcompress.audio.manifest import BadFile, read_references, read_texts, read_utterances
 from kdcompress.audio.utterance import Utterance
 from kdcompress.config.data import DataConfig
 from kdcompress.config.recipe import Recipe
-from kdcompress.distill.data.fingerprint import hashed_number
+from kdcompress.distill.data.fingerprint import AudioList, audio_list, hashed_number
 from kdcompress.distill.data.long_recordings import fit
 from kdcompress.distill.data.noise import write_noise
+from kdcompress.distill.data.packed_audio import MOST_CLIPS, SAMPLED_SHARDS, PackedAudio
 from kdcompress.distill.run import Run
 from kdcompress.errors import AudioError, ConfigError, VocabularyError
 from kdcompress.text.normalize import normalize
@@ -24,15 +27,16 @@ class TrainingData:
     """What a run trains on and is validated on.
 
     Attributes:
-        training: utterances to train on.
+        training: utterances to train on: a list, or a packed corpus, which is read shard by shard.
         held_out: utterances to validate on.
         labels: target ids of the training utterances, when texts were read.
         references: texts of the held-out utterances, when texts were read or the user named some.
-        clips: how many of the last training utterances are noise made here.
+        clips: how many of the last training utterances are noise made here; of a packed corpus, how many
+            files of noise there are.
         cut: one line on the long recordings that were cut, if any.
     """
 
-    training: list[Utterance]
+    training: list[Utterance] | PackedAudio
     held_out: list[Utterance]
     labels: dict[str, list[int]] | None
     references: dict[str, str] | None
@@ -40,11 +44,29 @@ class TrainingData:
     cut: str = ""
 
     @property
+    def sample(self) -> list[Utterance]:
+        """Training utterances that stand for all: all of them, or those of some shards."""
+        return self.training.sample if isinstance(self.training, PackedAudio) else self.training
+
+    @property
+    def seconds(self) -> float:
+        """Training audio [s]."""
+        if isinstance(self.training, PackedAudio):
+            return self.training.seconds
+        return sum(u.duration for u in self.training)
+
+    def described(self, seed: int, on_progress: Progress | None = None) -> AudioList:
+        """Return what makes training audio the same: of each file, or of a packed corpus as a whole."""
+        if isinstance(self.training, PackedAudio):
+            return self.training.description
+        return audio_list(self.training, self.clips, seed, on_progress)
+
+    @property
     def label_rate(self) -> float:
         """Labels that a second of speech has; 0 where no texts were read."""
         if self.labels is None:
             return 0.0
-        spoken = [u for u in self.training if self.labels[u.id]]
+        spoken = [u for u in self.sample if self.labels[u.id]]
         labels = sum(len(self.labels[u.id]) for u in spoken)
         return labels / max(1e-9, sum(u.duration for u in spoken))
 
@@ -79,6 +101,8 @@ def load_training_data(
             "data.channels: split does not know whose words a transcript has: give each channel a line of "
             'its own in the manifest, with "channel_selector"'
         )
+    if not with_texts and data.channels == "mix" and data.audio.is_dir() and is_packed(data.audio):
+        return _packed(recipe, data.audio, run)
     found, bad = read_utterances(data.audio, channels=data.channels, on_progress=on_progress)
     begin = time.perf_counter()
     training, outside = _usable(found, bad, data, run, cut=not with_texts, on_progress=on_progress)
@@ -89,14 +113,8 @@ def load_training_data(
     if with_texts:
         # Not read_references: an unusable file is skipped here, not an error.
         texts = {id_: normalize(text, "basic") for id_, text in read_texts(data.audio).items()}
-    if data.validation.references is not None:
-        named = read_references(data.validation.references)
-        held_out = [r.utterance for r in named]
-        references: dict[str, str] | None = {r.utterance.id: r.text for r in named}
-    elif data.validation.audio is not None:
-        held_out, unusable = read_utterances(data.validation.audio, channels=data.channels)
-        held_out, _ = _usable(held_out, unusable, data, run)
-        references = None
+    if (named := _named_validation(data, run)) is not None:
+        held_out, references = named
     else:
         training, held_out = hold_out(training, data.validation.share, data.validation.max_seconds)
         references = texts
@@ -116,6 +134,45 @@ def load_training_data(
             labels |= {clip.id: [] for clip in noise}
         clips = len(noise)
     return TrainingData(training, held_out, labels, references, clips, cut)
+
+
+def _packed(recipe: Recipe, folder: Path, run: Run) -> TrainingData:
+    """Take a packed corpus as it is, without a list of what is in it."""
+    data, audio = recipe.data, PackedAudio(folder, recipe.data)
+    sample = audio.sample
+    if not sample:
+        raise AudioError(
+            f"{folder}: nothing in {SAMPLED_SHARDS} shards is between data.min_seconds {data.min_seconds:g} "
+            f"and data.max_seconds {data.max_seconds:g}: widen them"
+        )
+    named = _named_validation(data, run)
+    if named is None:
+        rest, held_out = hold_out(sample, data.validation.share, data.validation.max_seconds)
+        references = None
+        if not rest:
+            raise AudioError(
+                f"{folder}: too few usable files to train and to validate; at least two are needed"
+            )
+        audio.held_out = frozenset(u.id for u in held_out)
+    else:
+        held_out, references = named
+        held_out, references = _own_ids(held_out, references, {u.id for u in sample})
+    if data.noise_share:
+        audio.clip_count = round(data.noise_share * len(audio))
+        clips = min(audio.clip_count, MOST_CLIPS)
+        audio.clips = write_noise(run.folder / "data" / "noise", clips, recipe.seed)
+    return TrainingData(audio, held_out, None, references, len(audio.clips))
+
+
+def _named_validation(data: DataConfig, run: Run) -> tuple[list[Utterance], dict[str, str] | None] | None:
+    """Return the audio that the recipe names to validate on, with its texts if any; None: it names none."""
+    if data.validation.references is not None:
+        named = read_references(data.validation.references)
+        return [r.utterance for r in named], {r.utterance.id: r.text for r in named}
+    if data.validation.audio is not None:
+        held_out, unusable = read_utterances(data.validation.audio, channels=data.channels)
+        return _usable(held_out, unusable, data, run)[0], None
+    return None
 
 
 def hold_out(

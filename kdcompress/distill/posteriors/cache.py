@@ -190,7 +190,7 @@ class CachedPosteriors:
                 "among them, or make the cache anew"
             )
         progress = partial(on_stage, "Comparing audio with the cache")
-        training = audio_list(data.training, data.clips, recipe.seed, progress)
+        training = data.described(recipe.seed, progress)
         for name, asked, kept in (
             ("training", training, record.training),
             ("held-out", audio_list(data.held_out, 0, recipe.seed), record.held_out),

@@ -38,11 +38,11 @@ class TeacherPosteriors:
 
     def prefetch(self, data: TrainingData, recipe: Recipe, on_stage: StageProgress) -> None:
         """Run the teacher over the training audio, where its posteriors fit in memory."""
-        seconds = sum(u.duration for u in data.training) * len(recipe.data.speed)
+        seconds = data.seconds * len(recipe.data.speed)
         megabytes = seconds / self.frame_shift * len(self.vocabulary) * 4 / 1e6
         if megabytes <= recipe.training.teacher_memory_mb:
             self.label(
-                data.training,
+                list(data.training),
                 recipe.data.speed,
                 recipe.data.batch_seconds,
                 lambda done, total: on_stage("Running the teacher", done, total),

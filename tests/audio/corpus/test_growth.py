@@ -1,6 +1,5 @@
 """What opening a packed corpus costs does not grow with its utterances, and no audio file is opened."""
 
-import json
 import sys
 import time
 import tracemalloc
@@ -9,41 +8,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from packed_index import write_packed
 
-from kdcompress.audio.corpus.index import DESCRIPTION, SCHEMA, shard_files
+from kdcompress.audio.corpus.index import DESCRIPTION
 from kdcompress.audio.corpus.open import open_corpus, read_lines
-
-PER_SHARD = 500
-
-
-def write_packed(out: Path, utterances: int) -> Path:
-    """Write the index of a packed corpus of 10 s utterances; its tars are holes of their size."""
-    shards = []
-    size = 160_000
-    for number in range(utterances // PER_SHARD):
-        tar, cuts, index = shard_files(out, f"{number:06}")
-        for path in (tar, cuts, index):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        with tar.open("wb") as file:
-            file.truncate(PER_SHARD * size)
-        header = {"schema": SCHEMA, "source": "", "bytes": PER_SHARD * size, "count": PER_SHARD, "samples": 0}
-        rows = (
-            [f"u{number}-{row}", row * size + 512, size - 512, 160_000, "0" * 16] for row in range(PER_SHARD)
-        )
-        index.write_text("".join(json.dumps(one) + "\n" for one in [header, *rows]))
-        shards.append({"name": f"{number:06}", "count": PER_SHARD, "samples": PER_SHARD * 160_000})
-    (out / DESCRIPTION).write_text(json.dumps({"schema": SCHEMA, "shards": shards}))
-    return out
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_packed(tmp_path_factory.mktemp("small"), 1_000)
+    return write_packed(tmp_path_factory.mktemp("small"), [[10.0] * 500] * 2)
 
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_packed(tmp_path_factory.mktemp("large"), 10_000)
+    return write_packed(tmp_path_factory.mktemp("large"), [[10.0] * 500] * 20)
 
 
 _opened: list[str] = []
