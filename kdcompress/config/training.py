@@ -53,6 +53,8 @@ class TrainingConfig(Frozen):
         accumulate: batches per step; the gradient is that of one big batch, exactly.
         precision: auto takes bf16 on CUDA devices that have it.
         validate_every: steps between validations; each writes a checkpoint.
+        checkpoint_minutes: a checkpoint is written at least so often, beside the training;
+            None: at validations only.
         keep: checkpoints kept beside the best and the last.
         log_every: steps between lines of metrics.jsonl.
         teacher_memory_mb: keep the teacher's posteriors in memory when they fit in so many MB, so that it
@@ -76,6 +78,7 @@ class TrainingConfig(Frozen):
     accumulate: int = Field(1, ge=1)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     validate_every: int = Field(500, ge=1)
+    checkpoint_minutes: float | None = Field(15.0, gt=0)
     keep: int = Field(1, ge=0)
     log_every: int = Field(10, ge=1)
     teacher_memory_mb: float = Field(512.0, ge=0)

@@ -7,8 +7,11 @@ best, last                text files with the name of a checkpoint directory
 """
 
 import json
+import math
 import shutil
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +20,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
+from typing_extensions import Self
 
 from kdcompress.digests import DIGESTS, altered_file, write_digests
 from kdcompress.errors import RunError
 from kdcompress.files import write_file, writing_folder
 from kdcompress.students.student import Student
-from kdcompress.students.weights import RECORD, WEIGHTS, find_checkpoint, save_student
+from kdcompress.students.weights import RECORD, WEIGHTS, find_checkpoint, student_files
 from kdcompress.text.vocabulary import Vocabulary
 
 _OPTIMIZER, _STATE = "optimizer.safetensors", "state.json"
@@ -51,41 +55,92 @@ class LoopState:
     lanes: list[list[int]] | None = None
 
 
-def save_checkpoint(
-    run: Path,
+def checkpoint_files(
     student: Student,
     vocabulary: Vocabulary,
     optimizer: torch.optim.Optimizer,
     state: LoopState,
     record: dict[str, Any],
     *,
-    best: bool,
-    keep: int,
     trained: Student | None = None,
     random: Sequence[dict[str, Tensor]] | None = None,
-) -> Path:
-    """Write a checkpoint, point `last` (and `best`) to it, and delete the oldest beyond `keep`.
+) -> dict[str, bytes]:
+    """Return the files of a checkpoint: what is trained on afterwards does not change them.
 
     Args:
         student: whose weights are kept for use.
         trained: whose weights the optimiser moves, where these are others (averaged ones are kept).
         random: `random_state()` of each process; None where there is one.
     """
-    name = f"step-{state.step:06d}"
+    states = [random_state()] if random is None else random
+    tensors = _training_tensors(optimizer, None if trained is student else trained, states)
+    return {
+        **student_files(student, vocabulary, {"step": state.step, "digests": DIGESTS, **record}),
+        _OPTIMIZER: save(tensors),
+        _STATE: json.dumps(asdict(state)).encode(),
+    }
+
+
+def write_checkpoint(run: Path, step: int, files: Mapping[str, bytes], *, best: bool, keep: int) -> Path:
+    """Write a checkpoint, point `last` (and `best`) to it, and delete the oldest beyond `keep`."""
+    name = f"step-{step:06d}"
     folder = run / "checkpoints" / name
     with writing_folder(folder) as unfinished:
-        save_student(unfinished, student, vocabulary, {"step": state.step, "digests": DIGESTS, **record})
-        # Not safetensors' save_file: it hides from the caller what the system refused.
-        states = [random_state()] if random is None else random
-        tensors = _training_tensors(optimizer, None if trained is student else trained, states)
-        (unfinished / _OPTIMIZER).write_bytes(save(tensors))
-        (unfinished / _STATE).write_text(json.dumps(asdict(state)), encoding="utf-8")
+        for file, content in files.items():
+            (unfinished / file).write_bytes(content)
         write_digests(unfinished)
     # best first: killed between the two, the run goes on from the step before, and does this one again.
     for pointer in ("best", "last") if best else ("last",):
         write_file(run / pointer, name + "\n")
     prune(run, keep)
     return folder
+
+
+class Saving:
+    """Writes checkpoints one after the other, beside the training or while that waits.
+
+    As a context it ends with the last of them on the disk.
+    """
+
+    def __init__(self, run: Path, keep: int, minutes: float | None) -> None:
+        """Prepare for a run whose checkpoints are at most so many minutes apart."""
+        self.run, self.keep = run, keep
+        self._seconds = math.inf if minutes is None else 60 * minutes
+        self._last = time.monotonic()
+        self._thread = ThreadPoolExecutor(1)
+        self._running: Future[Path] | None = None
+
+    @property
+    def due(self) -> bool:
+        """Whether the last checkpoint was that long ago."""
+        return time.monotonic() - self._last >= self._seconds
+
+    def write(self, step: int, files: Mapping[str, bytes], *, best: bool, wait: bool) -> None:
+        """Write a checkpoint, once the one before is written.
+
+        Raises:
+            OSError: one of the two could not be written.
+        """
+        self._finish()
+        self._running = self._thread.submit(
+            write_checkpoint, self.run, step, files, best=best, keep=self.keep
+        )
+        self._last = time.monotonic()
+        if wait:
+            self._finish()
+
+    def _finish(self) -> None:
+        running, self._running = self._running, None
+        if running is not None:
+            running.result()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._thread.shutdown()
+        if kind is None:
+            self._finish()
 
 
 def load_checkpoint(
@@ -98,7 +153,7 @@ def load_checkpoint(
     """Restore weights, optimiser, random states and position from the run's last checkpoint.
 
     Args:
-        student: as in `save_checkpoint`, as is `trained`.
+        student: as in `checkpoint_files`, as is `trained`.
         rank: whose random state it is to be.
 
     Raises:

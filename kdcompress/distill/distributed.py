@@ -74,6 +74,9 @@ def stop_on_signal() -> Iterator[list[int]]:
             signal.signal(caught, handler)
 
 
-def stopped_anywhere(seen: Sequence[int], accelerator: Accelerator) -> bool:
-    """Tell whether any process of the run got a signal: one that went on would wait for it for ever."""
-    return summed([len(seen)], accelerator) != [0]
+def anywhere(flags: Sequence[bool], accelerator: Accelerator) -> list[bool]:
+    """Tell of each flag whether it is up in any process of the run, each of which must call this.
+
+    Where one stopped by itself, the others would wait for it for ever.
+    """
+    return [count > 0 for count in summed([int(flag) for flag in flags], accelerator)]

@@ -12,9 +12,9 @@ import torch
 from kdcompress.audio.manifest import BadFile
 from kdcompress.config.recipe import Recipe
 from kdcompress.distill.augment import delay
-from kdcompress.distill.checkpoint import random_state, save_checkpoint
+from kdcompress.distill.checkpoint import Saving, checkpoint_files, random_state
 from kdcompress.distill.data.audio_batch import Batch, silence
-from kdcompress.distill.distributed import gathered, processes, stop_on_signal, stopped_anywhere, summed
+from kdcompress.distill.distributed import anywhere, gathered, processes, stop_on_signal, summed
 from kdcompress.distill.objective.term import BatchTargets
 from kdcompress.distill.observer import DistillResult, Observer
 from kdcompress.distill.optim import learning_rate
@@ -76,9 +76,17 @@ def _train(training: Training, observer: Observer) -> DistillResult:
     best: ValidationFigures | None = None
     started, seconds, first_step = time.monotonic(), 0.0, state.step
     stream, log = training.stream(), StepLog(objective, accelerator)
+    saving = Saving(training.run.folder, config.keep, config.checkpoint_minutes)
     training.student.train()
-    with stop_on_signal() as stopped:
-        while state.step < config.steps and not stopped_anywhere(stopped, accelerator):
+    with stop_on_signal() as stopped, saving:
+        while state.step < config.steps:
+            stop, due = anywhere([bool(stopped), saving.due and accelerator.is_main_process], accelerator)
+            if stop:
+                break
+            if due and state.step > first_step:
+                log.read()
+                _save(training, saving)
+
             # ---- batches
             group: list[Batch] = []
             bad: list[BadFile] = []
@@ -160,14 +168,14 @@ def _train(training: Training, observer: Observer) -> DistillResult:
 
             # ---- validation and checkpoint
             if validates:
-                best = _checkpoint(training, observer) or best
+                best = _validate(training, observer, saving) or best
         if state.step < config.steps and state.step > first_step and state.step % config.validate_every:
             log.read()
-            best = _checkpoint(training, observer) or best
+            best = _validate(training, observer, saving) or best
     return DistillResult(training.run.folder, state.step, state.step >= config.steps, best)
 
 
-def _checkpoint(training: Training, observer: Observer) -> ValidationFigures | None:
+def _validate(training: Training, observer: Observer, saving: Saving) -> ValidationFigures | None:
     """Validate and save; return the figures if these are the best so far."""
     state, lowest = training.state, training.state.lowest_score
     figures = training.validation(training.averaged.model, training.accelerator.device)
@@ -175,23 +183,29 @@ def _checkpoint(training: Training, observer: Observer) -> ValidationFigures | N
     state.lowest_score = figures.score if lowest is None else min(figures.score, lowest)
     observer.validated(state.step, figures, is_best)
     training.run.log({"step": state.step, "validation": figures.to_json(), "best": is_best})
+    _save(training, saving, figures, best=is_best)
+    return figures if is_best else None
+
+
+def _save(
+    training: Training, saving: Saving, figures: ValidationFigures | None = None, *, best: bool = False
+) -> None:
+    """Save, beside the training unless there are figures; every process must call this."""
+    state = training.state
     random = gathered([random_state()], training.accelerator)
     lanes = gathered([state.lanes or []], training.accelerator)
     of_all = replace(
         state, lanes=[list(one) for of_rank in zip(*lanes, strict=True) for one in of_rank] or None
     )
     if training.accelerator.is_main_process:
-        save_checkpoint(
-            training.run.folder,
+        files = checkpoint_files(
             training.averaged.model,
             training.vocabulary,
             training.optimizer.optimizer,
             of_all,
-            {**training.record, "figures": figures.to_json()},
-            best=is_best,
-            keep=training.recipe.training.keep,
+            training.record if figures is None else {**training.record, "figures": figures.to_json()},
             trained=training.student,
             random=random,
         )
+        saving.write(of_all.step, files, best=best, wait=figures is not None)
     training.accelerator.wait_for_everyone()
-    return figures if is_best else None

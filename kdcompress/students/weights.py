@@ -58,11 +58,21 @@ def save_student(
         dtype: of the weights on disk; float16 halves a model that is only to be a teacher.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    for name, content in student_files(model, vocabulary, record, dtype=dtype).items():
+        write_file(folder / name, content)
+
+
+def student_files(
+    model: Student,
+    vocabulary: Vocabulary,
+    record: dict[str, Any],
+    *,
+    dtype: torch.dtype = torch.float32,
+) -> dict[str, bytes]:
+    """Return the files that `save_student` writes."""
     tensors = {
         name: value.detach().to("cpu", dtype).contiguous() for name, value in model.state_dict().items()
     }
-    # Not safetensors' save_file: it hides from the caller what the system refused.
-    write_file(folder / WEIGHTS, save(tensors))
     data = {
         "schema": SCHEMA,
         "kind": "kdcompress-student",
@@ -72,7 +82,9 @@ def save_student(
         "fingerprint": fingerprint(tensors, vocabulary),
         **record,
     }
-    write_file(folder / RECORD, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+    text = json.dumps(data, indent=1, ensure_ascii=False) + "\n"
+    # Not safetensors' save_file: it hides from the caller what the system refused.
+    return {WEIGHTS: save(tensors), RECORD: text.encode("utf-8", "backslashreplace")}
 
 
 def load_student(path: Path) -> LoadedStudent:

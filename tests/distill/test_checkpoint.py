@@ -8,7 +8,13 @@ import pytest
 import torch
 
 from kdcompress.config.student import ConformerConfig
-from kdcompress.distill.checkpoint import LoopState, load_checkpoint, save_checkpoint
+from kdcompress.distill.checkpoint import (
+    LoopState,
+    Saving,
+    checkpoint_files,
+    load_checkpoint,
+    write_checkpoint,
+)
 from kdcompress.distill.run import Run
 from kdcompress.errors import RunError
 from kdcompress.students.conformer import ConformerStudent
@@ -32,7 +38,8 @@ def trained() -> tuple[ConformerStudent, torch.optim.Optimizer]:
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     student, optimizer = trained()
-    save_checkpoint(tmp_path, student, VOCABULARY, optimizer, LoopState(3, 1, 2, 0.5), {}, best=True, keep=1)
+    files = checkpoint_files(student, VOCABULARY, optimizer, LoopState(3, 1, 2, 0.5), {})
+    write_checkpoint(tmp_path, 3, files, best=True, keep=1)
     return tmp_path
 
 
@@ -75,9 +82,33 @@ def test_the_best_is_named_before_the_last(run: Path, monkeypatch: pytest.Monkey
     (run / "last").unlink()
     (run / "last").mkdir()  # so that it cannot be written
     student, optimizer = trained()
+    files = checkpoint_files(student, VOCABULARY, optimizer, LoopState(6), {})
     with pytest.raises(OSError, match="last"):
-        save_checkpoint(run, student, VOCABULARY, optimizer, LoopState(6), {}, best=True, keep=1)
+        write_checkpoint(run, 6, files, best=True, keep=1)
     assert (run / "best").read_text() == "step-000006\n"
+
+
+def test_saving_beside_the_training_keeps_what_there_was(run: Path) -> None:
+    student, optimizer = trained()
+    before = {name: tensor.clone() for name, tensor in student.state_dict().items()}
+    with Saving(run, 1, minutes=1e-6) as saving:
+        files = checkpoint_files(student, VOCABULARY, optimizer, LoopState(6), {})
+        saving.write(6, files, best=False, wait=False)
+        for parameter in student.parameters():
+            parameter.data.zero_()
+        assert saving.due
+    assert load_checkpoint(run, student, optimizer).step == 6
+    assert all(torch.equal(tensor, before[name]) for name, tensor in student.state_dict().items())
+    assert (run / "best").read_text() == "step-000003\n"
+    assert not Saving(run, 1, minutes=1000).due
+    assert not Saving(run, 1, minutes=None).due
+
+
+def test_what_could_not_be_saved_beside_the_training_ends_it(run: Path) -> None:
+    (run / "last").unlink()
+    (run / "last").mkdir()
+    with pytest.raises(OSError, match="last"), Saving(run, 1, None) as saving:
+        saving.write(3, {}, best=False, wait=False)
 
 
 def test_an_altered_recipe_is_not_resumed(tmp_path: Path, recipe_of_a_run: Path) -> None:

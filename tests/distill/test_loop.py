@@ -144,6 +144,25 @@ def test_a_kill_loses_only_the_steps_since_the_last_checkpoint(
     assert same_weights(run, whole)
 
 
+def test_checkpoints_between_validations_change_no_number_and_are_resumed_from(
+    recipe: Make, whole: Path, tmp_path: Path
+) -> None:
+    run_whole(recipe, whole)
+    often, run = {"training__checkpoint_minutes": 1e-9, "training__keep": 9}, tmp_path / "run"
+    distill(recipe(**often), run, Notes())
+    assert losses(run) == losses(whole)
+    kept = {path.name for path in (run / "checkpoints").iterdir()}
+    assert kept == {f"step-{step:06}" for step in range(1, 9)}
+    for step in (6, 7, 8):
+        shutil.rmtree(run / "checkpoints" / f"step-{step:06}")
+    (run / "last").write_text("step-000005\n")  # between the validations of 3 and 6
+    (run / "best").write_text("step-000003\n")
+    assert "figures" not in load_student(run / "checkpoints" / "step-000005").record
+    distill(None, run, Notes(), resume=True)
+    assert losses(run) == losses(whole)
+    assert same_weights(run, whole)
+
+
 def test_remembering_the_teacher_changes_no_number(recipe: Make, whole: Path, tmp_path: Path) -> None:
     """Asked once per utterance or for every batch, the teacher says the same (its rounding apart)."""
     run_whole(recipe, whole)

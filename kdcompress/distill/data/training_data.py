@@ -49,6 +49,13 @@ class TrainingData:
         return self.training.sample if isinstance(self.training, PackedAudio) else self.training
 
     @property
+    def speech(self) -> list[Utterance]:
+        """The same without noise."""
+        if isinstance(self.training, PackedAudio):
+            return self.training.sample
+        return self.training[: len(self.training) - self.clips]
+
+    @property
     def seconds(self) -> float:
         """Training audio [s]."""
         if isinstance(self.training, PackedAudio):

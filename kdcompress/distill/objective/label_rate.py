@@ -37,7 +37,7 @@ def resolve_label_rate(
     if source is None or (is_spoken and (known or not objective.pseudo_label.weight)):
         return known
     labeller = PseudoLabeller(source.vocabulary, tokenizer, 0.0)
-    speech = data.sample[: len(data.sample) - data.clips]
+    speech = data.speech
     labels = samples = 0
     sample = speech[:: max(1, len(speech) // _SAMPLE)][:_SAMPLE]
     for batch in audio_batches(sample, recipe.data.batch_seconds, on_progress):
