@@ -27,7 +27,6 @@ from kdcompress.audio.corpus.line import Line
 from kdcompress.audio.corpus.open import read_lines
 from kdcompress.audio.decode import read_audio
 from kdcompress.audio.utterance import SAMPLE_RATE
-from kdcompress.digests import file_sha256
 from kdcompress.errors import AudioError
 from kdcompress.files import remove_leftovers, write_file, writing_file
 
@@ -123,7 +122,7 @@ def _described(source: Path, out: Path, headers: Sequence[dict[str, Any]], reuse
             "name": f"{number:06}",
             "count": header["count"],
             "samples": header["samples"],
-            "digest": file_sha256(shard_files(out, f"{number:06}")[2])[:16],
+            "digest": hashlib.sha256(shard_files(out, f"{number:06}")[2].read_bytes()).hexdigest()[:16],
         }
         for number, header in enumerate(headers)
     ]

@@ -33,7 +33,7 @@ Sampled = tuple[tuple[str, ...], Place]
 
 
 def opened(corpus: Path, run: Path, **data: Any) -> tuple[TrainingData, PackedAudio, Recipe]:
-    recipe = Recipe.model_validate({"data": {"audio": str(corpus), "buckets": 4, **data}})
+    recipe = Recipe.model_validate({"data": {"audio": str(corpus), "buckets": 4, "noise_share": 0, **data}})
     found = load_training_data(recipe, VOCABULARY, Run(run), with_texts=False)
     assert isinstance(found.training, PackedAudio)
     return found, found.training, recipe
