@@ -133,7 +133,10 @@ def write_cache(
             Run(out, listed).skip(_unreadable(parts, finished), files, recipe.data.max_bad_share)
             for path in set(out.glob("shard-*")) - {out / part.file for part in parts}:
                 path.unlink(missing_ok=True)
-            write_file(out / RECORD, record.model_copy(update={"shards": entries}).to_json())
+            listed_ones = tuple(entry for part, entry in zip(parts, entries, strict=True) if not part.packed)
+            packed = sum(part.packed for part in parts) or None
+            done = record.model_copy(update={"shards": listed_ones, "packed": packed})
+            write_file(out / RECORD, done.to_json())
             worker.claims.remove()
     except OSError as error:
         raise CacheError(
@@ -150,6 +153,7 @@ def _unreadable(parts: Sequence[PlannedShard], finished: Mapping[str, ShardEntry
     return [
         BadFile(utterance.audio, finished[part.file].unreadable[utterance.id])
         for part in parts
+        if finished[part.file].unreadable
         for utterance in part.utterances
         if utterance.id in finished[part.file].unreadable
     ]
@@ -205,8 +209,12 @@ def _finished(out: Path, record: CacheRecord, parts: Sequence[PlannedShard]) -> 
                 f"{out} is a cache of other {', '.join(there.differences(record))}: choose another --out, or "
                 "delete it"
             )
-    entries = ((part, finished_shard(out / part.file, record.identity)) for part in parts)
-    return {part.file: entry for part, entry in entries if entry is not None and part.is_entry(entry)}
+    found: dict[str, ShardEntry] = {}
+    for part in parts:
+        entry = finished_shard(out / part.file, record.identity, listed=not part.packed)
+        if entry is not None and part.is_entry(entry):
+            found[part.file] = entry.without_list() if part.packed else entry
+    return found
 
 
 def _announce(

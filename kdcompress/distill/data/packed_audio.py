@@ -3,8 +3,9 @@
 import hashlib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import overload
 
 from kdcompress.audio.corpus.index import DESCRIPTION, IndexedShard, indexed_shards, read_index
 from kdcompress.audio.manifest import BadFile
@@ -71,13 +72,16 @@ class PackedAudio(Collection[Utterance]):
         """Utterances of the shards that stand for the corpus, in its order; noise is not among them."""
         ranked = sorted(range(len(self.shards)), key=lambda at: hashed_number(self.shards[at].name))
         chosen = sorted(ranked[:SAMPLED_SHARDS])
-        found = (self._fitting(Unit(0, shard, 0, 1))[0] for shard in chosen)
+        found = map(self.whole, chosen)
         return [one for utterances in found for one in utterances]
 
     @cached_property
     def description(self) -> AudioList:
-        """What makes the corpus the same: corpus.json, which has a digest of each index."""
-        digest = hashlib.sha256((self.folder / DESCRIPTION).read_bytes()).hexdigest()[:12]
+        """What makes the corpus the same: corpus.json, which has a digest of each index, and the limits."""
+        data = self.data
+        limits = f"{data.min_seconds} {data.max_seconds} {data.longer}"
+        content = (self.folder / DESCRIPTION).read_bytes() + limits.encode()
+        digest = hashlib.sha256(content).hexdigest()[:12]
         return {"packed": (0.0, round(self.seconds, 4), digest)}
 
     def units(self, at_least: int) -> list[Unit]:
@@ -104,6 +108,10 @@ class PackedAudio(Collection[Utterance]):
         first, end = (self.clip_count * at // units for at in (unit.number, unit.number + 1))
         return kept + [self.clips[number % len(self.clips)] for number in range(first, end)], bad
 
+    def whole(self, shard: int) -> list[Utterance]:
+        """Return the utterances of a shard that are as long as they may be, those held out too."""
+        return self._fitting(Unit(0, shard, 0, 1))[0]
+
     def _fitting(self, unit: Unit) -> tuple[list[Utterance], list[BadFile]]:
         lines = read_index(self.folder, self.shards[unit.shard].name)
         found = [
@@ -113,6 +121,31 @@ class PackedAudio(Collection[Utterance]):
         ]
         kept, _, bad = fit(found, self.data)
         return kept, bad
+
+
+class ShardUtterances(Sequence[Utterance]):
+    """All utterances of a shard, those held out too: read when they are looked at, and forgotten soon."""
+
+    def __init__(self, audio: PackedAudio, shard: int) -> None:
+        self.audio, self.shard = audio, shard
+
+    def __len__(self) -> int:
+        return len(self._read())
+
+    @overload
+    def __getitem__(self, index: int) -> Utterance: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Utterance]: ...
+    def __getitem__(self, index: int | slice) -> Utterance | Sequence[Utterance]:
+        return self._read()[index]
+
+    def _read(self) -> Sequence[Utterance]:
+        return _whole_shard(self.audio, self.shard)
+
+
+@lru_cache(maxsize=4)
+def _whole_shard(audio: PackedAudio, shard: int) -> Sequence[Utterance]:
+    return audio.whole(shard)
 
 
 def shard_name(audio: Path) -> str:

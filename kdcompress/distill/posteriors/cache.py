@@ -30,7 +30,7 @@ from kdcompress.distill.data.noise import CLIP
 from kdcompress.distill.data.training_data import TrainingData
 from kdcompress.distill.posteriors.cache_compatibility import serves
 from kdcompress.distill.posteriors.packing import unpack
-from kdcompress.distill.posteriors.shards import Shard, ShardEntry
+from kdcompress.distill.posteriors.shards import Shard, ShardEntry, finished_shard, packed_file
 from kdcompress.errors import CacheError, VocabularyError
 from kdcompress.teachers.teacher import Posteriors
 from kdcompress.text.vocabulary import Vocabulary
@@ -55,6 +55,7 @@ class CacheRecord(Frozen):
         training: the audio that the teacher was run on, by id.
         held_out: the same of what is kept for validation.
         shards: the files, once all are written.
+        packed: how many files more there are, of shards of a packed corpus, which are found by their names.
         digest: of all else, in the file; none in those of earlier versions.
     """
 
@@ -74,6 +75,7 @@ class CacheRecord(Frozen):
     training: AudioList
     held_out: AudioList
     shards: tuple[ShardEntry, ...] | None = None
+    packed: int | None = None
     digest: str | None = None
 
     def identity_fields(self) -> dict[str, Any]:
@@ -216,12 +218,15 @@ class CachedPosteriors:
         Raises:
             CacheError: a shard is missing or damaged.
         """
-        rows = [self._read(id_, speed) for id_, speed in zip(batch.ids, batch.speeds, strict=True)]
+        shards = batch.shards or ("",) * len(batch.ids)
+        rows = [self._read(*row) for row in zip(batch.ids, batch.speeds, shards, strict=True)]
         lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64)
         return Posteriors(pad_sequence(rows, batch_first=True), lengths, self.frame_shift)
 
-    def _read(self, id_: str, speed: float) -> Tensor:
+    def _read(self, id_: str, speed: float, source: str) -> Tensor:
         place = self._places.get((id_, speed))
+        if place is None and self.record.packed is not None:
+            place = self._packed(id_, speed, source)
         if place is None:
             why = "could not be decoded when it was made" if id_ in self._unreadable else "is not in it"
             raise CacheError(f"{self.folder}: {id_} at speed {speed} {why}: make the cache anew")
@@ -231,6 +236,22 @@ class CachedPosteriors:
         if len(self._open) > _OPEN:
             self._open.pop(next(iter(self._open))).close()
         return unpack(shard.read(position), len(self.vocabulary), self.vocabulary.blank)
+
+    def _packed(self, id_: str, speed: float, source: str) -> tuple[Shard, int] | None:
+        """Return where an utterance from a shard of a packed corpus is."""
+        path = self.folder / packed_file(source, speed)
+        shard = self._open.get(path)
+        if shard is None:
+            entry = finished_shard(path, self.identity, listed=False)
+            if entry is None:
+                raise CacheError(
+                    f"{path} is missing or damaged: run the same kdcompress cache command again, which makes "
+                    "what is missing"
+                )
+            shard = Shard(path, entry, self.identity)
+            self._unreadable |= set(entry.unreadable)
+        position = shard.positions.get(id_)
+        return None if position is None else (shard, position)
 
 
 def open_cache(folder: Path, device: torch.device) -> CachedPosteriors:

@@ -1,35 +1,45 @@
 """Plan the shards of a cache, and estimate from a sample how many bytes and seconds they take."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from kdcompress.audio.utterance import SAMPLE_RATE, Utterance
 from kdcompress.distill.data.audio_batch import Batch, audio_batches
+from kdcompress.distill.data.packed_audio import PackedAudio, ShardUtterances
 from kdcompress.distill.data.training_data import TrainingData
 from kdcompress.distill.posteriors.cache import CacheRecord
 from kdcompress.distill.posteriors.packing import Arrays, bytes_per_frame
-from kdcompress.distill.posteriors.shards import ShardEntry
+from kdcompress.distill.posteriors.shards import ShardEntry, packed_file
 
 SHARD_SECONDS = 900.0  # of audio: what a kill can cost
 _HEADER = 420  # [bytes] tensor names, shapes and offsets in front of a shard
+_LISTED = 0.1  # [bytes] for a frame, of the list of ids
 _SAMPLE = 64  # utterances
+_SAMPLED_SHARDS = 12  # of a packed corpus
 _SAMPLE_SECONDS = 10.0  # of the user's time
 
 
 @dataclass(frozen=True)
 class PlannedShard:
-    """The content of a shard before it is labelled."""
+    """The content of a shard before it is labelled.
+
+    Attributes:
+        audio_seconds: of the utterances, as they were recorded [s].
+        packed: they are those of a shard of a packed corpus, which nobody reads without need.
+    """
 
     file: str
     speed: float
     whole: bool
-    utterances: tuple[Utterance, ...]
+    utterances: Sequence[Utterance]
+    audio_seconds: float
+    packed: bool = False
 
     @property
     def seconds(self) -> float:
         """Audio at its speed [s]."""
-        return sum(u.duration for u in self.utterances) / self.speed
+        return self.audio_seconds / self.speed
 
     def entry(
         self, ids: Sequence[str], frames: Sequence[int], kept: Sequence[int], unreadable: dict[str, str]
@@ -49,14 +59,17 @@ class PlannedShard:
         """Tell whether a shard on disk holds this part."""
         return entry is not None and (
             (entry.speed, entry.whole) == (self.speed, self.whole)
-            and {*entry.ids, *entry.unreadable} == {u.id for u in self.utterances}
+            # The identity of the cache is that of a packed corpus as a whole.
+            and (self.packed or {*entry.ids, *entry.unreadable} == {u.id for u in self.utterances})
         )
 
 
 def plan_shards(material: TrainingData, speeds: Sequence[float], shard_seconds: float) -> list[PlannedShard]:
-    """Cut audio into shards of utterances of like length; it depends on the audio alone."""
+    """Cut audio into shards of like length, a packed corpus as it is; the audio alone decides."""
     parts: list[PlannedShard] = []
-    for utterances, factors, whole in ((material.held_out, (1.0,), True), (material.training, speeds, False)):
+    training = material.training
+    listed = [] if isinstance(training, PackedAudio) else training
+    for utterances, factors, whole in ((material.held_out, (1.0,), True), (listed, speeds, False)):
         for speed in dict.fromkeys(factors):
             groups: list[list[Utterance]] = [[]]
             for utterance in sorted(utterances, key=lambda u: (u.duration, u.id)):
@@ -64,10 +77,24 @@ def plan_shards(material: TrainingData, speeds: Sequence[float], shard_seconds: 
                 if groups[-1] and seconds > shard_seconds * speed:
                     groups.append([])
                 groups[-1].append(utterance)
-            for group in groups:
+            for group in groups if utterances else []:
                 file = f"shard-{len(parts):05}.safetensors"
-                parts.append(PlannedShard(file, speed, whole, tuple(group)))
+                seconds = sum(u.duration for u in group)
+                parts.append(PlannedShard(file, speed, whole, tuple(group), seconds))
+    if isinstance(training, PackedAudio):
+        parts += _packed(training, speeds)
     return parts
+
+
+def _packed(audio: PackedAudio, speeds: Sequence[float]) -> Iterator[PlannedShard]:
+    for speed in dict.fromkeys(speeds):
+        for number, shard in enumerate(audio.shards):
+            file, seconds = packed_file(shard.name, speed), shard.samples / SAMPLE_RATE
+            yield PlannedShard(file, speed, False, ShardUtterances(audio, number), seconds, packed=True)
+        if audio.clips:
+            seconds = sum(u.duration for u in audio.clips)
+            file = packed_file("", speed)
+            yield PlannedShard(file, speed, False, tuple(audio.clips), seconds, packed=True)
 
 
 def estimate(
@@ -81,7 +108,10 @@ def estimate(
     Args:
         label: labels a batch; True keeps it whole.
     """
-    candidates = [(u, part.speed) for part in parts if not part.whole for u in part.utterances]
+    training = [part for part in parts if not part.whole]
+    if any(part.packed for part in training):  # no more than a few
+        training = training[:: max(1, len(training) // _SAMPLED_SHARDS)]
+    candidates = [(u, part.speed) for part in training for u in part.utterances]
     step = max(1, len(candidates) // _SAMPLE)
     chosen = candidates[step // 2 :: step]
     offset = labelled = kept = 0.0
@@ -107,6 +137,10 @@ def estimate(
     size, top_k = len(record.vocabulary["tokens"]), record.storage.top_k
     entries, total = [], 0.0
     for part in parts:
+        if part.packed:
+            frames = part.seconds / record.frame_shift
+            total += frames * bytes_per_frame(size, top_k, share) + _HEADER + frames * _LISTED
+            continue
         lengths = [
             max(0, round(u.duration / part.speed / record.frame_shift + offset)) for u in part.utterances
         ]

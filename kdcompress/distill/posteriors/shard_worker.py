@@ -60,14 +60,14 @@ class ShardWorker:
         with self.claims.claim(part.file) as held:
             if not held:
                 return False
-            entry = finished_shard(self.cache / part.file, self.identity)
+            entry = finished_shard(self.cache / part.file, self.identity, listed=not part.packed)
             if entry is None or not part.is_entry(entry):
                 before = sum(self.labelled.values())
                 entry, arrays, bad = self._posteriors(part, lambda seconds: on_seconds(before + seconds))
                 self.on_bad(bad)
                 entry = write_shard(self.cache, entry, arrays, self.identity)
                 self.labelled[part.file] = part.seconds
-            self.finished[part.file] = entry
+            self.finished[part.file] = entry.without_list() if part.packed else entry
         return True
 
     def _posteriors(

@@ -51,6 +51,10 @@ class ShardEntry(Frozen):
     unreadable: dict[str, str] = Field(default_factory=dict)
     checks: tuple[int, ...] = ()
 
+    def without_list(self) -> "ShardEntry":
+        """Return the entry without what grows with the utterances, of which there may be millions."""
+        return self.model_copy(update={"ids": (), "frames": (), "kept": (), "checks": ()})
+
 
 def write_shard(folder: Path, entry: ShardEntry, utterances: Sequence[Arrays], cache: str) -> ShardEntry:
     """Write a shard in one step; returns its entry with checks. `cache` is the identity of the cache.
@@ -69,8 +73,16 @@ def write_shard(folder: Path, entry: ShardEntry, utterances: Sequence[Arrays], c
     return entry
 
 
-def finished_shard(path: Path, cache: str) -> ShardEntry | None:
+def packed_file(shard: str, speed: float) -> str:
+    """Return the name of the file for a shard of a packed corpus at a speed; for noise, of no shard."""
+    return f"shard-{shard or 'noise'}-{round(1000 * speed):04}.safetensors"
+
+
+def finished_shard(path: Path, cache: str, *, listed: bool = True) -> ShardEntry | None:
     """Return the entry of a whole shard of this cache; None where there is none, or it is damaged.
+
+    Args:
+        listed: read all that is stored; else its beginning, and its size, show that it is whole.
 
     Raises:
         CacheError: the shard belongs to another cache.
@@ -89,6 +101,8 @@ def finished_shard(path: Path, cache: str) -> ShardEntry | None:
             f"{path} belongs to another cache (other audio, teacher, selection or storage); choose another "
             "--out, or delete it"
         )
+    if not listed:
+        return entry
     shard = Shard(path, entry, cache)
     try:
         for position in range(len(entry.ids)):
@@ -138,6 +152,11 @@ class Shard:
         if self.entry.checks and _check(arrays) != self.entry.checks[position]:
             raise self._damaged(f"what it stores of {self.entry.ids[position]} is not what was written")
         return arrays
+
+    @cached_property
+    def positions(self) -> dict[str, int]:
+        """Where each utterance is."""
+        return {id_: position for position, id_ in enumerate(self.entry.ids)}
 
     def close(self) -> None:
         """Let go of the file, which the next read opens again."""
