@@ -169,7 +169,7 @@ def set_up(
         with accelerator.main_process_first():  # cut by one, and taken by the others
             if main and not (resume and (out / CUT).is_dir()):
                 cut_to_budget(
-                    student, vocabulary, recipe.student.budget, data.training, out / CUT, observer.stage
+                    student, vocabulary, recipe.student.budget, data.sample, out / CUT, observer.stage
                 )
             student = load_student(out / CUT).model
     if config.start_from is not None and not resuming:
