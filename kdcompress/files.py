@@ -128,8 +128,11 @@ def _partial(folder: Path, make: Callable[[Path], None]) -> Iterator[Path]:
     while True:
         partial = folder / f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}"
         make(partial)
-        held = hold(partial)
         # Between the two lines someone else may have taken it for a leftover.
+        try:
+            held = hold(partial)
+        except FileNotFoundError:
+            continue
         if held is None or partial.exists():
             break
         os.close(held)

@@ -35,11 +35,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from kdcompress.config.recipe import Recipe
 from kdcompress.config.student import ConformerConfig
+from kdcompress.config.teacher import HuggingFaceTeacher, Precision
 from kdcompress.distill.loop import distill
 from kdcompress.files import write_file
 from kdcompress.students.conformer import ConformerStudent
 from kdcompress.students.weights import save_student
-from kdcompress.teachers.open import open_teacher, resolve_teacher
+from kdcompress.teachers.open import open_teacher
 from kdcompress.text.vocabulary import Vocabulary
 
 BUDGET = 520.0  # [s] for all parts: what begins later is left out, what takes longer is ended
@@ -255,19 +256,20 @@ def teacher_speed(folder: Path, size: Size) -> dict[str, float]:
     tokenizer = transformers.Wav2Vec2CTCTokenizer(str(folder / "vocab.json"))
     extractor = transformers.Wav2Vec2FeatureExtractor(return_attention_mask=True)
     transformers.Wav2Vec2Processor(extractor, tokenizer).save_pretrained(folder)
-    teacher = open_teacher(resolve_teacher(str(folder)), torch.device(size.device))
     samples = int(16_000 * size.clip_seconds)
     waveforms = 0.1 * torch.randn(size.teacher_rows, samples, device=size.device)
     lengths = torch.full((size.teacher_rows,), samples, device=size.device)
     found, outputs = {}, []
-    for name in ("fp32", "bf16"):
-        with torch.autocast(size.device, torch.bfloat16, enabled=name == "bf16"):
-            outputs.append(teacher.posteriors(waveforms, lengths).log_probs)
-            wait()
-            started = time.perf_counter()
-            for _ in range(size.teacher_batches):
-                teacher.posteriors(waveforms, lengths)
-            wait()
+    precisions: tuple[Precision, ...] = ("fp32", "bf16")
+    for name in precisions:
+        config = HuggingFaceTeacher(path=str(folder), precision=name)
+        teacher = open_teacher(config, torch.device(size.device))
+        outputs.append(teacher.posteriors(waveforms, lengths).log_probs)
+        wait()
+        started = time.perf_counter()
+        for _ in range(size.teacher_batches):
+            teacher.posteriors(waveforms, lengths)
+        wait()
         audio = size.teacher_batches * size.teacher_rows * size.clip_seconds
         found[f"{name}_hours_per_hour"] = audio / (time.perf_counter() - started)
     exact, rounded = outputs
