@@ -17,6 +17,7 @@ _PURPOSES = {
     "train": "distill, cache, inspect, compare and export",
     "lm": "beam search with a language model or hotwords",
     "av": "m4a, mp4, webm and other containers",
+    "microphone": "transcribe --live --microphone",
     "datasets": "data sets of Hugging Face (Parquet, Arrow)",
     "runtimes": "bench --runtime and export --verify",
 }

@@ -103,7 +103,7 @@ class Recognizer:
         if check:
             bundle.verify(self.variant)
         self.session = Session(bundle.path(self.variant), provider, threads)
-        self.streaming = StreamingGraph(self.session) if self.session.layout.name == "streaming" else None
+        self.streaming = StreamingGraph(self.session) if self.session.layout.chunked else None
 
     def __repr__(self) -> str:
         return f"Recognizer({str(self.bundle.directory)!r}, {self.variant.name}, {self.session.provider})"

@@ -22,6 +22,7 @@ from kdcompress.graph.write import export_run
 from kdcompress.resources import consumer_path
 from kdcompress.runtime.layout import hops
 from kdcompress.runtime.recognizer import Recognizer
+from kdcompress.runtime.streaming.utterances import Endpointing
 from kdcompress.students.conformer import ConformerStudent
 from kdcompress.students.telephone import HOP_8K, SAMPLES, TelephoneGraph
 from kdcompress.students.weights import save_student
@@ -96,6 +97,9 @@ def test_sherpa_onnx_and_we_print_the_same_of_a_call(tmp_path: Path) -> None:
     done = subprocess.run([*map(str, program), tmp_path / "call.wav"], capture_output=True, text=True)
     assert len(ours) > 8
     assert json.loads(done.stdout)["text"] == ours
+    stream = Recognizer(bundle, threads=1).stream(8000, Endpointing(silence=0, longest=0, tail=0))
+    results = [r for piece in np.split(late, [7, 3000, 9001]) for r in stream.push(piece)] + stream.finish()
+    assert results[-1].text.startswith(ours)  # to the end of the last chunk
 
 
 def test_other_frame_shifts_do_not_fit_into_300_ms() -> None:

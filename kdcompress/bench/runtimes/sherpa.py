@@ -18,7 +18,7 @@ from kdcompress.audio.utterance import SAMPLE_RATE
 from kdcompress.bench.candidate import Candidate, ModelSpec, Recognition
 from kdcompress.bench.facts import INT8_ON_CUDA
 from kdcompress.bench.models import Model, layout_refusal
-from kdcompress.bench.runtimes.sherpa_online import OnlineCandidate
+from kdcompress.bench.runtimes.sherpa_online import OPENERS, OnlineCandidate
 from kdcompress.errors import BenchError
 from kdcompress.report.measured import Facts
 
@@ -35,7 +35,7 @@ LIBRARY = "sherpa_onnx"
 
 def build(spec: ModelSpec) -> Candidate:
     """Return the candidate of a graph."""
-    return OnlineCandidate(spec) if spec.layout == "streaming" else SherpaCandidate(spec)
+    return OnlineCandidate(spec) if spec.layout in OPENERS else SherpaCandidate(spec)
 
 
 def refusal(model: Model) -> str | None:

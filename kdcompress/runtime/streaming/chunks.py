@@ -4,13 +4,16 @@ S samples, T feature frames of a chunk, F mel bands. Everything is computed on a
 sample begins: how the samples were cut on their way here changes no bit of a chunk.
 """
 
+from abc import ABC, abstractmethod
 from collections import deque
 
 import numpy as np
 
 from kdcompress.aliases import FloatArray
 from kdcompress.audio.utterance import SAMPLE_RATE
+from kdcompress.errors import AudioError
 from kdcompress.frontend.logmel_numpy import BANDS, HOP, WINDOW, log_energies
+from kdcompress.runtime.frontend import TELEPHONE_RATE
 
 _EMPTY = np.empty(0, np.float32)
 
@@ -44,57 +47,71 @@ class SampleQueue:
         return parts[0] if len(parts) == 1 else np.concatenate([_EMPTY, *parts])
 
 
-class FeatureChunks:
-    """Cuts a waveform at 16 kHz into chunks of log-mel frames, which overlap where the graph looks ahead.
+class Chunks(ABC):
+    """Cuts a waveform into chunks of frames, which overlap where the graph looks ahead.
 
-    The frames are those of `kdcompress.frontend.logmel_numpy.log_mel` without normalisation. In memory are
-    the samples that make no whole chunk yet, and one chunk.
+    In memory are the samples that make no whole chunk yet, and one chunk.
 
     Attributes:
         ended: no more samples will come.
     """
 
-    def __init__(self, window: int, shift: int) -> None:
+    rate: int
+    """Of the samples that frames are made of [Hz]."""
+    hop: int
+    """From frame to frame [samples]."""
+    reach: int
+    """From where a frame begins to the last sample that it takes, and one."""
+    width: int
+    """Numbers of a frame, F."""
+
+    def __init__(self, window: int, shift: int, sample_rate: int, context: int) -> None:
         """Begin at silence.
 
         Args:
             window: T, frames of a chunk.
             shift: from the beginning of a chunk to that of the next one [frames].
+            sample_rate: of the samples that are put in [Hz].
+            context: samples before the first one that its frame takes; they are zeros.
+
+        Raises:
+            AudioError: the rate is below 1 Hz.
         """
+        if sample_rate < 1:
+            raise AudioError(f"sample_rate must be above 0 Hz, found {sample_rate}")
+        self._resampler = None
+        if sample_rate != self.rate:
+            import soxr  # not above: most audio for a recogniser has its rate
+
+            self._resampler = soxr.ResampleStream(sample_rate, self.rate, 1, dtype="float32", quality="HQ")
         self._window, self._shift = window, shift
         self._queue = SampleQueue()
-        # Of the first frame's window one half, and the sample that pre-emphasis wants, are before the stream.
-        self._context = np.zeros(WINDOW // 2 + 1, np.float32)
-        self._frames = np.empty((0, BANDS), np.float32)
+        self._context = np.zeros(context, np.float32)
+        self._frames = np.empty((0, self.width), np.float32)
         self._samples, self._chunks, self._wanted = 0, 0, 0
         self.ended = False
 
+    @abstractmethod
+    def frames(self, samples: FloatArray, count: int) -> FloatArray:
+        """Return frames [count, F] of the samples that they take."""
+
     def within(self, seconds: float) -> int:
         """Return how many chunks begin in such a time, at least one."""
-        return max(-(-round(seconds * SAMPLE_RATE) // (self._shift * HOP)), 1)
-
-    @property
-    def seconds(self) -> float:
-        """How much audio was put in [s]."""
-        return self._samples / SAMPLE_RATE
-
-    @property
-    def waiting(self) -> float:
-        """How much of it is in no chunk yet [s]."""
-        return len(self._queue) / SAMPLE_RATE
+        return max(-(-round(seconds * self.rate) // (self._shift * self.hop)), 1)
 
     def put(self, waveform: FloatArray) -> None:
-        """Add samples [S] at 16 kHz."""
-        self._queue.put(waveform)
-        self._samples += len(waveform)
+        """Add samples [S], which are copied."""
+        self._put(waveform.copy() if self._resampler is None else self._resampler.resample_chunk(waveform))
 
     def end(self, tail: float) -> None:
         """Add silence [s], and as much more as makes the last chunk a whole one."""
+        if self._resampler is not None:
+            self._put(self._resampler.resample_chunk(_EMPTY, last=True))
         if self._samples:
-            frames = (self._samples + round(tail * SAMPLE_RATE)) // HOP
+            frames = (self._samples + round(tail * self.rate)) // self.hop
             self._wanted = -(-frames // self._shift)
             last = (self._wanted - 1) * self._shift + self._window - 1  # frame
-            missing = last * HOP + WINDOW // 2 - self._samples
+            missing = last * self.hop + self.reach - self._samples
             self._queue.put(np.zeros(max(missing, 0), np.float32))
         self.ended = True
 
@@ -111,10 +128,9 @@ class FeatureChunks:
     def take(self) -> FloatArray:
         """Return the next chunk [T, F]; it may be kept."""
         samples = np.concatenate([self._context, self._queue.take(self._needed)])
-        count = self._window if not self._chunks else self._shift
-        new = np.empty((count, BANDS), np.float32)
-        log_energies(samples, 1, new)
-        self._context = samples[count * HOP :].copy()
+        count = self._shift if self._chunks else self._window
+        new = self.frames(samples, count)
+        self._context = samples[count * self.hop :].copy()
         self._frames = np.concatenate([self._frames[self._shift :], new])
         self._chunks += 1
         return self._frames
@@ -122,4 +138,39 @@ class FeatureChunks:
     @property
     def _needed(self) -> int:
         """The samples that the frames of the next chunk still want."""
-        return self._shift * HOP if self._chunks else (self._window - 1) * HOP + WINDOW // 2
+        return self._shift * self.hop if self._chunks else (self._window - 1) * self.hop + self.reach
+
+    def _put(self, samples: FloatArray) -> None:
+        self._queue.put(samples)
+        self._samples += len(samples)
+
+
+class FeatureChunks(Chunks):
+    """Chunks of log-mel frames: those of `kdcompress.frontend.logmel_numpy.log_mel`, not normalised."""
+
+    rate, hop, reach, width = SAMPLE_RATE, HOP, WINDOW // 2, BANDS
+
+    def __init__(self, window: int, shift: int, sample_rate: int = SAMPLE_RATE) -> None:
+        """Begin at silence; see `Chunks`."""
+        # One half of the first frame's window, and the sample that pre-emphasis wants.
+        super().__init__(window, shift, sample_rate, WINDOW // 2 + 1)
+
+    def frames(self, samples: FloatArray, count: int) -> FloatArray:
+        """Return features [count, F]; the samples begin one before the first frame's window."""
+        features = np.empty((count, BANDS), np.float32)
+        log_energies(samples, 1, features)
+        return features
+
+
+class TelephoneChunks(Chunks):
+    """Chunks of samples at 8 kHz, in hops of 10 ms."""
+
+    rate, hop, reach, width = TELEPHONE_RATE, *[TELEPHONE_RATE // 100] * 3
+
+    def __init__(self, window: int, shift: int, sample_rate: int = SAMPLE_RATE) -> None:
+        """Begin at silence; see `Chunks`."""
+        super().__init__(window, shift, sample_rate, 0)
+
+    def frames(self, samples: FloatArray, count: int) -> FloatArray:
+        """Return the samples as hops [count, 80]."""
+        return samples.reshape(count, self.hop)

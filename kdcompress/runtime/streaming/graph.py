@@ -10,8 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from kdcompress.aliases import FloatArray, IntArray
+from kdcompress.audio.utterance import SAMPLE_RATE
 from kdcompress.errors import BundleError
 from kdcompress.runtime.session import Session
+from kdcompress.runtime.streaming.chunks import Chunks, FeatureChunks, TelephoneChunks
 
 States: TypeAlias = tuple[npt.NDArray[np.generic], ...]
 """Of N streams, each [N, …], in the order of the layout."""
@@ -59,6 +61,15 @@ class StreamingGraph:
             ]
             self._empty[state.given] = np.zeros([1, *shape], _TYPES[value.type])
 
+    def chunks(self, sample_rate: int = SAMPLE_RATE) -> Chunks:
+        """Return what cuts one stream of samples of that rate [Hz] into the graph's chunks.
+
+        Raises:
+            AudioError: there is no such rate.
+        """
+        kind = TelephoneChunks if self.session.layout.integers else FeatureChunks
+        return kind(self.window, self.shift, sample_rate)
+
     def initial(self, count: int = 1) -> States:
         """Return the states of N streams that have heard nothing yet."""
         return tuple(np.repeat(empty, count, axis=0) for empty in self._empty.values())
@@ -67,7 +78,7 @@ class StreamingGraph:
         """Run one chunk of each stream.
 
         Args:
-            chunks: features [N, T, F].
+            chunks: features, or hops of samples [N, T, F].
             states: that the step before returned, or the initial ones.
 
         Returns:
@@ -76,7 +87,10 @@ class StreamingGraph:
         layout = self.session.layout
         feeds = layout.feeds(chunks, np.full(len(chunks), self.window, np.int64))
         feeds |= zip(self._empty, states, strict=True)
-        log_probs, counts, *after = self.session.ask(feeds, layout.returned)
+        log_probs, *after = self.session.ask(feeds, layout.returned)
+        counts = (
+            after.pop(0) if len(layout.outputs) > 1 else np.full(len(chunks), log_probs.shape[1], np.int64)
+        )
         return log_probs, counts, tuple(after)
 
 

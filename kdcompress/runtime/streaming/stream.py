@@ -16,7 +16,7 @@ from kdcompress.aliases import FloatArray
 from kdcompress.audio.decode import Samples, to_mono
 from kdcompress.audio.utterance import SAMPLE_RATE
 from kdcompress.errors import AudioError, ConfigError, NumericsError
-from kdcompress.runtime.streaming.chunks import FeatureChunks
+from kdcompress.runtime.streaming.chunks import Chunks
 from kdcompress.runtime.streaming.graph import TAIL, States, StreamingGraph, stack
 from kdcompress.runtime.streaming.utterances import Endpointing, StreamResult, Utterances
 from kdcompress.text.vocabulary import Vocabulary
@@ -44,27 +44,13 @@ class PooledStream:
         closed: its last result was given.
     """
 
-    def __init__(
-        self,
-        states: States,
-        chunks: FeatureChunks,
-        utterances: Utterances,
-        sample_rate: int,
-        rules: Endpointing,
-    ) -> None:
+    def __init__(self, states: States, chunks: Chunks, utterances: Utterances, rules: Endpointing) -> None:
         self.chunks, self.utterances = chunks, utterances
         # The last chunks, where the states are to be reset behind an utterance.
         self.resets = deque[FloatArray](maxlen=chunks.within(TAIL)) if rules.reset else None
         self.states = Run((self,), states)
         self.closed = False
         self._tail = rules.tail
-        if sample_rate < 1:
-            raise AudioError(f"sample_rate must be above 0 Hz, found {sample_rate}")
-        self._resampler = None
-        if sample_rate != SAMPLE_RATE:
-            import soxr  # not above: most audio for a recogniser has its rate
-
-            self._resampler = soxr.ResampleStream(sample_rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
 
     def push(self, samples: Samples) -> None:
         """Add samples; nothing is computed before the pool advances.
@@ -77,19 +63,12 @@ class PooledStream:
         """
         if self.chunks.ended:
             raise AudioError("the stream was finished: samples that come now belong to a new one")
-        self._put(to_mono(samples), last=False)
+        self.chunks.put(to_mono(samples))
 
     def finish(self) -> None:
         """Say that no samples follow; what they hold is given out as the pool advances."""
         if not self.chunks.ended:
-            self._put(np.empty(0, np.float32), last=True)
             self.chunks.end(self._tail)
-
-    def _put(self, mono: FloatArray, last: bool) -> None:
-        if self._resampler is not None:
-            mono = self._resampler.resample_chunk(mono, last=last)
-        # The caller may use the buffer again.
-        self.chunks.put(mono.copy() if self._resampler is None else mono)
 
 
 class StreamPool:
@@ -131,13 +110,8 @@ class StreamPool:
     def open(self, sample_rate: int = SAMPLE_RATE, rules: Endpointing | None = None) -> PooledStream:
         """Return a new stream of samples of that rate [Hz]."""
         rules = rules or self._rules
-        stream = PooledStream(
-            self.graph.initial(),
-            FeatureChunks(self.graph.window, self.graph.shift),
-            Utterances(self._vocabulary, self._frame_shift, rules),
-            sample_rate,
-            rules,
-        )
+        utterances = Utterances(self._vocabulary, self._frame_shift, rules)
+        stream = PooledStream(self.graph.initial(), self.graph.chunks(sample_rate), utterances, rules)
         self.streams.append(stream)
         return stream
 
@@ -256,7 +230,7 @@ def posteriors_of(
     graph: StreamingGraph, blocks: Iterable[FloatArray], tail: float = TAIL
 ) -> Iterator[FloatArray]:
     """Yield the log posteriors [T', V] of one recording, whose waveform [S] at 16 kHz comes in pieces."""
-    chunks, states = FeatureChunks(graph.window, graph.shift), graph.initial()
+    chunks, states = graph.chunks(), graph.initial()
     for block in chain(blocks, [None]):
         if block is None:
             chunks.end(tail)
