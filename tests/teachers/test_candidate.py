@@ -56,6 +56,9 @@ def test_it_says_what_the_teacher_says(checkpoint: Path) -> None:
         greedy(row.numpy(), VOCABULARY).text(VOCABULARY) for row in posteriors.log_probs
     )
     assert candidate.recognise(noise[:1]).texts == found.texts[:1]
+    words = candidate.words(noise[0])
+    assert " ".join(word for word, _, _ in words) == found.texts[0]
+    assert 0 <= words[0][1] < words[-1][2] <= 20_000 / 16_000 + teacher.frame_shift
     assert found.features < found.model
     assert (candidate.bytes, candidate.parameters) == (teacher.bytes, teacher.parameters)
 
