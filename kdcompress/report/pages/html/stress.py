@@ -2,13 +2,14 @@
 
 from markupsafe import Markup
 
-from kdcompress.report.pages.figures import fixed, short
+from kdcompress.report.pages.figures import fixed, short, shortened
 from kdcompress.report.pages.html.axes import RIGHT, WIDTH, label, mark, plot, scale, series
 from kdcompress.report.pages.html.labels import text_width
 from kdcompress.report.pages.html.markup import tag
 from kdcompress.report.record import Report
 
-_ROW, _HEAD, _FOOT = 26.0, 12.0, 46.0
+_ROW, _NAME, _FOOT = 26.0, 18.0, 46.0
+_LONGEST = 44  # characters of a name
 _UNIT = "points of WER that it costs, with the 95 % interval"
 
 
@@ -18,7 +19,8 @@ def stress_costs(report: Report) -> Markup | None:
     if not stresses:
         return None
     left = 14 + max(text_width(one.name) for one in stresses)
-    bottom = _HEAD + _ROW * len(stresses)
+    head = 12 + _NAME * len({score.candidate for one in stresses for score in one.scores})
+    bottom = head + _ROW * len(stresses)
     costs = [score.cost for one in stresses for score in one.scores if score.cost]
     bounds = [bound for cost in costs for bound in cost if bound is not None]
     axis = scale([0.0, *bounds], left, WIDTH - RIGHT, log=False)
@@ -29,9 +31,16 @@ def stress_costs(report: Report) -> Markup | None:
             if score.cost is None:
                 continue
             index = report.index(score.candidate)
-            y = _HEAD + _ROW * at + 6 + apart * place
+            y = head + _ROW * at + 6 + apart * place
             low, high = (axis(score.cost.value if end is None else end) for end in score.cost[1:])
-            by_candidate.setdefault(score.candidate, []).extend(
+            if score.candidate not in by_candidate:
+                line = 10 + _NAME * len(by_candidate)
+                name = shortened(score.candidate, _LONGEST)
+                by_candidate[score.candidate] = [
+                    mark(index, left + 5, line, 4),
+                    label(name, left + 16, line + 4, class_="name"),
+                ]
+            by_candidate[score.candidate].extend(
                 (
                     tag("line", x1=low, x2=high, y1=y, y2=y, class_="interval"),
                     mark(index, axis(score.cost.value), y, 4),
@@ -49,13 +58,13 @@ def stress_costs(report: Report) -> Markup | None:
         *(
             tag(
                 "g",
-                tag("line", x1=axis(tick), x2=axis(tick), y1=_HEAD, y2=bottom, class_="grid"),
+                tag("line", x1=axis(tick), x2=axis(tick), y1=head, y2=bottom, class_="grid"),
                 label(short(tick), axis(tick), bottom + 15, anchor="middle", class_="tick"),
             )
             for tick in axis.ticks
         ),
         *(
-            label(one.name, left - 8, _HEAD + _ROW * at + 17, anchor="end", class_="tick")
+            label(one.name, left - 8, head + _ROW * at + 17, anchor="end", class_="tick")
             for at, one in enumerate(stresses)
         ),
         *(series(report.index(name), tag("title", name), *drawn) for name, drawn in by_candidate.items()),
