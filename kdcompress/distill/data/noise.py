@@ -27,17 +27,23 @@ def write_noise(folder: Path, count: int, seed: int) -> list[Utterance]:
     clips = []
     for index in range(count):
         path = folder / f"{index:04}.flac"
-        samples = noise(np.random.default_rng((seed, index)))
         if not path.is_file():
             with writing_file(path) as part:
+                samples = noise(np.random.default_rng((seed, index)))
                 soundfile.write(part, samples, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
-        clips.append(Utterance(f"{CLIP}{index:04}", path, 0.0, len(samples) / SAMPLE_RATE))
+        seconds = _samples(np.random.default_rng((seed, index))) / SAMPLE_RATE
+        clips.append(Utterance(f"{CLIP}{index:04}", path, 0.0, seconds))
     return clips
+
+
+def _samples(rng: np.random.Generator) -> int:
+    """Return how long a clip is, which is drawn first."""
+    return int(rng.uniform(SHORTEST, LONGEST) * SAMPLE_RATE)
 
 
 def noise(rng: np.random.Generator) -> NDArray[np.float64]:
     """Return one clip [S]: coloured noise that swells a little, at times with hum, at times just zeros."""
-    samples = int(rng.uniform(SHORTEST, LONGEST) * SAMPLE_RATE)
+    samples = _samples(rng)
     if rng.random() < DIGITAL_SILENCE_SHARE:
         return np.zeros(samples)
     sound = coloured(samples, rng)

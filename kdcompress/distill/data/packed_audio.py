@@ -17,7 +17,7 @@ from kdcompress.distill.data.long_recordings import fit
 SAMPLED_SHARDS = 16
 """That stand for the corpus where its durations, its held-out share or a few of its waveforms are wanted."""
 
-MOST_CLIPS = 1000
+MOST_CLIPS = 200
 """Files of noise; a corpus that asks for more takes each more than once."""
 
 
