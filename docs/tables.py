@@ -44,10 +44,39 @@ def report_table(report: dict[str, Any]) -> str:
     )
     # What is left as it is written are phones: their characters are counted.
     rate = "cer" if settings["normalizer"] == "none" else "wer"
+    if report.get("stresses"):
+        return stress_table(report)
     rows = [row(result, rate) if spoken else silent_row(result) for result in report["results"]]
     report_headings = [heading.replace("WER", rate.upper()) for heading in REPORT]
     headings = report_headings if spoken else ("model", "characters printed", "clips with any", "of clips")
     return "\n".join([facts, "", *grid(headings, rows)])
+
+
+def stress_table(report: dict[str, Any]) -> str:
+    """Return what stress costs as Markdown: a row for each stress, a column for each model."""
+    settings, names = report["settings"], [result["name"] for result in report["results"]]
+    plain = ["none"]
+    for result in report["results"]:
+        plain.append(f"{100 * result['accuracy']['wer']['rate']:.1f}")
+    rows = [plain]
+    for stressed in report["stresses"]:
+        scores = {score["candidate"]: score for score in stressed["scores"]}
+        cells = [f"{stressed['name']}: {stressed['about']}"]
+        for score in (scores.get(name) for name in names):
+            if score is None:
+                cells.append("")
+            elif score["characters"] is not None:
+                cells.append(f"{score['characters']} characters")
+            else:
+                value, low, high = score["cost"]
+                cells.append(f"{100 * score['wer']['rate']:.1f}: {value:+.1f} [{low:+.1f}, {high:+.1f}]")
+        rows.append(cells)
+    facts = (
+        f"{settings['utterances']} utterances, {settings['audio_seconds'] / 60:.1f} min, "
+        f"{report['created'][:10]}; normaliser {settings['normalizer']} "
+        f"v{settings['normalizer_version']}: WER % and the points that each stress costs, with their 95 % interval."
+    )
+    return "\n".join([facts, "", *grid(("stress", *names), rows)])
 
 
 def row(result: dict[str, Any], rate: str) -> list[str]:
