@@ -74,7 +74,8 @@ def stress_table(report: dict[str, Any]) -> str:
     facts = (
         f"{settings['utterances']} utterances, {settings['audio_seconds'] / 60:.1f} min, "
         f"{report['created'][:10]}; normaliser {settings['normalizer']} "
-        f"v{settings['normalizer_version']}: WER % and the points that each stress costs, with their 95 % interval."
+        f"v{settings['normalizer_version']}: WER % and the points that each stress costs, with their 95 % "
+        "interval."
     )
     return "\n".join([facts, "", *grid(("stress", *names), rows)])
 
