@@ -139,7 +139,7 @@ def huggingface_files(
     files: Mapping[str, Any] = {
         "config.json": _config(vocabulary, factor, window),
         "vocab.json": {name: index for index, name in enumerate(names)},
-        "tokenizer_config.json": _tokenizer(),
+        "tokenizer_config.json": tokenizer_settings(),
         "preprocessor_config.json": {
             "feature_extractor_type": "Wav2Vec2FeatureExtractor",
             "processor_class": "Wav2Vec2Processor",
@@ -169,7 +169,8 @@ def _config(vocabulary: Vocabulary, factor: int, window: int) -> dict[str, Any]:
     }
 
 
-def _tokenizer() -> dict[str, Any]:
+def tokenizer_settings() -> dict[str, Any]:
+    """Return the content of tokenizer_config.json for a tokenizer of characters: wav2vec2's."""
     return {
         "tokenizer_class": "Wav2Vec2CTCTokenizer",
         "processor_class": "Wav2Vec2Processor",

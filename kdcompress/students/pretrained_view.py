@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils import parametrize
 
 from kdcompress.config.profile import LayoutName
@@ -127,7 +128,10 @@ def _convolutions(model: Any) -> tuple[Convolution, ...]:
 
 
 def _for_tracing(model: Any) -> Any:
-    """Return a copy on the CPU whose attention is spelled out and whose weights are plain."""
+    """Return a copy on the CPU whose attention is spelled out, and whose weights are plain.
+
+    Convolutions over one frame become the matrix products that they are: those have integer kernels.
+    """
     model = copy.deepcopy(model).to("cpu").float().eval()
     model.set_attn_implementation("eager")
     for name, module in list(model.named_modules()):
@@ -135,7 +139,21 @@ def _for_tracing(model: Any) -> Any:
             # The positional convolution's weight norm. Removing it would take it from the original as well.
             parent, _, own = name.rpartition(".")
             setattr(model.get_submodule(parent), own, _plain(module))
+        elif type(module) is nn.Conv1d and module.kernel_size == (1,) and module.groups == 1:
+            parent, _, own = name.rpartition(".")
+            setattr(model.get_submodule(parent), own, _Pointwise(module))
     return model
+
+
+class _Pointwise(nn.Module):
+    """A convolution over one frame, as a product: [B, C, T] to [B, C', T]."""
+
+    def __init__(self, convolution: nn.Conv1d) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(convolution.weight[:, :, 0]), convolution.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.linear(x.transpose(1, 2), self.weight, self.bias).transpose(1, 2)
 
 
 def _plain(module: nn.Conv1d) -> nn.Conv1d:
@@ -157,7 +175,11 @@ class _FeatureGraph(nn.Module):
 
     def __init__(self, model: Any) -> None:
         super().__init__()
-        self.model = model
+        self.encoder, self.factor = model.encoder, model.config.encoder_config.subsampling_factor
+        # A convolution over one frame, in some versions with its own idea of the order of axes.
+        weight, bias = model.ctc_head.weight, model.ctc_head.bias
+        self.head = nn.Linear(weight.shape[1], weight.shape[0])
+        self.head.load_state_dict({"weight": weight[:, :, 0], "bias": bias})
 
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Map features and lengths [B] to log-probabilities [B, T', V] and lengths [B] int64."""
@@ -166,9 +188,8 @@ class _FeatureGraph(nn.Module):
         valid = valid_frames(lengths, features.shape[2])
         # What runtimes fill a batch up with must not reach the first convolution.
         inside = features.transpose(1, 2) * valid[:, :, None]
-        logits = self.model(inside, attention_mask=valid).logits
-        factor = self.model.config.encoder_config.subsampling_factor
-        return logits.log_softmax(dim=-1), (lengths + factor - 1) // factor
+        encoded = self.encoder(inside, attention_mask=valid).last_hidden_state
+        return self.head(encoded).log_softmax(dim=-1), (lengths + self.factor - 1) // self.factor
 
 
 class _FrameGraph(nn.Module):

@@ -57,7 +57,7 @@ def verify_bundle(
     steps = len(bundle.variants) * (4 + len(consumers))
     checks: list[Check] = []
     with tempfile.TemporaryDirectory(prefix="kdcompress-") as folder:
-        sounds, source = _recordings(audio)
+        sounds, source = recordings(audio)
         manifest = _write_recordings(sounds, Path(folder))
         for variant in bundle.variants.values():
             recognizer = Recognizer(bundle, variant.name, threads=1)
@@ -137,7 +137,12 @@ def _silence(recognizer: Recognizer, sounds: Sequence[FloatArray], ours: Sequenc
     return Check("silence", name, True, detail, same / len(ours), difference)
 
 
-def _recordings(audio: Path | None) -> tuple[list[FloatArray], str]:
+def recordings(audio: Path | None) -> tuple[list[FloatArray], str]:
+    """Return up to 32 utterances spread over a folder or manifest, or rendered sound, and what they are.
+
+    Raises:
+        AudioError: nothing in `audio` can be used.
+    """
     if audio is None:
         return [
             synthetic_waveform(seconds, seed) for seed, seconds in enumerate((1.5, 3.3))

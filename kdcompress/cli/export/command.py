@@ -15,6 +15,7 @@ from kdcompress.cli.export.variants import (
 )
 from kdcompress.cli.threads import choose_threads
 from kdcompress.config.deploy import Calibration, Preference
+from kdcompress.config.profile import HUGGINGFACE
 
 
 def export(
@@ -31,8 +32,9 @@ def export(
     profile: Annotated[
         str,
         typer.Option(
-            metavar="[portable|waveform|kaldi|streaming|telephone|FILE]",
-            help="Layout of the graph and the files: a file of export/profiles by name, or your own.",
+            metavar="[portable|waveform|kaldi|streaming|telephone|huggingface|FILE]",
+            help="Layout of the graph and the files: a file of export/profiles by name, or your own; or "
+            "huggingface, for students of kind pretrained: a directory of transformers, without a graph.",
         ),
     ] = "portable",
     chunk_ms: Annotated[
@@ -122,6 +124,7 @@ def export(
       kdcompress export runs/mine --out bundles/mine --quantize auto --max-bytes 500kB --audio recordings/
       kdcompress export runs/mine --out bundles/web --profile waveform --quantize none
       kdcompress export runs/mine --out bundles/live --profile streaming --chunk-ms 320
+      kdcompress export runs/mine --out hub/mine --profile huggingface
       kdcompress export bundles/mine --verify --audio recordings/
     """
     from kdcompress.cli.render import progress_bars
@@ -133,6 +136,11 @@ def export(
     options = Options(
         calibration, Budget(max_kl, max_disagreement, prefer, bytes_of(max_bytes)), blank_bias_of(blank_bias)
     )
+    if profile == HUGGINGFACE:
+        if out is None or quantize:
+            raise typer.BadParameter("it writes float weights to a directory: give --out DIR, no --quantize")
+        _export_huggingface(run, out, audio, overwrite)
+        return
     _check_profile(profile)
     kind = identify(run)
     if verify and out is None and kind is Kind.BUNDLE:
@@ -163,6 +171,15 @@ def export(
     render_variants(bundle)
     if verify:
         _verify(out, audio, pythons)
+
+
+def _export_huggingface(run: Path, out: Path, audio: Path | None, overwrite: bool) -> None:
+    from kdcompress.cli.render import console
+    from kdcompress.graph.huggingface import export_huggingface
+
+    choose_threads()
+    found, said = export_huggingface(run, out, audio=audio, overwrite=overwrite)
+    console().print(f"{out}: log-probabilities differ by up to {found.max_abs:.2g}; {said}")
 
 
 def _pythons(choices: list[str] | None) -> dict[str, Path]:
