@@ -60,15 +60,15 @@ def export_huggingface(
     student = loaded.model
     if not isinstance(student, PretrainedStudent):
         raise ConfigError(
-            f"profile {HUGGINGFACE} is for students of kind pretrained, which are models of transformers; this "
-            f"one is of kind {student.config.kind}: give --profile waveform"
+            f"profile {HUGGINGFACE} is for students of kind pretrained, models of transformers; this one "
+            f"is of kind {student.config.kind}: give --profile waveform"
         )
     _check_target(out, overwrite)
     free = partial(_check_target, out, overwrite)
     with locked(out, beside=True), quiet(), writing_folder(out, check=free) as folder:
         _whole(student).save_pretrained(folder)
         student.inputs.extractor.save_pretrained(folder)
-        _write_tokenizer(folder, loaded.vocabulary)
+        write_tokenizer(folder, loaded.vocabulary)
         sounds, source = recordings(audio)
         found = _compare(folder, loaded)
         said = _compare_texts(folder, loaded, sounds)
@@ -144,7 +144,7 @@ def _widened(
     return widen
 
 
-def _write_tokenizer(folder: Path, vocabulary: Vocabulary) -> None:
+def write_tokenizer(folder: Path, vocabulary: Vocabulary) -> None:
     """Write the tokenizer of wav2vec2, or where tokens are pieces of words, that of Parakeet."""
     transformers = import_transformers()
     blank = vocabulary.tokens[vocabulary.blank]
@@ -180,16 +180,16 @@ def _compare(folder: Path, loaded: LoadedStudent) -> Difference:
     with torch.no_grad():
         for seconds in _SECONDS:
             sound = synthetic_waveform(seconds)
-            own, _ = loaded.model(torch.from_numpy(sound)[None], torch.tensor([len(sound)]))
+            own, frames = loaded.model(torch.from_numpy(sound)[None], torch.tensor([len(sound)]))
             inputs = extractor(sound, sampling_rate=extractor.sampling_rate, return_tensors="pt")
-            given.append(model(**inputs).logits.log_softmax(dim=-1)[0].numpy())
-            expected.append(own[0, : len(given[-1])].numpy())
+            logits = model(**inputs).logits[0, : int(frames)]  # wav2vec2-BERT's extractor adds half a frame
+            given.append(logits.log_softmax(dim=-1).numpy())
+            expected.append(own[0, : int(frames)].numpy())
     found = difference(expected, given, loaded.vocabulary.blank)
     if found.max_abs > _TOLERANCE:
         raise ExportError(
-            "transformers cannot compute what this student does (log-probabilities differ by "
-            f"{found.max_abs:.2g}): it was cut where a norm lies over what is left; give --profile waveform or "
-            "portable"
+            f"transformers cannot compute what this student does (they differ by {found.max_abs:.2g}): "
+            "it was cut where a norm lies over what is left; give --profile waveform or portable"
         )
     return found
 

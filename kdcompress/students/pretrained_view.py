@@ -135,6 +135,8 @@ def _for_tracing(model: Any) -> Any:
     model = copy.deepcopy(model).to("cpu").float().eval()
     model.set_attn_implementation("eager")
     for name, module in list(model.named_modules()):
+        if hasattr(module, "relative_k_proj"):  # Parakeet's attention, which has a configuration of its own
+            module.config._attn_implementation = "eager"
         if isinstance(module, nn.Conv1d) and parametrize.is_parametrized(module):
             # The positional convolution's weight norm. Removing it would take it from the original as well.
             parent, _, own = name.rpartition(".")
