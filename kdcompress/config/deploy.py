@@ -1,4 +1,4 @@
-"""How a student leaves the house: the presets of quantization, as data."""
+"""How a student leaves the house: the presets of quantization, as data, and one profile without a graph."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -7,6 +7,8 @@ Calibration = Literal["minmax", "percentile", "entropy"]
 Preference = Literal["size", "speed"]
 Method = Literal["dynamic", "packed", "static", "weights", "half", "search"]
 
+HUGGINGFACE = "huggingface"
+"""The profile that has no graph: what it writes is a model of transformers."""
 
 OUTPUT_SHARE = 0.05  # of the weights: an output layer that holds no more stays in float
 

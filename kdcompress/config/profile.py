@@ -9,9 +9,6 @@ from kdcompress.config.base import Frozen, describe_faults
 from kdcompress.errors import ConfigError
 from kdcompress.plain_yaml import read_yaml
 
-HUGGINGFACE = "huggingface"
-"""The profile that has no graph: what it writes is a model of transformers."""
-
 LayoutName = Literal["portable", "waveform", "kaldi", "streaming", "telephone"]
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from kdcompress.aliases import FloatArray
-from kdcompress.config.profile import HUGGINGFACE
+from kdcompress.config.deploy import HUGGINGFACE
 from kdcompress.errors import ConfigError, ExportError
 from kdcompress.files import writing_folder
 from kdcompress.graph.runtime_files import BOUNDARY, token_lines, tokenizer_settings

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tiny_transformers import LETTERS, save_model
 
 from kdcompress.config.student import PretrainedConfig
+from kdcompress.config.teacher import HuggingFaceTeacher
 from kdcompress.distill.pretrained import make_pretrained
 from kdcompress.errors import ConfigError
 from kdcompress.graph.write import export_run
@@ -23,6 +24,7 @@ from kdcompress.runtime.layout import frame_counts
 from kdcompress.runtime.recognizer import Recognizer
 from kdcompress.students.transformers_inputs import import_transformers
 from kdcompress.students.weights import save_student
+from kdcompress.teachers.huggingface import TransformersTeacher
 from kdcompress.text.vocabulary import Vocabulary
 from kdcompress.verify.checks import OWN_CHECKS, check_variant
 from kdcompress.verify.sound import synthetic_waveform
@@ -57,9 +59,9 @@ def transformers_say(folder: Path) -> Callable[[Samples], Samples]:
     extractor = transformers.AutoFeatureExtractor.from_pretrained(folder / "model")
 
     def say(samples: Samples) -> Samples:
-        inputs = extractor(samples, sampling_rate=16_000, return_tensors="pt").input_values
+        inputs = extractor(samples, sampling_rate=16_000, return_tensors="pt")
         with torch.no_grad():
-            found: Samples = model(inputs).logits.log_softmax(-1)[0].numpy()
+            found: Samples = model(inputs[model.main_input_name]).logits.log_softmax(-1)[0].numpy()
         return found
 
     return say
@@ -135,3 +137,24 @@ def test_what_no_runtime_could_feed_is_refused(name: str, profile: str, reason: 
         export_run(trained(name, tmp_path), tmp_path / "bundle", profile)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.slow
+def test_parakeet_is_in_nemos_layout(tmp_path: Path) -> None:
+    import_transformers()
+    (tmp_path / "model").mkdir()
+    save_model("parakeet", tmp_path / "model")
+    source = str(tmp_path / "model")
+    vocabulary = TransformersTeacher.open(HuggingFaceTeacher(path=source)).vocabulary
+    student = make_pretrained(PretrainedConfig(source=source), None, vocabulary)
+    save_student(tmp_path / "run", student, vocabulary, {"step": 1})
+    bundle = export_run(tmp_path / "run", tmp_path / "bundle", "portable", ("int8-dynamic",))
+    assert (bundle.subsampling_factor, bundle.frame_window) == (8, 0)
+    # Convolutions over one frame and the head are products: five of the subsampling stay, and one in a layer.
+    assert bundle.variants["int8-dynamic"].ops["Conv"] == 7
+    recognizer = Recognizer(bundle, "fp32", threads=1)
+    sound = synthetic_waveform(1.77)
+    found = recognizer.log_probs([recognizer.features(sound)])[0]
+    np.testing.assert_allclose(found, transformers_say(tmp_path)(sound), atol=2e-2)
+    for name, what in [("fp32", what) for what in OWN_CHECKS] + [("int8-dynamic", "padding")]:
+        assert (check := check_variant(what, Recognizer(bundle, name, threads=1))).passed, check.detail

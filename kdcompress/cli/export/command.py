@@ -14,8 +14,7 @@ from kdcompress.cli.export.variants import (
     render_variants,
 )
 from kdcompress.cli.threads import choose_threads
-from kdcompress.config.deploy import Calibration, Preference
-from kdcompress.config.profile import HUGGINGFACE
+from kdcompress.config.deploy import HUGGINGFACE, Calibration, Preference
 
 
 def export(
