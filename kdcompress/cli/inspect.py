@@ -28,6 +28,12 @@ def inspect(
     max_seconds: Annotated[
         float, typer.Option("--max-seconds", min=1, help="Of audio in the sample.")
     ] = 600.0,
+    students: Annotated[
+        bool,
+        typer.Option(
+            "--students", help="Also cut students out of it, down to a quarter, and say what they would cost."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
     plot: Annotated[
         Path | None, typer.Option("--plot", metavar="FILE.png", help="Draw the distributions as well.")
@@ -44,6 +50,7 @@ def inspect(
       kdcompress inspect facebook/wav2vec2-base-960h --audio calls/
       kdcompress inspect runs/teacher --audio calls/ --max-seconds 120 --plot teacher.png
       kdcompress inspect runs/teacher --audio calls/ --json > teacher.json
+      kdcompress inspect runs/teacher --audio calls/ --students
     """
     choose_threads()
     from kdcompress.analysis.advice import advise
@@ -51,7 +58,8 @@ def inspect(
     from kdcompress.cli.render import progress_bars, show_note
     from kdcompress.teachers.open import open_teacher, resolve_teacher
 
-    opened = open_teacher(resolve_teacher(teacher))
+    config = resolve_teacher(teacher)
+    opened = open_teacher(config)
     if note := getattr(opened, "note", None):
         show_note(note)
     with progress_bars() as bars:
@@ -63,6 +71,13 @@ def inspect(
             lambda done, total: bars.update(task, completed=done, total=total),
         )
     advice = advise(seen)
+    found = None
+    if students:
+        from kdcompress.analysis.shrinking import prospects
+        from kdcompress.cli.progress import DistillProgress
+
+        with DistillProgress() as progress:
+            found = prospects(config, audio, progress.stage)
     if plot is not None:
         from kdcompress.analysis.inspection_plot import plot_inspection
 
@@ -75,10 +90,17 @@ def inspect(
             **seen.to_json(),
             "cache_mb_per_hour": sizes,
             "advice": advice.to_json(),
+            **({} if found is None else {"students": found.to_json()["tried"]}),
         }
         sys.stdout.write(json.dumps(data, indent=2) + "\n")
     else:
         _render(seen, advice)
+        if found is not None:
+            from kdcompress.cli.render import console
+            from kdcompress.cli.shrink import show_frontier
+
+            console().print("\nstudents cut out of it, before any training (kdcompress shrink):")
+            show_frontier(found, chosen="")
 
 
 def _render(seen: "Inspection", advice: "Advice") -> None:

@@ -61,8 +61,12 @@ def shrink(
     typer.echo(f"next: kdcompress export {out} --out bundles/{out.name} --quantize int8-dynamic", err=True)
 
 
-def show_frontier(found: "Frontier") -> None:
-    """Print the students of a frontier as a table."""
+def show_frontier(found: "Frontier", chosen: str = "chosen") -> None:
+    """Print the students of a frontier as a table.
+
+    Args:
+        chosen: what the last one is called.
+    """
     from rich.table import Table
 
     from kdcompress.cli.render import console
@@ -72,7 +76,7 @@ def show_frontier(found: "Frontier") -> None:
         table.add_column(name, justify="right" if name else "left", no_wrap=True)
     tried = found.to_json()["tried"]
     for index, entry in enumerate(tried):
-        name = "teacher" if index == 0 else "chosen" if index == len(tried) - 1 else ""
+        name = "teacher" if index == 0 else chosen if index == len(tried) - 1 else ""
         figures = (
             f"{entry['bytes'] / 1e6:.2f}",
             f"{entry['share']:.3f}×",

@@ -41,3 +41,12 @@ def test_it_writes_a_student_and_prints_the_frontier(
     exported = CliRunner().invoke(app, ["export", str(out), "--out", str(bundle)], catch_exceptions=False)
     assert exported.exit_code == 0
     assert list(bundle.glob("*.onnx"))
+
+
+def test_inspect_says_what_students_would_cost(teacher_folder: Path, audio_folder: Path) -> None:
+    asked = ["inspect", str(teacher_folder), "--audio", str(audio_folder), "--students", "--json"]
+    done = CliRunner().invoke(app, asked, catch_exceptions=False)
+    students = json.loads(done.stdout)["students"]
+    assert students[0]["share"] == 1
+    assert students[-1]["share"] < 0.6
+    assert {"bytes", "kl", "time", "disagreement"} <= set(students[-1])

@@ -23,7 +23,7 @@ from kdcompress.audio.utterance import SAMPLE_RATE
 from kdcompress.errors import AudioError
 from kdcompress.students.pruning.anatomy import Anatomy, Layer, Part
 from kdcompress.students.pruning.moments import Moments, rank_units
-from kdcompress.students.pruning.streams import Stream, between, entering, watch
+from kdcompress.students.pruning.streams import Stream, between, entering, watch, watch_one
 from kdcompress.students.student import Student
 
 _PULL = 0.1  # of a refitted map to its old weights, as a share of each input's power
@@ -80,6 +80,7 @@ def prune(
     teacher: Student | None = None,
     places: Sequence[Place] | None = None,
     refit: bool = True,
+    coarse: bool = False,
     on_progress: Progress | None = None,
 ) -> Pruned:
     """Return a copy of a student with units and layers cut out, refitted.
@@ -90,6 +91,7 @@ def prune(
         teacher: whose stream is aimed at, of which the student was cut; None takes the student itself.
         places: of the student's layers in the teacher.
         refit: whether maps are solved for; else they only lose the units that were cut.
+        coarse: whether to choose units several at a time, which is faster.
         on_progress: called with layers done, of all.
 
     Raises:
@@ -101,10 +103,10 @@ def prune(
         raise AudioError("no audio could be read to choose units by; see data.audio")
     teacher = student if teacher is None else teacher
     made = copy.deepcopy(student).eval()
-    fitter = _Fitter(refit)
+    fitter = Fitter(refit, coarse)
     front = {part.name: part.units for part in made.anatomy().front}
     if (smaller := {name: cut.sizes.get(name, units) for name, units in front.items()}) != front:
-        prune_front(made, teacher, smaller, sounds, refit=refit)
+        prune_front(made, teacher, smaller, sounds, fitter)
     whole, theirs = made.anatomy().layers, teacher.anatomy().layers
     before = places or [Place(index, index + 1) for index in range(len(whole))]
     kept = [index for index in range(len(whole)) if index not in cut.dropped]
@@ -152,10 +154,11 @@ def targets_of(
 
 
 @dataclass(frozen=True)
-class _Fitter:
+class Fitter:
     """Cuts a part and solves for its map, unless it is only to cut."""
 
-    refit: bool
+    refit: bool = True
+    coarse: bool = False
 
     def fit(
         self, layer: Layer, part: Part, size: int, own: list[Stream], wanted: list[Tensor], free: bool
@@ -176,8 +179,9 @@ class _Fitter:
             return
         found = moments(part)
         cutting = size < part.units
+        batch = max(1, part.units // 64) if self.coarse else 1
         if cutting:
-            kept = torch.tensor(sorted(rank_units(found, part.columns, size)[0]))
+            kept = torch.tensor(sorted(rank_units(found, part.columns, size, batch)[0]))
             part = part.cut(owner, kept)
             if not self.refit:
                 return
@@ -188,7 +192,11 @@ class _Fitter:
 
 
 def prune_front(
-    made: Student, teacher: Student, sizes: dict[str, int], sounds: Sequence[Tensor], *, refit: bool = True
+    made: Student,
+    teacher: Student,
+    sizes: dict[str, int],
+    sounds: Sequence[Tensor],
+    fitter: "Fitter | None" = None,
 ) -> None:
     """Cut the parts in front of the encoder anew out of the teacher's, in place.
 
@@ -207,7 +215,7 @@ def prune_front(
         if touched:
             targets = [between(theirs, index, x)[1] for x in wide]
             moments = partial(_front_moments, ours, index, own, targets)
-            _Fitter(refit).solve(ours.root, part, sizes[part.name], moments, free=False)
+            (fitter or Fitter()).solve(ours.root, part, sizes[part.name], moments, free=False)
         own, wide = [ours.stages[index](x) for x in own], [theirs.stages[index](x) for x in wide]
 
 
@@ -226,7 +234,7 @@ def layer_moments(layer: nn.Module, part: Part, own: list[Stream], wanted: list[
     """Return the moments of a part of a layer, towards the stream that is wanted behind it."""
     found = Moments(part.last_of(layer))
     for stream, target in zip(own, wanted, strict=True):
-        (seen,), _ = watch(stream, layer, [part])
+        seen = watch_one(stream, layer, part)
         found.add(seen.inputs, seen.output[0] + (target - seen.behind)[0] / part.scale)
     return found
 

@@ -72,6 +72,30 @@ def entering(student: Student, waveform: Tensor, place: nn.Module | None = None)
     return kept[0]
 
 
+def watch_one(stream: Stream, layer: nn.Module, part: Part) -> Seen:
+    """Return what passes a part of a layer, which is run no further."""
+    if part.behind is None:
+        return watch(stream, layer, [part])[0][0]
+    kept: list[Tensor] = []
+
+    def keep(module: nn.Module, given: Any, output: Tensor) -> None:
+        kept.extend((given[0], output.transpose(1, 2) if isinstance(module, nn.Conv1d) else output))
+
+    def stop(_: nn.Module, given: Any) -> None:
+        kept.append(given[0])
+        raise _Reached
+
+    hooks = [
+        part.last_of(layer).register_forward_hook(keep),
+        layer.get_submodule(part.behind).register_forward_pre_hook(stop),
+    ]
+    with suppress(_Reached):
+        stream.through(layer)
+    for hook in hooks:
+        hook.remove()
+    return Seen(*kept)
+
+
 def watch(stream: Stream, layer: nn.Module, parts: Sequence[Part]) -> tuple[list[Seen], Stream]:
     """Return what passes some parts of a layer, and the stream behind the layer."""
     inputs: dict[int, Tensor] = {}
