@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import numpy.typing as npt
@@ -282,3 +283,23 @@ def test_a_trained_student_streams_what_it_transcribes(
         stream.finish()
     said = {stream: r.text for stream, r in pool.advance() if isinstance(r, StreamResult) and r.final}
     assert [said[stream] for stream in streams] == texts
+
+
+def test_streams_may_be_filled_in_other_threads(recognizer: Recognizer, say: Say) -> None:
+    pool, audios = recognizer.pool(batch=3), [say(text) for text in ("ab c", "c", "ba bb", "a a", "cab")]
+    streams = [pool.open() for _ in audios]
+
+    def speak(stream: PooledStream, audio: npt.NDArray[np.float32]) -> None:
+        for start in range(0, len(audio), 333):
+            stream.push(audio[start : start + 333])
+        stream.finish()
+
+    threads = [Thread(target=speak, args=pair) for pair in zip(streams, audios, strict=True)]
+    for thread in threads:
+        thread.start()
+    said = {}
+    while pool.streams:
+        said |= {s: r.text for s, r in pool.advance() if isinstance(r, StreamResult) and r.final}
+    for thread in threads:
+        thread.join()
+    assert [said[stream] for stream in streams] == ["ab c", "c", "ba bb", "a a", "cab"]
