@@ -107,7 +107,7 @@ def cache(place: Path) -> Any:
     source = open_cache(place, torch.device("cpu"))
     digest = hashlib.sha256()
     for key in sorted(source._places):
-        digest.update(source._read(*key).numpy().tobytes())
+        digest.update(source._read(*key, "").numpy().tobytes())
     return source.record.model_dump(mode="json"), digest.hexdigest()
 
 
