@@ -35,14 +35,19 @@ def pretrained_view(student: "PretrainedStudent", layout: LayoutName) -> ExportV
     Raises:
         ConfigError: there is no graph of this family, or of its features, in this layout.
     """
+    if layout not in ("portable", "waveform"):
+        raise ConfigError(
+            f"there is no graph of a {student.family} student in the layout {layout}, only of a Conformer: "
+            "give --profile waveform"
+        )
     if student.family == "parakeet_ctc":
-        return _features_view(student, layout)
+        return _features_view(student)
     if not student.inputs.takes_waveforms:
         raise ConfigError(
             f"there is no graph of a {student.family} student: no runtime computes its features: "
             "give --profile huggingface"
         )
-    if not LAYOUTS[layout].takes_waveforms:
+    if layout == "portable":
         raise ConfigError(
             f"a {student.family} student takes samples, and the graphs of this profile features: give "
             "--profile waveform"
@@ -50,21 +55,21 @@ def pretrained_view(student: "PretrainedStudent", layout: LayoutName) -> ExportV
     return _samples_view(student)
 
 
-def _features_view(student: "PretrainedStudent", layout: LayoutName) -> ExportView:
-    inside = LAYOUTS["portable" if LAYOUTS[layout].takes_waveforms else layout]
+def _features_view(student: "PretrainedStudent") -> ExportView:
+    # The front end of the layout `waveform` is put before this.
     extractor = student.inputs.extractor
     names = ("feature_size", "hop_length", "n_fft", "win_length", "preemphasis")
     found = tuple(getattr(extractor, name) for name in names)
-    if inside.name != "portable" or found != (BANDS, HOP, N_FFT, WINDOW, PREEMPHASIS):
+    if found != (BANDS, HOP, N_FFT, WINDOW, PREEMPHASIS):
         asked = ", ".join(f"{name} {value}" for name, value in zip(names, found, strict=True))
         raise ConfigError(
             f"the runtimes of this profile do not compute the student's features ({asked}): give --profile "
-            f"{'huggingface' if inside.name == 'portable' else 'portable'}"
+            "huggingface"
         )
     features = torch.zeros(2, BANDS, TRACED_FRAMES)
     return ExportView(
         module=_FeatureGraph(_for_tracing(student.model)).eval(),
-        layout=inside,
+        layout=LAYOUTS["portable"],
         example=(features, torch.tensor([TRACED_FRAMES, TRACED_FRAMES // 2])),
         prepare=lambda waveform: student.inputs(waveform, torch.device("cpu")),
         frontend=Frontend("logmel", BANDS, "per_feature"),

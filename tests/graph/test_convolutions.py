@@ -129,6 +129,7 @@ def test_all_precisions_pass_what_we_check_ourselves(exported: Path) -> None:
     ("name", "profile", "reason"),
     [
         ("wav2vec2-layer", "portable", "a wav2vec2 student takes samples.*--profile waveform"),
+        ("wav2vec2-layer", "kaldi", "no graph of a wav2vec2 student in the layout kaldi"),
         ("wav2vec2-bert", "waveform", "no graph of a wav2vec2-bert student.*--profile huggingface"),
     ],
 )
