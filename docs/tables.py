@@ -21,8 +21,8 @@ OURS = ("lengths", "padding", "selftest")
 END = "<!-- end of table -->"
 REPORT = ("model", "parameters", "MB", "WER % [95 %]", "S / I / D", "RTF", "model RTF", "model speed")
 PRESET = (
-    "preset", "MB", "of fp32", "time / fp32 (min–max)", "KL per frame", "same token %", "words changed %",
-    "WER % [95 %]", "to fp32, points [95 %]", "blank %", "deletions", "insertions",
+    "graph", "MB (gzip)", "of fp32", "load ms", "time / fp32 (min–max)", "KL per frame", "words changed %",
+    "WER % [95 %]", "to fp32, points [95 %]", "WER at 20, 10, 0 dB", "in silence", "blank %",
 )  # fmt: skip
 
 
@@ -159,7 +159,8 @@ def preset_table(result: dict[str, Any]) -> str:
         f"{settings['audio_seconds'] / 60:.1f} min of {settings['source']}; {machine['cpu']}, 1 thread, "
         f"{settings['repeats']} interleaved passes, {result['created'][:10]}; normaliser "
         f"{settings['normalizer']} v{settings['normalizer_version']}. Calibrated and searched on {listened}. "
-        "KL, words changed, deletions and insertions are against the fp32 graph; time is the graph's alone."
+        "KL and words changed are against the fp32 graph; time is the graph's alone; *in silence* counts the "
+        "characters printed in clips without speech."
     )
     lines = grid(PRESET, [preset_row(name, row) for name, row in result["rows"].items()])
     auto = result["bundle"]["auto"]
@@ -171,25 +172,28 @@ def preset_table(result: dict[str, Any]) -> str:
 
 
 def preset_row(name: str, row: dict[str, Any]) -> list[str]:
-    size = [name, f"{row['bytes'] / 1e6:.2f}", f"{100 * row['share']:.0f} %"]
+    """Return the cells of a graph."""
+    packed = row["gzip_bytes"]
+    size = f"{row['bytes'] / 1e6:.2f}" + (f" ({packed / 1e6:.2f})" if packed else "")
+    begin = [name, size, f"{100 * row['share']:.0f} %"]
     if "failed" in row:
-        return [*size, f"failed: {row['failed']}", *[""] * (len(PRESET) - 4)]
+        return [*begin, f"failed: {row['failed']}", *[""] * (len(PRESET) - 4)]
     frames, words, wer, time, against = (
         row[key] for key in ("frames", "words", "wer", "time", "against_fp32")
     )
     return [
-        *size,
+        *begin,
+        f"{1e3 * row['load_seconds']:.0f}",
         "1" if time is None else f"{time['median']:.2f} ({time['low']:.2f}–{time['high']:.2f})",
         f"{frames['kl']:.2g}",
-        f"{100 * frames['agreement']:.2f}",
         f"{100 * words['disagreement']:.2f}",
         f"{100 * wer['rate']:.2f} [{100 * wer['low']:.1f}, {100 * wer['high']:.1f}]",
         ""
         if against is None
         else f"{100 * against['value']:+.2f} [{100 * against['low']:+.2f}, {100 * against['high']:+.2f}]",
+        ", ".join(f"{100 * rate:.1f}" for rate in row["noisy_wer"].values()),
+        str(row["silent_characters"]),
         f"{100 * frames['blank_rate']:.2f}",
-        str(words["deletions"]),
-        str(words["insertions"]),
     ]
 
 

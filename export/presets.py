@@ -6,7 +6,9 @@
 It exports the run with every preset (or takes a bundle as it is), decodes the transcribed manifest with each
 graph on one thread, interleaved, and compares each with the fp32 graph frame by frame and word by word.
 Calibration and `auto` use --audio, which should be other recordings; transcripts are read of the manifest
-only, and only to score.
+only, and only to score. Other bundles join the rows with --also 'NAME=BUNDLE/VARIANT', such as the same
+student after quantization-aware training. Each graph is also run on the manifest in noise, and on clips
+without speech, which recipes/silence.py writes.
 """
 
 import argparse
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from kdcompress.audio.utterance import Reference
     from kdcompress.report.record import CandidateResult, Report
     from kdcompress.runtime.bundle import Bundle
+    from kdcompress.runtime.recognizer import Recognizer
+
+SNRS = (20, 10, 0)  # [dB]
 
 
 def measure(arguments: argparse.Namespace) -> None:
@@ -50,8 +55,12 @@ def measure(arguments: argparse.Namespace) -> None:
             bundle = _exported(arguments, progress)
         references = read_references(arguments.manifest)[: arguments.limit]
         candidates = combine([bundle.directory])
-        for candidate, variant in zip(candidates, bundle.variants, strict=True):
-            candidate.name = variant
+        graphs = {variant: (bundle, variant) for variant in bundle.variants}
+        for name, (other, variant) in map(_named, arguments.also):
+            graphs[name] = (other, variant)
+            candidates += combine([other.directory], variants=[variant])
+        for candidate, name in zip(candidates, graphs, strict=True):
+            candidate.name = name
         report = run_bench(
             candidates,
             references,
@@ -76,7 +85,7 @@ def measure(arguments: argparse.Namespace) -> None:
                 if "blank_bias" in figures
             },
         },
-        "rows": _rows(bundle, references, report),
+        "rows": _rows(graphs, references, report, arguments.silence),
     }
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     write_file(arguments.out, json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
@@ -104,43 +113,85 @@ def _exported(arguments: argparse.Namespace, progress: Any) -> "Bundle":
     )
 
 
-def _rows(bundle: "Bundle", references: "list[Reference]", report: "Report") -> dict[str, dict[str, Any]]:
-    from kdcompress.runtime.compare import difference, text_difference
+def _named(also: str) -> "tuple[str, tuple[Bundle, str]]":
+    from kdcompress.runtime.bundle import open_bundle
 
-    answers = {name: _answers(bundle, name, references) for name in bundle.variants}
-    size = bundle.variant("fp32").bytes
-    base = report.results[0]
+    name, _, place = also.partition("=")
+    directory, _, variant = place.rpartition("/")
+    if not (name and directory and variant):
+        sys.exit(f"--also {also}: expected NAME=BUNDLE/VARIANT")
+    return name, (open_bundle(Path(directory)), variant)
+
+
+def _rows(
+    graphs: "dict[str, tuple[Bundle, str]]",
+    references: "list[Reference]",
+    report: "Report",
+    silence: Path | None,
+) -> dict[str, dict[str, Any]]:
+    from kdcompress.audio.decode import read_audio
+    from kdcompress.audio.manifest import read_references
+    from kdcompress.runtime.compare import difference, text_difference
+    from kdcompress.runtime.recognizer import Recognizer
+
+    audio = [one.utterance for one in references]
+    speech = [read_audio(one.audio, one.start, one.duration) for one in audio]
+    quiet = [one.utterance for one in read_references(silence)] if silence else []
     rows: dict[str, dict[str, Any]] = {}
+    base = report.results[0]
     for found in report.results:
-        row: dict[str, Any] = {"bytes": found.bytes, "share": (found.bytes or 0) / size}
+        bundle, variant = graphs[found.name]
+        row: dict[str, Any] = {"bytes": found.bytes, "gzip_bytes": found.gzip_bytes}
+        rows[found.name] = row | {"share": (found.bytes or 0) / (base.bytes or 1)}
         if found.accuracy is None or found.timing is None:
-            rows[found.name] = row | {"failed": found.failed}
+            rows[found.name]["failed"] = found.failed
             continue
+        recognizer = Recognizer(bundle, variant, threads=1)
+        answers = _answers(recognizer, bundle, speech)
+        if found is base:
+            expected = answers
         speed = found.timing.model_speed
-        rows[found.name] = row | {
+        rows[found.name] |= {
+            "load_seconds": found.timing.load_seconds,
             "time": speed and speed.inverse().model_dump(include={"median", "low", "high"}),
-            "frames": difference(answers["fp32"], answers[found.name], bundle.vocabulary.blank).to_json(),
-            "words": text_difference(answers["fp32"], answers[found.name], bundle.vocabulary).to_json(),
+            "frames": difference(expected, answers, bundle.vocabulary.blank).to_json(),
+            "words": text_difference(expected, answers, bundle.vocabulary).to_json(),
             "wer": found.accuracy.wer.model_dump(),
             "against_fp32": None if found is base else _paired(found, base, references),
+            "noisy_wer": {str(snr): _wer_in_noise(recognizer, speech, references, snr) for snr in SNRS},
+            "silent_characters": sum(
+                len(recognizer.transcribe(read_audio(one.audio, one.start, one.duration)).text)
+                for one in quiet
+            ),
             "notes": list(found.notes),
         }
     return rows
 
 
-def _answers(bundle: "Bundle", variant: str, references: "list[Reference]") -> "list[FloatArray]":
-    from kdcompress.audio.decode import read_audio
-    from kdcompress.frontend.logmel_numpy import log_mel
-    from kdcompress.runtime.recognizer import Recognizer
+def _wer_in_noise(
+    recognizer: "Recognizer", speech: "list[FloatArray]", references: "list[Reference]", snr: int
+) -> float:
+    """Return the word error rate in noise, the same for every graph, so many decibels below the speech."""
+    import jiwer
+    import numpy as np
 
-    recognizer = Recognizer(bundle, variant, threads=1)
+    from kdcompress.distill.data.noise import coloured
+    from kdcompress.text.normalize import normalize
+
+    rng = np.random.default_rng(snr)
+    texts = []
+    for samples in speech:
+        level = float(np.sqrt(np.mean(np.square(samples)))) * 10 ** (-snr / 20)
+        texts.append(recognizer.transcribe(samples + level * coloured(len(samples), rng)).text)
+    wanted = [normalize(reference.text) for reference in references]
+    return float(jiwer.wer(wanted, [normalize(text) for text in texts]))
+
+
+def _answers(recognizer: "Recognizer", bundle: "Bundle", speech: "list[FloatArray]") -> "list[FloatArray]":
+    from kdcompress.frontend.logmel_numpy import log_mel
+
     normalize: Any = bundle.frontend.normalize
-    answers = []
-    for reference in references:
-        heard = reference.utterance
-        samples = read_audio(heard.audio, heard.start, heard.duration)
-        answers += recognizer.log_probs([log_mel(samples, normalize=normalize)])
-    return answers
+    return [recognizer.log_probs([log_mel(samples, normalize=normalize)])[0] for samples in speech]
 
 
 def _paired(
@@ -173,6 +224,8 @@ def main() -> None:
     parser.add_argument("--manifest", type=Path, required=True, help="JSONL with audio_filepath and text")
     parser.add_argument("--audio", type=Path, help="folder or manifest to calibrate and search on")
     parser.add_argument("--bundle", type=Path, help="where to export to")
+    parser.add_argument("--also", action="append", default=[], help="NAME=BUNDLE/VARIANT; repeatable")
+    parser.add_argument("--silence", type=Path, help="manifest of clips in which nobody speaks")
     parser.add_argument("--out", type=Path, required=True, help="the JSON file to write")
     parser.add_argument("--preset", action="append", help="only this one; repeatable")
     parser.add_argument("--prefer", choices=("speed", "size"), default="speed", help="of auto")

@@ -41,6 +41,7 @@ def test_a_bundle_is_measured_into_json_and_a_table(
     (tmp_path / "test.jsonl").write_text("\n".join(lines), encoding="utf-8")
     out = tmp_path / "results" / "tiny.json"
     command = [str(tiny_bundle), "--manifest", str(tmp_path / "test.jsonl"), "--out", str(out)]
+    command += ["--also", f"again={tiny_bundle}/int8-dynamic", "--silence", str(tmp_path / "test.jsonl")]
     done = subprocess.run(
         [sys.executable, str(SCRIPT), *command, "--repeats", "3"], text=True, capture_output=True
     )
@@ -54,6 +55,11 @@ def test_a_bundle_is_measured_into_json_and_a_table(
     assert 0 < int8["frames"]["kl"] < 0.05
     assert int8["words"]["words"] == fp32["words"]["words"] > 3
     assert int8["against_fp32"]["low"] <= int8["against_fp32"]["value"] <= int8["against_fp32"]["high"]
+    again = result["rows"]["again"]
+    assert [again[key] for key in ("bytes", "frames", "words", "noisy_wer", "silent_characters")] == [
+        int8[key] for key in ("bytes", "frames", "words", "noisy_wer", "silent_characters")
+    ]
+    assert again["silent_characters"] == len("ab cc baa cb b")
     assert int8["share"] == int8["bytes"] / fp32["bytes"]
     columns = {line.count("|") for line in tables.preset_table(result).splitlines() if line.startswith("|")}
     assert columns == {len(tables.PRESET) + 1}
