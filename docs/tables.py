@@ -173,7 +173,7 @@ def preset_table(result: dict[str, Any]) -> str:
 
 def preset_row(name: str, row: dict[str, Any]) -> list[str]:
     """Return the cells of a graph."""
-    packed = row["gzip_bytes"]
+    packed, load, noisy = (row.get(key) for key in ("gzip_bytes", "load_seconds", "noisy_wer"))
     size = f"{row['bytes'] / 1e6:.2f}" + (f" ({packed / 1e6:.2f})" if packed else "")
     begin = [name, size, f"{100 * row['share']:.0f} %"]
     if "failed" in row:
@@ -183,7 +183,7 @@ def preset_row(name: str, row: dict[str, Any]) -> list[str]:
     )
     return [
         *begin,
-        f"{1e3 * row['load_seconds']:.0f}",
+        "" if load is None else f"{1e3 * load:.0f}",
         "1" if time is None else f"{time['median']:.2f} ({time['low']:.2f}–{time['high']:.2f})",
         f"{frames['kl']:.2g}",
         f"{100 * words['disagreement']:.2f}",
@@ -191,8 +191,8 @@ def preset_row(name: str, row: dict[str, Any]) -> list[str]:
         ""
         if against is None
         else f"{100 * against['value']:+.2f} [{100 * against['low']:+.2f}, {100 * against['high']:+.2f}]",
-        ", ".join(f"{100 * rate:.1f}" for rate in row["noisy_wer"].values()),
-        str(row["silent_characters"]),
+        "" if noisy is None else ", ".join(f"{100 * rate:.1f}" for rate in noisy.values()),
+        str(row.get("silent_characters", "")),
         f"{100 * frames['blank_rate']:.2f}",
     ]
 
