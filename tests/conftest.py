@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from kdcompress.config.recipe import Recipe
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+
+# A shell that starts the tests in the background lets them, and all they start, ignore interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("default", derandomize=True, deadline=None, database=None, max_examples=50)
 settings.load_profile("default")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from kdcompress.audio.corpus.index import DESCRIPTION, indexed_names, read_header
+from kdcompress.audio.corpus.index import DESCRIPTION, indexed_shards, read_header
 from kdcompress.errors import AudioError
 
 DEEP = "[" * 100_000
@@ -17,7 +17,7 @@ DEEP = "[" * 100_000
 def test_a_deep_index_of_packed_audio_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text(DEEP)
     read: Callable[[], object] = {
-        DESCRIPTION: lambda: indexed_names(tmp_path),
+        DESCRIPTION: lambda: indexed_shards(tmp_path),
         "index.jsonl": lambda: read_header(tmp_path / name),
     }[name]
     with pytest.raises(AudioError, match="cannot be read") as caught:

@@ -152,6 +152,7 @@ def test_installed_profiles_are_found_and_read(installed: Path, tmp_path: Path) 
         "kaldi",
         "portable",
         "streaming",
+        "telephone",
         "waveform",
     ]
     assert "False" not in done.stdout

@@ -118,7 +118,7 @@ def test_every_setting_is_measured_in_turns(tone_bundle: Path, few: list[Referen
 
 
 def test_numbers_below_one_are_refused(isolated: Isolated, few: list[Reference]) -> None:
-    with pytest.raises(BenchError, match="threads and batches must be 1 or more"):
+    with pytest.raises(BenchError, match="threads, batches and streams must be 1 or more"):
         run_bench([isolated(Listed())], few, batches=(0,))
-    with pytest.raises(BenchError, match="threads and batches must be 1 or more"):
+    with pytest.raises(BenchError, match="threads, batches and streams must be 1 or more"):
         run_bench([isolated(Listed())], few, threads=(1, -1))

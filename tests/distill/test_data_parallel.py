@@ -83,6 +83,7 @@ def test_two_processes_are_one_with_twice_the_batch(recipe: Callable[..., Recipe
         for key in ("loss", "gradient_norm", "blank_rate", "selected_share", "teacher_blank_rate"):
             assert shared[key] == pytest.approx(alone[key], rel=2e-4)
     both = [losses(tmp_path / name)[-1]["validation"] for name in ("one", "two")]
+    assert both[1].pop("unit") == both[0].pop("unit")
     assert both[1] == pytest.approx(both[0], rel=1e-3)
 
 

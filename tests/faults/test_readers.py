@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from kdcompress.config.student import ConformerConfig
-from kdcompress.distill.checkpoint import LoopState, prune, save_checkpoint
+from kdcompress.distill.checkpoint import LoopState, checkpoint_files, prune, write_checkpoint
 from kdcompress.files import write_file, writing_folder
 from kdcompress.runtime.recognizer import Recognizer
 from kdcompress.students.conformer import ConformerStudent
@@ -79,8 +79,8 @@ def test_a_student_whose_run_goes_on(tmp_path: Path, times: int) -> None:
         torch.manual_seed(step)
         student = ConformerStudent(shape, 3)
         optimizer = torch.optim.AdamW(student.parameters())
-        saved = (tmp_path / str(step), student, vocabulary, optimizer, LoopState(step), {})
-        save_checkpoint(*saved, best=True, keep=0)
+        files = checkpoint_files(student, vocabulary, optimizer, LoopState(step), {})
+        write_checkpoint(tmp_path / str(step), step, files, best=True, keep=0)
         expected[step] = load_student(tmp_path / str(step)).fingerprint
     run, steps = Path(shutil.copytree(tmp_path / "0", tmp_path / "run")), count(2)
 

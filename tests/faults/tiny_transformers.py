@@ -50,7 +50,7 @@ FAMILIES = {
     "hubert-layer": Family("Hubert", {**WAVE, **LAYER}, True),
     "hubert-group": Family("Hubert", WAVE, True),
     "wavlm-layer": Family("WavLM", {**WAVE, **LAYER}, True),
-    "wavlm-group": Family("WavLM", WAVE, False),
+    "wavlm-group": Family("WavLM", WAVE, True),
     "conformer": Family(
         "Wav2Vec2Conformer", {**WAVE, "feat_extract_norm": "layer", "conv_depthwise_kernel_size": 7}, False
     ),

@@ -113,7 +113,7 @@ def teachers(hugging_face: Callable[..., Path]) -> dict[str, Path]:
     # Without the bias they say more than a student of 40 ms has frames for.
     return {
         "Hubert": hugging_face(LETTERS, "Hubert", blank_bias=6.0),
-        "Wav2Vec2": hugging_face(HAN, blank_bias=6.0),
+        "Wav2Vec2": hugging_face(HAN, blank_bias=5.0),
     }
 
 

@@ -105,7 +105,8 @@ def _standard_input() -> "Iterator[tuple[int, Iterator[Samples]]]":
         yield _RATE, _bare(_Resumed(head, source))
         return
     try:
-        file: wave.Wave_read = wave.open(_Resumed(head, source))  # type: ignore[call-overload]  # noqa: SIM115
+        resumed: Any = _Resumed(head, source)
+        file: wave.Wave_read = wave.open(resumed)  # noqa: SIM115  # it lasts as long as the pipe
     except (wave.Error, EOFError) as error:
         raise AudioError(
             f"standard input is WAV that cannot be read as it comes ({error}); send 16-bit PCM: "
