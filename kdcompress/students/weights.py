@@ -94,7 +94,7 @@ def load_student(path: Path) -> LoadedStudent:
         RunError: there is none, it is incomplete or damaged, or of another schema.
         ConfigError: it is of a kind that is not installed here.
     """
-    for pause in (0.01, 0.1, 0.5):
+    for pause in (*[0.01] * 10, 0.1, 0.5):
         folder = path
         try:
             folder = find_checkpoint(path)
