@@ -10,6 +10,8 @@ from kdcompress.cli.app import app
 from kdcompress.errors import KdcompressError
 from kdcompress.students.weights import load_student
 
+pytestmark = pytest.mark.slow  # a graph or a search for each
+
 
 def test_it_writes_a_student_and_prints_the_frontier(
     teacher_folder: Path, audio_folder: Path, tmp_path: Path

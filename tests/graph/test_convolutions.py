@@ -29,6 +29,8 @@ from kdcompress.text.vocabulary import Vocabulary
 from kdcompress.verify.checks import OWN_CHECKS, check_variant
 from kdcompress.verify.sound import synthetic_waveform
 
+pytestmark = pytest.mark.slow  # a graph or a search for each
+
 VOCABULARY = Vocabulary(tuple(LETTERS), 0, "|", frozenset({1, 2, 3}))
 Samples = npt.NDArray[np.float32]
 Made = Callable[[str], Path]
@@ -140,7 +142,6 @@ def test_what_no_runtime_could_feed_is_refused(name: str, profile: str, reason: 
     assert not (tmp_path / "bundle").exists()
 
 
-@pytest.mark.slow
 def test_parakeet_is_in_nemos_layout(tmp_path: Path) -> None:
     import_transformers()
     (tmp_path / "model").mkdir()

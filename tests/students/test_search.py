@@ -57,6 +57,7 @@ def test_the_budget_is_kept_and_the_same_student_found_again() -> None:
 
 
 @torch.no_grad()
+@pytest.mark.slow
 def test_it_is_closer_than_random_cuts_of_equal_size() -> None:
     teacher, heard = conformer(), sounds()
     found = search(teacher, UNITS, Budget.parse("0.6x"), heard)
