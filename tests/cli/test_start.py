@@ -135,7 +135,7 @@ def test_the_short_way_has_the_defaults_of_the_long_way() -> None:
         ["{bundle}", ""],
         ["", "{clip}"],
         ["{bundle}", "--", "{clip}"],
-        ["{bundle}", "-h"],
+        pytest.param(["{bundle}", "-h"], marks=pytest.mark.slow),
         ["{bundle}", "{clip}", "--json"],
         ["--format", "json", "{bundle}", "--threads", "1", "{clip}", "{clip}", "--variant", "fp32"],
         ["{bundle}", "{clip}", "--format", "jsonl", "--json"],

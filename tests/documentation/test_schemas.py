@@ -13,6 +13,8 @@ from jsonschema import Draft202012Validator
 from kdcompress.config.recipe import load_recipe
 from kdcompress.resources import profile_files, recipe_files, recipe_name, resource_dir
 
+pytestmark = pytest.mark.slow  # of the documentation, like its commands
+
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMAS = ROOT / "docs" / "schemas"
 RECIPES = resource_dir("recipes")

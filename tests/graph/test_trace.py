@@ -166,6 +166,7 @@ class _Interrupted(torch.nn.Module):
         return self.inner(features, lengths)
 
 
+@pytest.mark.slow
 def test_an_interrupted_exporter_is_no_fault_of_the_student(tiny_checkpoint: Path) -> None:
     view = load_student(tiny_checkpoint).model.export_view("portable")
     before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))

@@ -72,6 +72,7 @@ def test_it_is_closer_than_random_cuts_of_equal_size() -> None:
     assert calibration.of_student(found.chosen.student) <= min(others)
 
 
+@pytest.mark.slow
 def test_time_is_a_budget_too(saved: Callable[[str], Path]) -> None:
     teacher = make_pretrained(PretrainedConfig(source=str(saved("wav2vec2-layer"))), None, UNITS)
     found = search(teacher, UNITS, Budget.parse("rtf:0.9x"), sounds())

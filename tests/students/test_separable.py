@@ -96,6 +96,7 @@ def test_the_same_shape_begins_as_the_other_and_what_does_not_fit_is_refused() -
         student(kernel=4)
 
 
+@pytest.mark.slow
 def test_its_graph_is_right_and_its_output_does_not_depend_on_the_batch(tmp_path: Path) -> None:
     """Export compares graph and torch, alone and in a padded batch."""
     thin = student(**THIN, normalize="none")

@@ -267,6 +267,7 @@ def test_metadata_that_cannot_be_are_refused(
         Recognizer(replace(open_bundle(streaming_tone_bundle), directory=tmp_path), threads=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["fp32", "int8-dynamic"])
 def test_a_trained_student_streams_what_it_transcribes(
     streaming_bundle: Path, say: Say, variant: str
