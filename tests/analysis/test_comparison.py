@@ -77,6 +77,7 @@ def test_rows_train_on_a_cache_of_the_teacher(
     assert all(teacher == CachedTeacher(path=tmp_path / "cache") for teacher in taught)
 
 
+@pytest.mark.slow
 def test_a_comparison_is_trained_in_shards_scored_and_summed_up(
     comparison: Comparison, materials: Materials, tmp_path: Path
 ) -> None:

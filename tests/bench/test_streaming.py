@@ -28,6 +28,7 @@ def report(tone_bundle: Path, streaming_tone_bundle: Path, references: list[Refe
     return run_bench(measured, references[:3], repeats=1, streams=(1, 3), affinity=None)
 
 
+@pytest.mark.slow
 def test_delays_are_those_of_the_graph_and_its_chunks(report: Report) -> None:
     assert not report.failed
     offline, ours, sherpa = report.results

@@ -49,6 +49,7 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.stderr == "set()"
 
 
+@pytest.mark.slow
 def test_help_costs_little_more_than_the_libraries_it_stands_on() -> None:
     def seconds(*command: str) -> float:
         start = time.perf_counter()

@@ -31,6 +31,7 @@ def test_what_is_broken_decides_the_exit_code(
     assert doctor(monkeypatch) == 1
 
 
+@pytest.mark.slow
 def test_json_of_this_machine_names_no_place(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

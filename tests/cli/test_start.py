@@ -124,6 +124,7 @@ def test_the_short_way_has_the_defaults_of_the_long_way() -> None:
     assert not any(said[name] for name in ("as_json", "beam", "lm", "lm_words", "word_bonus", "hotword"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -62,6 +62,7 @@ def test_a_training_ends_as_ever_when_nobody_reads_its_lines(tmp_path: Path, red
     assert (tmp_path / "result").read_text() == "trained"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("redirections", LOST)
 def test_texts_of_other_files_are_not_lost_with_an_error_line(
     tone_bundle: Path, say: Callable[[str], npt.NDArray[np.float32]], tmp_path: Path, redirections: str
@@ -76,6 +77,7 @@ def test_texts_of_other_files_are_not_lost_with_an_error_line(
         assert shell(redirections, *command).stdout == f"{tmp_path / 'b.wav'}\tab c\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("redirections", [">&-", "<&-", ">&{gone}", ">&{gone} 2>&{gone}", "<&- >&-"])
 def test_no_closed_stream_is_a_traceback(redirections: str) -> None:
     done = shell(redirections, *KDCOMPRESS, "recipes", "list")

@@ -79,6 +79,7 @@ def test_processes_of_one_job_share_the_cores_and_one_of_them_speaks(
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_torch_takes_what_was_chosen() -> None:
     code = (
         "from kdcompress import cores\ncores.cpu_quota = lambda: 1.9\n"

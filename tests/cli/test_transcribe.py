@@ -178,6 +178,7 @@ def piped(content: bytes, *arguments: object) -> "subprocess.CompletedProcess[by
     return subprocess.run(command, input=content, capture_output=True, timeout=120, check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/stdin").exists(), reason="no /dev/stdin here")
 def test_standard_input_and_pipes(tone_bundle: Path, clips: list[Path]) -> None:
     content = clips[0].read_bytes()

@@ -22,6 +22,7 @@ def install(folder: Path, name: str, version: str, top_level: str) -> None:
     (info / "top_level.txt").write_text(f"{top_level}\n")
 
 
+@pytest.mark.slow
 def test_this_installation_is_whole() -> None:
     checks = {check.topic: check for check in check_software(gpu=False)}
     assert not [check for check in checks.values() if check.state == "bad"]
@@ -124,6 +125,7 @@ def test_the_extras_of_the_project_have_a_purpose() -> None:
     assert {*there} - {"dev"} <= set(software._PURPOSES)
 
 
+@pytest.mark.slow
 def test_the_programs_print_what_is_read() -> None:
     for code in (software._RUNTIME, software._TORCH):
         assert software.ask_python(code).get("version"), code

@@ -103,6 +103,7 @@ def trajectory(run: Path) -> list[tuple[int, float, float]]:
     return [(line["step"], line["loss"], line["gradient_norm"]) for line in lines if "loss" in line]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("teacher_ms", "student_ms"), PAIRS[:-1])
 def test_a_student_learns_at_its_own_rate_and_goes_on_exactly(
     recipe: Make, tones: Path, tmp_path: Path, teacher_ms: int, student_ms: int

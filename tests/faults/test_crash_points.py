@@ -110,6 +110,7 @@ def test_export(tiny_checkpoint: Path, tmp_path: Path, most: int) -> None:
         pass
 
 
+@pytest.mark.slow
 @FEW
 @pytest.mark.usefixtures("traced")
 def test_export_over_a_bundle(tiny_checkpoint: Path, tmp_path: Path, most: int) -> None:

@@ -37,6 +37,7 @@ def made(name: str, folder: Path, shares: dict[str, float]) -> tuple[PretrainedS
     return student, folder / "run"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "shares"),
     [

@@ -108,6 +108,7 @@ def test_an_empty_utterance_in_a_batch_is_no_nan(tiny_bundle: Path) -> None:
     assert np.isfinite(found).all()
 
 
+@pytest.mark.slow
 def test_another_frame_shift(tmp_path: Path) -> None:
     small = {"width": 16, "layers": 1, "heads": 1, "feed_forward": 1, "kernel": 3, "stem_channels": 4}
     student = ConformerStudent(ConformerConfig(**small, frame_shift_ms=80, normalize="none"), 3).eval()

@@ -138,6 +138,7 @@ NAMES = ["conformer", "wav2vec2-layer", "wav2vec2-group", "hubert-group", "wavlm
 NAMES += ["wav2vec2-bert", "parakeet"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @torch.no_grad()
 def test_cuts_of_every_family(name: str, saved: Callable[[str], Path], tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ def sounds() -> list[Tensor]:
     return [audio(24_000 + 3_000 * seed, seed) for seed in range(6)]
 
 
+@pytest.mark.slow
 def test_the_budget_is_kept_and_the_same_student_found_again() -> None:
     teacher = conformer()
     steps: list[tuple[float, float]] = []

@@ -57,6 +57,7 @@ def combinations() -> Iterator[tuple[dict[str, Any], set[str]]]:
         )
 
 
+@pytest.mark.slow
 def test_every_combination_trains_and_adds_up(recipe: Make, audio_folder: Path, tmp_path: Path) -> None:
     manifest = tmp_path / "train.jsonl"
     files = sorted(audio_folder.iterdir())[:4]

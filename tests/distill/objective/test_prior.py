@@ -109,6 +109,7 @@ SELECTIONS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SELECTIONS)
 def test_a_run_with_a_draw_a_schedule_or_a_prior_goes_on_exactly(
     recipe: Make, often_blank: Path, tmp_path: Path, name: str

@@ -133,6 +133,7 @@ def test_parts_are_a_whole_and_the_last_one_sums_up(recipe: Make, tmp_path: Path
     assert content(cache) == expected(recipe, undisturbed)
 
 
+@pytest.mark.slow
 def test_files_that_others_could_not_decode_are_listed_and_counted(
     recipe: Make, copied: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -164,6 +165,7 @@ def ending(recipe: Recipe, out: Path, part: int, of: int) -> str:
     return ""
 
 
+@pytest.mark.slow
 def test_a_hundred_shards_need_few_handles_and_maps(
     recipe: Make, audio_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
