@@ -31,6 +31,8 @@ class Preset:
         output_share: leave the output layer in float when it holds at most this share of the weights that
             could be quantized: it is the one whose rounding nothing after it averages out.
         width: of a weight, where `method` is `packed`: a name of `kdcompress.quantize.rounding.WIDTHS`.
+        max_loss: the share of a layer's output power that rounding may cost, on audio; a layer that loses
+            more gets 6 bits. None where every layer has the same width.
         bits: of a weight, where `method` is `weights`.
         blocks: how many weights of a column may share a scale there; the one that wastes the least is taken,
             since a column is filled up to whole blocks.
@@ -44,6 +46,7 @@ class Preset:
     reduce_range: bool = False
     output_share: float = OUTPUT_SHARE
     width: str = "8"
+    max_loss: float | None = None
     bits: int = 8
     blocks: tuple[int, ...] = ()
 
@@ -66,12 +69,14 @@ PRESETS: dict[str, Preset] = {
                 "packed",
                 f"{bits} bits, integer products, every runtime",
                 width=width,
+                max_loss=max_loss,
             )
-            for name, width, bits in (
-                ("int4", "4", "4"),
-                ("int3", "3", "3"),
-                ("int2", "2", "2"),
-                ("ternary", "ternary", "1.6"),
+            for name, width, bits, max_loss in (
+                # All layers of students that lose no words at 4 bits are below; see export/README.md.
+                ("int4", "4", "4", 0.004),
+                ("int3", "3", "3", None),
+                ("int2", "2", "2", None),
+                ("ternary", "ternary", "1.6", None),
             )
         ),
         Preset(

@@ -84,11 +84,28 @@ def round_linear_layers(student: S, width: str) -> S:
     total = sum(layer.weight.numel() for layer in layers)
     if len(layers) > 1 and layers[-1].weight.numel() <= OUTPUT_SHARE * total:
         layers.pop()  # the exporter leaves a small output layer in float
+    if isinstance(student, Student):
+        for first, second in student.linear_chains():
+            _balance(first, second)
     for layer in layers:
         layer.__class__ = RoundedLinear
         assert isinstance(layer, RoundedLinear)
         layer.width = WIDTHS[width]
     return student
+
+
+@torch.no_grad()
+def _balance(first: nn.Module, second: nn.Linear) -> None:
+    """Share scales between two layers evenly, as `kdcompress.quantize.smoothing.balance` does."""
+    made, bias = first.get_parameter("weight"), getattr(first, "bias", None)
+    sizes = made.flatten(1).norm(dim=1), second.weight.norm(dim=0)
+    found, read = (size.clamp(min=_SMALLEST).log2() for size in sizes)
+    # Only the ratio between the values matters; powers of two keep the products exact.
+    wanted = (read - found) / 2
+    scale = torch.exp2((wanted - wanted.mean()).round())
+    for weight in (made, *([] if bias is None else [bias])):
+        weight.mul_(scale.view(-1, *[1] * (weight.ndim - 1)))
+    second.weight.div_(scale)
 
 
 class RoundedStudent(AveragedStudent):

@@ -17,6 +17,7 @@ from kdcompress.quantize.layers import LayerChoice, block_size, choose_layers, w
 from kdcompress.quantize.packing import pack_initializers
 from kdcompress.quantize.rewrite import make_dynamic, make_static
 from kdcompress.quantize.rounding import EIGHT, WIDTHS, IntegerWeights, round_int8
+from kdcompress.quantize.smoothing import balance
 from kdcompress.quantize.store import shorten_names, store_halves
 from kdcompress.runtime.compare import Feed
 
@@ -106,8 +107,15 @@ def _applied(
             reduce = how.reduce_range
             put_integers(model, {name: round_int8(w, reduce_range=reduce) for name, w in matrices.items()})
         case "packed":
-            fitted = fit(model, dict.fromkeys(nodes.quantized, (WIDTHS[how.width],)), feeds)
-            put_integers(model, {name: integer for name, (integer,) in fitted})
+            balance(model, feeds)
+            widths = (WIDTHS[how.width], *([] if how.max_loss is None else [WIDTHS["6"]]))
+            put_integers(
+                model,
+                {
+                    name: next((each for each in rounded if each.loss <= (how.max_loss or 1.0)), rounded[-1])
+                    for name, rounded in fit(model, dict.fromkeys(nodes.quantized, widths), feeds)
+                },
+            )
         case "static":
             if not feeds:
                 raise ConfigError(f"{how.name} takes the ranges of activations from audio; give --audio")

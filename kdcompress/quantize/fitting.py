@@ -5,8 +5,10 @@ House letters: T frames; K inputs and N outputs of a linear layer.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper
 
@@ -47,9 +49,7 @@ def fit(
         for name in (name for name in matrices if sources[name] in group):
             gram = grams.get(sources[name])
             rounded = [_rounded(matrices[name], width, gram) for width in widths[name]]
-            if gram is not None:
-                rounded = [replace(r, error=output_error(matrices[name], r, gram)) for r in rounded]
-            yield name, rounded
+            yield name, rounded if gram is None else [_judged(matrices[name], r, gram) for r in rounded]
 
 
 def gram_matrices(
@@ -72,8 +72,7 @@ def gram_matrices(
 
 def output_error(weights: FloatArray, integer: IntegerWeights, gram: DoubleArray) -> float:
     """Return the mean over frames of the squared error of a layer's outputs, all of them together."""
-    error = weights - integer.values * integer.scale.astype(np.float64)
-    return float(((gram @ error) * error).sum())
+    return _power(weights - integer.values * integer.scale.astype(np.float64), gram)
 
 
 def round_with_feedback(weights: DoubleArray, width: Width, gram: DoubleArray) -> IntegerWeights:
@@ -103,6 +102,15 @@ def round_with_feedback(weights: DoubleArray, width: Width, gram: DoubleArray) -
     found_N = (answers * weights).sum(axis=0) / (answers * integers).sum(axis=0).clip(np.finfo(float).tiny)
     scale_N = np.where(found_N > 0, found_N, scale_N)
     return IntegerWeights(integers.astype(np.int8), scale_N.astype(np.float32), width)
+
+
+def _judged(weights: FloatArray, integer: IntegerWeights, gram: DoubleArray) -> IntegerWeights:
+    error = output_error(weights, integer, gram)
+    return replace(integer, error=error, loss=error / max(_power(weights, gram), np.finfo(float).tiny))
+
+
+def _power(weights: npt.NDArray[Any], gram: DoubleArray) -> float:
+    return float(((gram @ weights) * weights).sum())
 
 
 def _rounded(weights: FloatArray, width: Width, gram: DoubleArray | None) -> IntegerWeights:

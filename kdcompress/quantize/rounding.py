@@ -84,12 +84,14 @@ class IntegerWeights:
         width: of the values.
         error: mean over frames of the squared error of the layer's outputs, all of them together; 0 where
             they are not known.
+        loss: the same as a share of the power of these outputs.
     """
 
     values: Int8Array
     scale: FloatArray
     width: Width = EIGHT
     error: float = 0.0
+    loss: float = 0.0
 
 
 def digits_per_byte(radix: int) -> int:

@@ -105,7 +105,7 @@ def _convolution(
     _keep_units(reduced.squeeze, reduced.excite, wide.squeeze, _rows(squeezed), _rows(gates))
     return (
         [reduced(x, v) for x, v in zip(own, valid, strict=True)],
-        [x + y * gate.sigmoid()[:, None] for x, y, gate in zip(full, theirs, gates, strict=True)],
+        [x + y * gate.sigmoid() for x, y, gate in zip(full, theirs, gates, strict=True)],
     )
 
 
@@ -182,4 +182,4 @@ def _mean_and_scale(inputs: Streams) -> tuple[Tensor, Tensor]:
 
 def _rows(values: Streams) -> Streams:
     """Return one row for each utterance as if they were the frames of one: [1, utterances, D]."""
-    return [torch.cat(values)[None]]
+    return [torch.cat(values).transpose(0, 1)]

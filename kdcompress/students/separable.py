@@ -5,7 +5,7 @@ Its matrices may be products of two thin ones, found in closed form from a train
 B batch, T frames, F mel bands, D width.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -44,15 +44,17 @@ class SeparableBlock(nn.Module):
 
     def forward(self, x_BTD: Tensor, valid_BT1: Tensor) -> Tensor:
         y = functional.silu(self.pointwise(self.spread(x_BTD, valid_BT1)))
-        return x_BTD + y * self.excite(self.squeezed(y, valid_BT1)).sigmoid()[:, None]
+        return x_BTD + y * self.excite(self.squeezed(y, valid_BT1)).sigmoid()
 
     def spread(self, x_BTD: Tensor, valid_BT1: Tensor) -> Tensor:
         """Apply the depthwise convolution."""
         return self.depthwise((x_BTD * valid_BT1).transpose(1, 2)).transpose(1, 2)
 
     def squeezed(self, y_BTD: Tensor, valid_BT1: Tensor) -> Tensor:
-        """Return what the gate is computed from [B, gate]."""
-        mean = (y_BTD * valid_BT1).sum(dim=1) / valid_BT1.sum(dim=1).clamp(min=1)
+        """Return what the gate is computed from [B, 1, gate]."""
+        # One frame rather than none: with three axes the exporter makes products that presets can round.
+        frames = valid_BT1.sum(dim=1, keepdim=True).clamp(min=1)
+        mean = (y_BTD * valid_BT1).sum(dim=1, keepdim=True) / frames
         return functional.silu(self.squeeze(mean))
 
 
@@ -106,6 +108,16 @@ class SeparableStudent(FeatureStudent):
         self.attention = nn.ModuleList(AttentionBlock(config) for _ in range(config.attention_layers))
         self.dropout = nn.Dropout(config.dropout)
         self.head = thin(width, vocabulary_size, edge)
+
+    def linear_chains(self) -> Iterator[tuple[nn.Module, nn.Linear]]:
+        """Return the thin halves of matrices."""
+        if isinstance(self.stem_out, nn.Linear):
+            yield self.stem, self.stem_out
+        for module in self.modules():
+            if isinstance(module, nn.Sequential):
+                first, second = module
+                assert isinstance(second, nn.Linear)
+                yield first, second
 
     def encode(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Map features [B, T, F] and lengths [B] to log-probabilities [B, ⌈T / factor⌉, V] and lengths."""

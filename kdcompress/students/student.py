@@ -107,6 +107,10 @@ class Student(nn.Module, ABC):
             )
         self.load_state_dict(other.state_dict())
 
+    def linear_chains(self) -> Iterable[tuple[nn.Module, nn.Linear]]:
+        """Return layers with the linear layer that alone reads their output, where nothing lies between."""
+        return ()
+
     def measure(self, waveforms: Iterable[Tensor]) -> None:
         """Measure what a student keeps of the training audio; called once, before the first step.
 

@@ -1,6 +1,7 @@
 """What a student learns with is what the exporter writes: the same integers, the same answers."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from kdcompress.config.deploy import PRESETS
+from kdcompress.config.student import SeparableConfig
 from kdcompress.distill.fake_quantization import (
     RoundedLinear,
     RoundedStudent,
@@ -28,6 +30,7 @@ from kdcompress.quantize.fitting import fit
 from kdcompress.quantize.layers import choose_layers, weight_matrices
 from kdcompress.quantize.rounding import WIDTHS, nearest, on_grid
 from kdcompress.runtime.session import Session
+from kdcompress.students.separable import SeparableStudent
 from kdcompress.students.weights import load_student, save_student
 
 NARROW = ("6", "4", "3", "2", "ternary")
@@ -104,6 +107,29 @@ def test_a_small_output_layer_stays_in_float_and_names_stay() -> None:
     assert list(student.state_dict()) == names
     with pytest.raises(ConfigError, match="this student has none"):
         round_linear_layers(torch.nn.Sequential(torch.nn.ReLU()), "2")
+
+
+def test_thin_matrices_share_their_scales_before_they_are_rounded() -> None:
+    """A student is the same at 6 bits whatever the scales between its halves were."""
+    torch.manual_seed(0)
+    thin = {"rank": 4, "attention_rank": 4, "edge_rank": 4, "gate": 3, "feed_forward": 5, "dilations": (1,)}
+    config = SeparableConfig(width=12, kernel=3, heads=2, attention_layers=1, frame_shift_ms=20, **thin)
+    student, sound = SeparableStudent(config, 5).eval(), torch.randn(1, 9_000)
+    chains = [(first, second) for first, second in student.linear_chains()]
+    assert len(chains) == 5
+    off, wanted = [], student(sound, torch.tensor([9_000]))[0]
+    for scaled in (False, True):
+        if scaled:
+            for first, second in chains:
+                sizes = 2.0 ** (3 * torch.arange(4))
+                with torch.no_grad():
+                    first.weight.mul_(sizes.view(-1, *[1] * (first.weight.ndim - 1)))
+                    second.weight.div_(sizes)
+        rounded = RoundedStudent(round_linear_layers(deepcopy(student), "6"))
+        rounded.update(1)
+        answer = rounded.model.eval()(sound, torch.tensor([9_000]))[0]
+        off.append(float((answer - wanted).abs().mean().detach()))
+    assert off[1] < 1.5 * off[0]
 
 
 def test_the_exported_graph_computes_what_was_trained(

@@ -19,6 +19,7 @@ from kdcompress.quantize.auto.evaluate import Assignment, QuantizationEvaluator,
 from kdcompress.quantize.auto.widths import Evaluate, narrow
 from kdcompress.quantize.calibration import observe
 from kdcompress.quantize.rounding import EIGHT
+from kdcompress.quantize.smoothing import balance
 from kdcompress.runtime.compare import Feed
 from kdcompress.text.vocabulary import Vocabulary
 
@@ -38,7 +39,7 @@ def search(
     """Find the best mixture of precisions of a float graph; returns it with the means to build it.
 
     Args:
-        model: the float graph.
+        model: the float graph; the scales of its layers are balanced in place.
         feeds: a few minutes of audio.
         vocabulary: the output units.
         budget: None takes the default.
@@ -51,6 +52,7 @@ def search(
     if not feeds:
         raise ConfigError("auto measures on audio; give --audio")
     found = Search(budget or Budget())
+    balance(model, feeds)
     evaluator = QuantizationEvaluator(model, feeds, vocabulary, threads)
     if not evaluator.sizes:
         return found, evaluator
