@@ -29,6 +29,18 @@ NAME = ".lock"
 _HELD = {errno.EWOULDBLOCK, errno.EACCES}
 _CLOCK = 2.0  # [s] within which two readings of a process's start agree
 
+_mine: set[int] = set()
+
+
+def _leave_to_parent() -> None:
+    # A fork has the lock, too: a loader's worker would keep it for seconds after its parent was killed.
+    while _mine:
+        os.close(_mine.pop())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)
+
 
 @contextmanager
 def locked(folder: Path, *, beside: bool = False) -> Iterator[None]:
@@ -52,18 +64,21 @@ def locked(folder: Path, *, beside: bool = False) -> Iterator[None]:
     except OSError:
         yield
         return
+    _mine.add(file)
     try:
         os.truncate(file, 0)
         os.lseek(file, 0, os.SEEK_SET)
         os.write(file, json.dumps(_self()).encode())
         yield
     finally:
-        with suppress(OSError):
-            path.unlink()  # before it is given back: who opened it meanwhile sees that it is gone
-        os.close(file)
-        with suppress(OSError):  # they are empty only if nothing came of it
-            for above in made:
-                above.rmdir()
+        if file in _mine:
+            with suppress(OSError):
+                path.unlink()  # before it is given back: who opened it meanwhile sees that it is gone
+            _mine.remove(file)
+            os.close(file)
+            with suppress(OSError):  # they are empty only if nothing came of it
+                for above in made:
+                    above.rmdir()
 
 
 def _open(path: Path, folder: Path) -> int:

@@ -16,9 +16,11 @@ from kdcompress import locks
 from kdcompress.errors import InUse
 from kdcompress.locks import NAME, locked
 
+# With a child, as a loader's worker is one, that outlives it.
 HOLD = (
-    "import sys, time\nfrom pathlib import Path\nfrom kdcompress.locks import locked\n"
+    "import os, sys, time\nfrom pathlib import Path\nfrom kdcompress.locks import locked\n"
     "with locked(Path(sys.argv[1]), beside=sys.argv[2] == 'beside'):\n"
+    "    if hasattr(os, 'fork') and os.fork() == 0:\n        sys.stdin.read()\n        os._exit(0)\n"
     "    print('held', flush=True)\n    time.sleep(600)\n"
 )
 Hold = Callable[..., "subprocess.Popen[str]"]
@@ -31,7 +33,7 @@ def hold() -> Iterator[Hold]:
 
     def start(folder: Path, where: str = "inside") -> "subprocess.Popen[str]":
         command = [sys.executable, "-c", HOLD, str(folder), where]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         started.append(process)
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"

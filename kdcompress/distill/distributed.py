@@ -8,8 +8,10 @@ from types import FrameType
 from typing import Any, TypeVar
 
 import torch
+import torch.distributed as dist
 from accelerate import Accelerator, PartialState
 from accelerate.utils import gather_object
+from torch.distributed.rendezvous import rendezvous
 
 T = TypeVar("T")
 
@@ -20,7 +22,23 @@ def processes() -> PartialState:
     Without a GPU Accelerate takes them for unrelated ones unless `cpu` is set.
     """
     launched = int(os.environ.get("LOCAL_RANK", -1)) >= 0
-    return PartialState(cpu=launched and not torch.cuda.is_available())
+    where = _rendezvous_of_restart() if launched and not dist.is_initialized() else {}
+    return PartialState(cpu=launched and not torch.cuda.is_available(), **where)
+
+
+def _rendezvous_of_restart() -> dict[str, Any]:
+    """Return where processes that torchrun started again find each other.
+
+    It keeps one store for all its starts (pytorch issue 135712), and who reads there first finds the address
+    of a process that was killed, and fails or waits for ever. Machines count restarts each for itself, so
+    that several need another setting (docs/scale.md).
+    """
+    restarts = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    if restarts == "0" or os.environ.get("GROUP_WORLD_SIZE", "1") != "1":
+        return {}
+    store, rank, world_size = next(rendezvous("env://"))
+    store = dist.PrefixStore(f"restart-{restarts}", store)
+    return {"store": store, "rank": rank, "world_size": world_size}
 
 
 def training_device() -> torch.device:
