@@ -37,7 +37,7 @@ def _rendezvous_of_restart() -> dict[str, Any]:
     if restarts == "0" or os.environ.get("GROUP_WORLD_SIZE", "1") != "1":
         return {}
     store, rank, world_size = next(rendezvous("env://"))
-    store = dist.PrefixStore(f"restart-{restarts}", store)
+    store = dist.PrefixStore(f"restart-{restarts}", store)  # type: ignore[attr-defined]  # it is there
     return {"store": store, "rank": rank, "world_size": world_size}
 
 

@@ -262,7 +262,7 @@ def _batches(
     accelerator.wait_for_everyone()
     if isinstance(data.training, PackedAudio):
         return ShardBatches(data.training, recipe.data, recipe.seed, recipe.training.accumulate, *place)
-    return Batches(cuts, len(data.training), recipe.data, recipe.seed, data.labels, *place)
+    return Batches(cuts, len(data.training), recipe.data, recipe.seed, data.labels, *place, data.memory)
 
 
 def _accelerator(precision: str) -> Accelerator:

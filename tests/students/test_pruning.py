@@ -183,8 +183,7 @@ def test_units_are_chosen_as_a_naive_loop_chooses_them(seed: int, columns: int, 
     noise = torch.Generator().manual_seed(seed)
     x = torch.randn(60, 5 * columns, generator=noise, dtype=torch.float64)
     y = torch.randn(60, 3, generator=noise, dtype=torch.float64) + x[:, :3]
-    moments = Moments(torch.nn.Linear(5 * columns, 3))
-    moments.add(x[None], y)
+    moments = Moments.of(torch.nn.Linear(5 * columns, 3), [(x[None, :20], y[:20]), (x[None, 20:], y[20:])])
     chosen: list[int] = []
     errors = []
     for _ in range(count):

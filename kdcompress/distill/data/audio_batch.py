@@ -68,7 +68,7 @@ class Batch:
 
 
 class AudioMemory:
-    """Decoded audio by utterance. What came first stays: all comes again once an epoch, in another order."""
+    """Decoded audio by utterance. What came first stays: all comes again at another speed or in an epoch."""
 
     def __init__(self, megabytes: float) -> None:
         self.room = megabytes * 1e6
@@ -171,6 +171,7 @@ def audio_batches(
     *,
     speed: float = 1.0,
     on_bad: Callable[[Sequence[BadFile]], None] | None = None,
+    memory: AudioMemory | None = None,
 ) -> Iterator[Batch]:
     """Yield utterances in batches of like duration, each once, without those that cannot be decoded.
 
@@ -178,10 +179,11 @@ def audio_batches(
         on_progress: called with the utterances done, read or not, once the caller is done with their batch.
         speed: factor that all are played at.
         on_bad: given the files that could not be decoded, batch by batch.
+        memory: of what is read several times.
     """
     done = 0
     for group in by_duration(utterances, batch_seconds):
-        batch = read_batch(group, [speed] * len(group))
+        batch = read_batch(group, [speed] * len(group), memory=memory)
         if batch.bad and on_bad is not None:
             on_bad(batch.bad)
         if batch.ids:

@@ -80,16 +80,18 @@ class Batches:
         labels: Mapping[str, Sequence[int]] | None = None,
         rank: int = 0,
         world_size: int = 1,
+        memory: AudioMemory | None = None,
     ) -> None:
         """Prepare to read `count` cuts lazily.
 
         Args:
             labels: target ids by utterance id; only when λ < 1.
+            memory: of audio that others have decoded.
         """
         self.cuts, self.count, self.config, self.seed, self.labels = cuts, count, config, seed, labels
         self.rank, self.world_size = rank, world_size
         # A loader process has a copy of its own, which ends with the epoch.
-        self.memory = AudioMemory(0 if config.workers else config.memory_mb)
+        self.memory = AudioMemory(0) if config.workers else memory or AudioMemory(config.memory_mb)
 
     def stream(self, state: LoopState) -> Iterator[Batch]:
         """Yield batches for ever, keeping the state at the position behind the batch just taken."""

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kdcompress.aliases import Progress
@@ -11,6 +11,7 @@ from kdcompress.audio.manifest import BadFile, read_references, read_texts, read
 from kdcompress.audio.utterance import Utterance
 from kdcompress.config.data import DataConfig
 from kdcompress.config.recipe import Recipe
+from kdcompress.distill.data.audio_batch import AudioMemory
 from kdcompress.distill.data.fingerprint import AudioList, audio_list, hashed_number
 from kdcompress.distill.data.long_recordings import fit
 from kdcompress.distill.data.noise import write_noise
@@ -34,6 +35,7 @@ class TrainingData:
         clips: how many of the last training utterances are noise made here; of a packed corpus, how many
             files of noise there are.
         cut: one line on the long recordings that were cut, if any.
+        memory: of what was decoded, for all that reads it.
     """
 
     training: list[Utterance] | PackedAudio
@@ -42,6 +44,7 @@ class TrainingData:
     references: dict[str, str] | None
     clips: int = 0
     cut: str = ""
+    memory: AudioMemory = field(default_factory=lambda: AudioMemory(0))
 
     @property
     def sample(self) -> list[Utterance]:
@@ -140,7 +143,8 @@ def load_training_data(
         if labels is not None:
             labels |= {clip.id: [] for clip in noise}
         clips = len(noise)
-    return TrainingData(training, held_out, labels, references, clips, cut)
+    memory = AudioMemory(data.memory_mb)
+    return TrainingData(training, held_out, labels, references, clips, cut, memory)
 
 
 def _packed(recipe: Recipe, folder: Path, run: Run) -> TrainingData:

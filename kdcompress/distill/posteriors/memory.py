@@ -13,7 +13,7 @@ from kdcompress.aliases import Progress, StageProgress
 from kdcompress.audio.utterance import Utterance
 from kdcompress.config.recipe import Recipe
 from kdcompress.config.selection import Selection
-from kdcompress.distill.data.audio_batch import Batch, audio_batches
+from kdcompress.distill.data.audio_batch import AudioMemory, Batch, audio_batches
 from kdcompress.distill.data.training_data import TrainingData
 from kdcompress.teachers.teacher import Posteriors, Teacher
 
@@ -46,6 +46,7 @@ class TeacherPosteriors:
                 recipe.data.speed,
                 recipe.data.batch_seconds,
                 lambda done, total: on_stage("Running the teacher", done, total),
+                data.memory,
             )
 
     def label(
@@ -54,10 +55,14 @@ class TeacherPosteriors:
         speeds: Sequence[float],
         batch_seconds: float,
         on_progress: Progress | None = None,
+        memory: AudioMemory | None = None,
     ) -> None:
         """Run the teacher over each utterance at each speed, and remember.
 
         The batches depend on the utterances alone, so that a resumed run gets the same to the last bit.
+
+        Args:
+            memory: of audio that is decoded once for all speeds.
         """
         ids, total = [u.id for u in utterances], len(utterances) * len(speeds)
         for number, speed in enumerate(speeds):
@@ -68,7 +73,7 @@ class TeacherPosteriors:
 
             # All of them or none: the last bits of a row depend on the batch that it was computed in.
             if self._labelled.get(speed) != ids:
-                for batch in audio_batches(utterances, batch_seconds, progress, speed=speed):
+                for batch in audio_batches(utterances, batch_seconds, progress, speed=speed, memory=memory):
                     self._remember(batch)
                 self._labelled[speed] = ids
             progress(len(ids), len(ids))

@@ -50,6 +50,10 @@ class Part:
         """Return the linear map, of the module that paths begin at."""
         return owner.get_submodule(self.last)
 
+    def module_of(self, owner: nn.Module) -> nn.Module:
+        """Return the module of the layer that has the part."""
+        return owner.get_submodule(self.last.partition(".")[0])
+
     @torch.no_grad()
     def cut(self, owner: nn.Module, kept: Tensor) -> "Part":
         """Leave the module that paths begin at some of the units, in place; returns the part as it is now."""

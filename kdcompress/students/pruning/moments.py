@@ -3,11 +3,12 @@
 N frames, U units, I inputs of the map (and a constant, where it has a bias), O outputs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
+_ROWS = 2048  # at a time: products of the few frames of one utterance take longer than all else
 _IDLE = 1e-9  # a unit whose variance is below this share of the largest explains nothing
 
 
@@ -30,9 +31,23 @@ class Moments:
         self.cross = torch.zeros(size, weight.shape[0], dtype=torch.float64)
         self.power, self.rows = 0.0, 0
 
-    def add(self, inputs: Tensor, wanted: Tensor, step: int = 1) -> None:
-        """Take in what one utterance gives: the map's input, and wanted outputs [N, O], every `step`-th."""
-        x, y = _frames(self._last, inputs)[::step], wanted[::step].double()
+    @classmethod
+    def of(cls, last: nn.Module, pairs: Iterable[tuple[Tensor, Tensor]], step: int = 1) -> "Moments":
+        """Sum up what each utterance gives: the map's input, and wanted outputs [N, O], every `step`-th."""
+        found = cls(last)
+        xs: list[Tensor] = []
+        ys: list[Tensor] = []
+        for inputs, wanted in pairs:
+            xs.append(_frames(last, inputs)[::step])
+            ys.append(wanted[::step])
+            if sum(map(len, xs)) >= _ROWS:
+                found._add(torch.cat(xs), torch.cat(ys).double())
+                xs, ys = [], []
+        if xs:
+            found._add(torch.cat(xs), torch.cat(ys).double())
+        return found
+
+    def _add(self, x: Tensor, y: Tensor) -> None:
         x = (torch.cat([x, x.new_ones(len(x), 1)], dim=1) if self.bias else x).double()
         self.gram += (x.T @ x).cpu()  # solved there: CUDA's least squares want full rank
         self.cross += (x.T @ y).cpu()
@@ -71,10 +86,8 @@ class Moments:
 
 def moments_of(inputs: Sequence[Tensor], wanted: Sequence[Tensor]) -> Moments:
     """Return the moments of a linear layer with a bias, given its inputs and wanted outputs [1, T, …]."""
-    found = Moments(nn.Linear(inputs[0].shape[-1], wanted[0].shape[-1], device="meta"))
-    for x, y in zip(inputs, wanted, strict=True):
-        found.add(x, y[0])
-    return found
+    last = nn.Linear(inputs[0].shape[-1], wanted[0].shape[-1], device="meta")
+    return Moments.of(last, ((x, y[0]) for x, y in zip(inputs, wanted, strict=True)))
 
 
 def rank_units(moments: Moments, columns: int, count: int, batch: int = 1) -> tuple[list[int], list[float]]:
@@ -86,27 +99,32 @@ def rank_units(moments: Moments, columns: int, count: int, batch: int = 1) -> tu
     Returns:
         The units, the most telling first, and the squared error of Y that is left after each.
     """
-    gram, cross = moments.gram.clone(), moments.cross.clone()
+    gram, cross, left = moments.gram, moments.cross.clone(), moments.power
     units = (len(gram) - moments.bias) // columns
-    left = moments.power
+    places = torch.arange(units * columns).view(units, columns)
+    blocks = gram[places[:, :, None], places[:, None, :]]
+    # What is projected out of the gram is a product of these; only the columns that are chosen are ever seen.
+    room = columns * count + moments.bias
+    tall, wide, used = gram.new_empty(len(gram), room), gram.new_empty(room, len(gram)), 0
 
     def project_out(index: Tensor) -> None:
-        nonlocal left
-        inverse = torch.linalg.pinv(gram[index][:, index], hermitian=True, atol=float(floor))
-        rows, values = gram[:, index] @ inverse, cross[index]
+        nonlocal left, used
+        now = gram[:, index] - tall[:, :used] @ wide[:used, index]
+        inverse = torch.linalg.pinv(now[index], hermitian=True, atol=float(floor))
+        rows, values = now @ inverse, cross[index]
         left -= float((inverse @ values * values).sum())
-        gram.sub_(rows @ gram[index])
-        cross.sub_(rows @ values)
+        blocks.sub_(rows[places] @ now[places].transpose(1, 2))
+        cross.addmm_(rows, values, alpha=-1)
+        tall[:, used : used + len(index)], wide[used : used + len(index)] = rows, now.T
+        used += len(index)
 
     floor = torch.zeros(())
     if moments.bias:
         project_out(torch.tensor([len(gram) - 1]))
-    floor = _IDLE * gram.diagonal()[: units * columns].max()
+    floor = _IDLE * blocks.diagonal(dim1=1, dim2=2).max()
     chosen: list[int] = []
     errors: list[float] = []
-    places = torch.arange(units * columns).view(units, columns)
     while len(chosen) < count:
-        blocks = gram[places[:, :, None], places[:, None, :]]
         wanted = cross[: units * columns].view(units, columns, -1)
         variance = blocks.diagonal(dim1=1, dim2=2).sum(dim=1)
         if columns == 1:

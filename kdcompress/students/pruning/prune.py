@@ -125,6 +125,8 @@ def prune(
         for part, targets in zip(layer.parts, wanted, strict=True):
             bridging = part is layer.parts[-1] and place.end - 1 != place.origin
             fitter.fit(layer, part, cut.sizes.get(part.name, part.units), own, targets, free=bridging)
+            for stream in own:  # what the parts behind it are fitted for is now the same every time
+                stream.known[part.module_of(layer.module)] = None
         own = [stream.through(layer.module) for stream in own]
         done = place.end
         now.append(place)
@@ -232,11 +234,12 @@ def front_moments(teacher: Student, sounds: Sequence[Tensor]) -> Iterator[tuple[
 
 def layer_moments(layer: nn.Module, part: Part, own: list[Stream], wanted: list[Tensor]) -> Moments:
     """Return the moments of a part of a layer, towards the stream that is wanted behind it."""
-    found = Moments(part.last_of(layer))
-    for stream, target in zip(own, wanted, strict=True):
-        seen = watch_one(stream, layer, part)
-        found.add(seen.inputs, seen.output[0] + (target - seen.behind)[0] / part.scale)
-    return found
+    seen = (watch_one(stream, layer, part) for stream in own)
+    pairs = (
+        (one.inputs, one.output[0] + (target - one.behind)[0] / part.scale)
+        for one, target in zip(seen, wanted, strict=True)
+    )
+    return Moments.of(part.last_of(layer), pairs)
 
 
 def replace_norm(module: nn.Module, path: str, other: Layer) -> None:
@@ -248,10 +251,8 @@ def replace_norm(module: nn.Module, path: str, other: Layer) -> None:
 
 def _front_moments(ours: Anatomy, index: int, own: list[Tensor], wanted: list[Tensor], part: Part) -> Moments:
     step = max(1, sum(map(len, wanted)) // _FRONT_ROWS)
-    found = Moments(part.last_of(ours.root))
-    for x, target in zip(own, wanted, strict=True):
-        found.add(between(ours, index, x)[0], target, step)
-    return found
+    pairs = ((between(ours, index, x)[0], target) for x, target in zip(own, wanted, strict=True))
+    return Moments.of(part.last_of(ours.root), pairs, step)
 
 
 def _some(sounds: Sequence[Tensor]) -> Sequence[Tensor]:

@@ -1,8 +1,9 @@
 """Run an encoder layer by layer on one utterance, and see what passes a place."""
 
-from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,20 +21,48 @@ class Stream:
         x: [1, T, D].
         rest: other positional arguments of a layer.
         options: its keyword arguments.
+        known: what modules of the layer return for this stream, computed once; None where that is to be kept
+            the next time.
     """
 
     x: Tensor
     rest: tuple[Any, ...]
     options: dict[str, Any]
+    known: dict[nn.Module, Any] = field(default_factory=dict)
 
     def through(self, layer: nn.Module) -> "Stream":
         """Return the stream behind a layer."""
-        found = layer(self.x, *self.rest, **self.options)
+        with self._computed_once():
+            found = layer(self.x, *self.rest, **self.options)
         if not isinstance(found, tuple):
             return Stream(found, self.rest, self.options)
         if "position_bias" in self.options:  # WavLM's hand on the one that the first has made
             return Stream(found[0], self.rest, {**self.options, "position_bias": found[1]})
         return Stream(found[0], self.rest, self.options)
+
+    @contextmanager
+    def _computed_once(self) -> Iterator[None]:
+        hooks, known = [], self.known
+
+        def keep(module: nn.Module, _: Any, output: Any) -> None:
+            known[module] = output
+
+        replaced = [module for module, output in known.items() if output is not None]
+        for module in known.keys() - replaced:
+            hooks.append(module.register_forward_hook(keep))
+        for module in replaced:
+            module.forward = partial(_return, known[module])
+        try:
+            yield
+        finally:
+            for module in replaced:
+                del module.forward  # the class's own again
+            for hook in hooks:
+                hook.remove()
+
+
+def _return(output: Any, *_: Any, **__: Any) -> Any:
+    return output
 
 
 @dataclass(frozen=True)

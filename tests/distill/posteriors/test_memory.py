@@ -6,7 +6,7 @@ import torch
 
 from kdcompress.audio.manifest import read_utterances
 from kdcompress.config.teacher import CheckpointTeacher
-from kdcompress.distill.data.audio_batch import read_batch
+from kdcompress.distill.data.audio_batch import AudioMemory, read_batch
 from kdcompress.distill.posteriors.memory import TeacherPosteriors
 from kdcompress.teachers.open import open_teacher
 from kdcompress.teachers.teacher import Posteriors
@@ -31,7 +31,9 @@ def test_what_is_remembered_is_not_computed_again(audio_folder: Path, tiny_check
     teacher = Counting(tiny_checkpoint)
     source = TeacherPosteriors(teacher, torch.device("cpu"))  # type: ignore[arg-type]
     told: list[tuple[int, int]] = []
-    source.label(utterances, [1.0, 0.9], 4, lambda *now: told.append(now))
+    audio = AudioMemory(megabytes=100)
+    source.label(utterances, [1.0, 0.9], 4, lambda *now: told.append(now), audio)
+    assert audio.waveforms.keys() == {u.id for u in utterances}
     assert teacher.seen == told[-1][0] == told[-1][1] == 2 * len(utterances)
     assert [done for done, _ in told] == sorted(done for done, _ in told)
     source.label(utterances, [1.0, 0.9], 4)  # a second run on the same audio
