@@ -41,11 +41,11 @@ TYPES = {"tensor(float)": np.float32, "tensor(int64)": np.int64}
 
 
 def features(samples, frames):
-    """Return log-mel frames [80, frames] of samples that begin one before the first frame's window."""
+    """Return sherpa-onnx's log-mel frames [80, frames]; samples begin one before the first one's window."""
     emphasised = samples[1:] - 0.97 * samples[:-1]
-    windowed = emphasised[STARTS[:frames]] * np.hanning(400)
+    windowed = emphasised[STARTS[:frames]] * np.hanning(401)[:400]
     power = np.abs(np.fft.rfft(windowed, 512)) ** 2
-    return np.log(power @ BANDS + 2.0**-24).T.astype(np.float32)
+    return np.log(np.maximum(power @ BANDS, 2.0**-23)).T.astype(np.float32)
 
 
 class Stream:

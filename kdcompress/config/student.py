@@ -29,12 +29,14 @@ class StreamingConfig(Frozen):
         chunk_ms: sizes that training draws from, a new one for each batch; `full` is the whole utterance. A
             frame depends on its chunk and what is before. Validation, and a run as a teacher, take the first.
         left_ms: of the past, for attention.
+        look_ahead_ms: of what follows a chunk, of any size but `full`: output comes so much later.
     """
 
     chunk_ms: tuple[Annotated[int, Field(gt=0)] | Literal["full"], ...] = Field(
         (320, 160, 640, "full"), min_length=1
     )
     left_ms: int = Field(1280, ge=0)
+    look_ahead_ms: int = Field(0, ge=0)
 
 
 Sizes: TypeAlias = dict[str, Annotated[int, Field(ge=1)]]

@@ -3,6 +3,9 @@
 S samples, T frames, F mel bands. The definition is NVIDIA NeMo's `AudioToMelSpectrogramPreprocessor`, which
 sherpa-onnx and onnx-asr compute on their side: pre-emphasis, centred Hann frames of 25 ms every 10 ms, power
 spectrum, slaney mel bands, log, and zero mean and unit variance per band over the utterance. No dither.
+
+With `floored` they are, value for value, those that sherpa-onnx really computes: its window is periodic, and
+before the log low energies are raised to a floor, where NeMo adds half of that to all.
 """
 
 import threading
@@ -25,6 +28,7 @@ BANDS = 80
 TOP_HZ = 8000.0
 PREEMPHASIS = 0.97
 LOG_GUARD = 2.0**-24  # added to the power before the log
+LOG_FLOOR = 2.0**-23  # the least power, of `floored` features
 STD_GUARD = 1e-5  # added to the standard deviation
 
 
@@ -38,9 +42,9 @@ def frame_count(samples: int) -> int:
 
 
 @cache
-def hann_window() -> FloatArray:
-    """Return the symmetric Hann window [400] float32 (as `torch.hann_window(400, periodic=False)`)."""
-    return frozen(np.hanning(WINDOW))
+def hann_window(*, periodic: bool = False) -> FloatArray:
+    """Return the Hann window [400] float32 (as `torch.hann_window(400, periodic=periodic)`)."""
+    return frozen(np.hanning(WINDOW + 1)[:WINDOW] if periodic else np.hanning(WINDOW))
 
 
 @cache
@@ -58,8 +62,13 @@ def mel_filterbank() -> FloatArray:
     return frozen(triangles * (2.0 / (edges[2:] - edges[:-2])))
 
 
-def log_mel(waveform: npt.NDArray[np.floating[Any]], *, normalize: Normalize = "per_feature") -> FloatArray:
+def log_mel(
+    waveform: npt.NDArray[np.floating[Any]], *, normalize: Normalize = "per_feature", floored: bool = False
+) -> FloatArray:
     """Compute the features [T, F] float32 of a mono waveform [S] at 16 kHz.
+
+    Args:
+        floored: as sherpa-onnx computes them.
 
     Raises:
         ValueError: the waveform is not one-dimensional.
@@ -69,24 +78,28 @@ def log_mel(waveform: npt.NDArray[np.floating[Any]], *, normalize: Normalize = "
     samples = waveform.astype(np.float32, copy=False)
     features = np.empty((frame_count(len(samples)), BANDS), np.float32)
     # The first frame is centred on sample 0.
-    log_energies(samples, -WINDOW // 2, features)
+    log_energies(samples, -WINDOW // 2, features, floored=floored)
     return _normalized(features) if normalize == "per_feature" and len(features) else features
 
 
-def log_energies(samples: FloatArray, first: int, out: FloatArray) -> None:
+def log_energies(samples: FloatArray, first: int, out: FloatArray, *, floored: bool = False) -> None:
     """Write T frames [T, F] of a waveform [S], not normalised; beyond its ends are zeros.
 
     Args:
         samples: float32 [S].
         first: where the first frame's window begins; pre-emphasis takes the sample before it, too.
         out: float32 [T, F].
+        floored: as of `log_mel`.
     """
-    energies = _energies()
+    energies = _energies(floored)
     for start in range(0, len(out), BLOCK):
         block = out[start : start + BLOCK]
         _emphasise(samples, first + start * HOP, energies.signal[: (len(block) - 1) * HOP + WINDOW])
         energies(block)
-    out += np.float32(LOG_GUARD)
+    if floored:
+        np.maximum(out, np.float32(LOG_FLOOR), out=out)
+    else:
+        out += np.float32(LOG_GUARD)
     np.log(out, out=out)
 
 
@@ -120,13 +133,12 @@ def _normalized(features: FloatArray) -> FloatArray:
 _kept = threading.local()
 
 
-def _energies() -> BandEnergies:
+def _energies(periodic: bool) -> BandEnergies:
     """Return this thread's buffers."""
-    try:
-        energies: BandEnergies = _kept.energies
-    except AttributeError:
-        energies = _kept.energies = BandEnergies(hann_window(), mel_filterbank(), HOP)
-    return energies
+    kept: dict[bool, BandEnergies] = _kept.__dict__.setdefault("energies", {})
+    if periodic not in kept:
+        kept[periodic] = BandEnergies(hann_window(periodic=periodic), mel_filterbank(), HOP)
+    return kept[periodic]
 
 
 # The slaney scale: linear to 1 kHz, logarithmic above, 27 mel per factor of 6.4.

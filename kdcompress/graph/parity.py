@@ -15,6 +15,7 @@ from kdcompress.frontend.logmel_numpy import HOP
 from kdcompress.runtime.compare import Difference, difference
 from kdcompress.runtime.layout import hops
 from kdcompress.runtime.session import Session
+from kdcompress.runtime.streaming.graph import runner
 from kdcompress.students.student import Student
 from kdcompress.students.view import ExportView
 from kdcompress.verify.sound import synthetic_waveform
@@ -123,5 +124,5 @@ def _counted(found: FloatArray, expected: FloatArray) -> FloatArray:
 
 
 def _in_graph(session: Session, features: FloatArray, lengths: Sequence[int]) -> list[FloatArray]:
-    log_probs, encoded = session.run(features, np.array(lengths, np.int64))
+    log_probs, encoded = runner(session).run(features, np.array(lengths, np.int64))
     return [row[:length] for row, length in zip(log_probs, encoded, strict=True)]

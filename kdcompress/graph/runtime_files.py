@@ -52,25 +52,26 @@ def metadata(
     return kept | ({WINDOW: str(window)} if window else {})
 
 
-def chunk_metadata(example: Sequence[Tensor], layout: Layout) -> dict[str, str]:
+def chunk_metadata(example: Sequence[Tensor], layout: Layout, look_ahead: int = 0) -> dict[str, str]:
     """Return the further entries of a graph that takes chunks: their size, and those of the states.
 
     Args:
         example: inputs of the graph.
+        look_ahead: frames of a chunk that come again in the next one.
     """
     if layout.integers:
         about = {"frame_length_ms": CHUNK_MS, "state_dim": example[1].shape[1], "sample_rate": TELEPHONE_RATE}
         chunk = dict.fromkeys(("window_size", "chunk_shift"), SAMPLES // HOP_8K)
         return {name: str(value) for name, value in {**about, **chunk}.items()}
-    frames = str(example[0].shape[layout.time_axis])
+    frames = example[0].shape[layout.time_axis]
     states = zip(layout.states, example[len(layout.inputs) :], strict=True)
     sizes = {
         f"{state.given}_dim{axis}": str(value.shape[axis])
         for state, value in states
         for axis in range(1, value.ndim)
     }
-    # The state has what the subsampling needs of the frames before: chunks do not overlap.
-    return {"window_size": frames, "chunk_shift": frames, **sizes}
+    # The state has what the subsampling needs of the frames before: chunks overlap by the look-ahead only.
+    return {"window_size": str(frames), "chunk_shift": str(frames - look_ahead), **sizes}
 
 
 def onnx_asr_config(factor: int) -> dict[str, str | int]:

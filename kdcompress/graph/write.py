@@ -37,6 +37,7 @@ from kdcompress.runtime.bundle_files import FILE_NAME
 from kdcompress.runtime.frontend import features_for
 from kdcompress.runtime.layout import LAYOUTS
 from kdcompress.runtime.session import Session
+from kdcompress.runtime.streaming.graph import StreamingGraph
 from kdcompress.students.telephone import CHUNK_MS
 from kdcompress.students.view import ExportView
 from kdcompress.students.weights import LoadedStudent, load_student
@@ -97,7 +98,7 @@ def export_run(
     view = student.model.export_view(chosen.layout)
     check_frontend(chosen, profile, view.frontend.kind)
     plain = _bundle(Path(profile).stem, chosen, student, view)
-    features = features_of(audio, features_for(plain))
+    features = features_of(audio, features_for(plain, chunked=view.layout.chunked))
 
     # The work takes a while: someone else may have been there meanwhile.
     taken = locked(out, beside=True)
@@ -112,7 +113,7 @@ def export_run(
             plain.frame_window,
         )
         if view.layout.chunked:
-            properties |= chunk_metadata(view.example, view.layout)
+            properties |= chunk_metadata(view.example, view.layout, view.look_ahead)
         graph = trace(view, properties, chosen.opset)
         blank = student.vocabulary.blank
         if LAYOUTS[chosen.layout].takes_waveforms and not view.layout.takes_waveforms:
@@ -173,9 +174,14 @@ def _chunk(layout: LayoutName, profile: str, chunk_ms: int | None) -> int | None
 def _feeds(session: Session, features: FloatArray) -> list[dict[str, Any]]:
     """Return what the graph is fed of an utterance; of chunks with the states that the ones before leave."""
     batch, lengths = features[None], np.array([len(features)])
-    if session.layout.chunked:
-        return [feeds for feeds, _ in session.chunks(batch, lengths)]
-    return [session.layout.feeds(batch, lengths)]
+    if not session.layout.chunked:
+        return [session.layout.feeds(batch, lengths)]
+    graph, found = StreamingGraph(session), []
+    states = graph.initial()
+    for chunk, here in graph.windows(batch, lengths):
+        found.append(graph.feeds(chunk, states, here))
+        _, _, states = graph.step(chunk, states, here)
+    return found
 
 
 def check_frontend(profile: ProfileConfig, name: str, frontend: str) -> None:

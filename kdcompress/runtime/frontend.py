@@ -21,8 +21,11 @@ Features: TypeAlias = Callable[[FloatArray], FloatArray]
 """Maps a waveform [S] at 16 kHz to what the graph is fed: features [T, F], or hops of samples [T, 160]."""
 
 
-def features_for(bundle: Bundle) -> Features:
+def features_for(bundle: Bundle, *, chunked: bool = False) -> Features:
     """Return what computes the graph's input.
+
+    Args:
+        chunked: the graph takes chunks: its features are those that sherpa-onnx's online recogniser computes.
 
     Raises:
         BundleError: the bundle wants features that this version does not compute.
@@ -33,7 +36,7 @@ def features_for(bundle: Bundle) -> Features:
     wanted = (frontend.kind, frontend.mel_bins, bundle.sample_rate)
     normalize = _normalization(bundle)
     if bundle.input == "features" and wanted == ("logmel", BANDS, SAMPLE_RATE):
-        return lambda waveform: log_mel(waveform, normalize=normalize)
+        return lambda waveform: log_mel(waveform, normalize=normalize, floored=chunked)
     if bundle.input == "features" and (*wanted, normalize) == ("kaldi", BANDS, SAMPLE_RATE, "none"):
         return fbank
     if bundle.input == "waveform" and bundle.sample_rate == TELEPHONE_RATE:

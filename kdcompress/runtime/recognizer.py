@@ -19,6 +19,7 @@ from kdcompress.runtime.bundle import Bundle, open_bundle
 from kdcompress.runtime.bundle_files import while_replaced
 from kdcompress.runtime.chunks import Chunking, joined
 from kdcompress.runtime.frontend import features_for
+from kdcompress.runtime.layout import LAYOUTS
 from kdcompress.runtime.session import Provider, Session
 from kdcompress.runtime.streaming.graph import StreamingGraph
 from kdcompress.runtime.streaming.stream import LiveStream, StreamPool, posteriors_of, with_tail
@@ -99,10 +100,13 @@ class Recognizer:
     ) -> None:
         self.bundle = bundle
         self.variant = bundle.variant(variant)
-        self.features = features_for(bundle)
         if check:
             bundle.verify(self.variant)
-        self.session = Session(bundle.path(self.variant), provider, threads)
+        layout = LAYOUTS.get(bundle.profile)
+        self.session = Session(
+            bundle.path(self.variant), provider, threads, same_lengths=layout is not None and layout.chunked
+        )
+        self.features = features_for(bundle, chunked=self.session.layout.chunked)
         self.streaming = StreamingGraph(self.session) if self.session.layout.chunked else None
 
     def __repr__(self) -> str:
@@ -265,7 +269,7 @@ class Recognizer:
         empty = np.empty((0, len(self.bundle.vocabulary)), np.float32)
         if not padded.shape[1]:  # nothing as long as one frame: the graph need not be asked
             return [empty for _ in features]
-        log_probs, frames = self.session.run(padded, lengths)
+        log_probs, frames = (self.streaming or self.session).run(padded, lengths)
         # A row without a frame may get anything; it is not looked at.
         return [
             log_probs[row, :count] if len(features[row]) else empty

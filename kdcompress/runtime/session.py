@@ -6,7 +6,7 @@ B batch, T feature frames, F mel bands, T' output frames, V vocabulary.
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 Provider: TypeAlias = Literal["cpu", "cuda"]
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int64)": np.int64}
 _ERRORS_ONLY, _FATAL_ONLY = 3, 4  # onnxruntime's severity: 0 verbose, 1 info, 2 warning, 3 error, 4 fatal
 _TOO_LARGE = re.compile(r"allocate memory for requested buffer of size (\d+)")
 
@@ -40,14 +39,23 @@ class GraphSession:
         session: onnxruntime's own.
         device: `cpu` or `cuda`, where the provider computes.
         bound: whether inputs and outputs are bound to the device; on CUDA unless set otherwise.
+        same_lengths: whether the graph is run on inputs of the same few shapes, again and again.
 
     Raises:
         ConfigError: this onnxruntime has no such provider, or the number of threads is below 1.
         BundleError: the file is no graph that can be loaded, or onnxruntime fell back to another provider.
     """
 
-    def __init__(self, graph: Path, provider: Provider = "cpu", threads: int | None = None) -> None:
+    def __init__(
+        self,
+        graph: Path,
+        provider: Provider = "cpu",
+        threads: int | None = None,
+        *,
+        same_lengths: bool = False,
+    ) -> None:
         self.graph = graph
+        self.same_lengths = same_lengths
         self.provider = _provider_name(provider)
         self.threads = available_cores() if threads is None else threads
         if self.threads < 1:
@@ -123,7 +131,7 @@ class GraphSession:
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
         # It plans memory for every length that it meets, which pays from the second time on only.
-        options.enable_mem_pattern = False
+        options.enable_mem_pattern = self.same_lengths
         options.log_severity_level = _ERRORS_ONLY
         return options
 
@@ -151,9 +159,16 @@ class Session(GraphSession):
         BundleError: as for `GraphSession`, or the graph has other inputs and outputs.
     """
 
-    def __init__(self, graph: Path, provider: Provider = "cpu", threads: int | None = None) -> None:
+    def __init__(
+        self,
+        graph: Path,
+        provider: Provider = "cpu",
+        threads: int | None = None,
+        *,
+        same_lengths: bool = False,
+    ) -> None:
         check_graph(graph)
-        super().__init__(graph, provider, threads)
+        super().__init__(graph, provider, threads, same_lengths=same_lengths)
         self.metadata: Mapping[str, str] = self.session.get_modelmeta().custom_metadata_map
         inputs = [i.name for i in self.session.get_inputs()]
         outputs = [o.name for o in self.session.get_outputs()]
@@ -162,43 +177,14 @@ class Session(GraphSession):
     def run(self, features: FloatArray, lengths: IntArray) -> tuple[FloatArray, IntArray]:
         """Map features [B, T, F] and lengths [B] to log posteriors [B, T', V] and lengths [B].
 
-        A graph that takes waveforms is given them as hops [B, T, 160], with zeros after their ends. One that
-        takes chunks is given one after the other.
+        A graph that takes waveforms is given them as hops [B, T, 160], with zeros after their ends.
         """
-        if self.layout.chunked:
-            return self._run_chunks(features, lengths)
         outputs = self.ask(self.layout.feeds(features, lengths), self.layout.outputs)
         return self.layout.answer(outputs, lengths, self.metadata)
 
-    def chunks(self, features: FloatArray, lengths: IntArray) -> Iterator[tuple[dict[str, Any], list[Any]]]:
-        """Run a graph that takes chunks; yields inputs and outputs of each. Beyond an end lengths are 1."""
-        window, shift = int(self.metadata["window_size"]), int(self.metadata["chunk_shift"])
-        batch, frames, bands = features.shape
-        count = max(1, -(-(frames - window) // shift) + 1)
-        padded = np.zeros((batch, window + (count - 1) * shift, bands), np.float32)
-        padded[:, :frames] = features
-        states = {
-            value.name: np.zeros((batch, *value.shape[1:]), _TYPES[value.type])
-            for value in self.session.get_inputs()
-            if value.name not in self.layout.inputs
-        }
-        for start in range(0, count * shift, shift):
-            here = np.clip(lengths - start, 1, window)
-            feeds = self.layout.feeds(padded[:, start : start + window], here) | states
-            outputs = self.ask(feeds, self.layout.returned)
-            yield feeds, outputs
-            after = outputs[len(self.layout.outputs) :]
-            states = {state.given: value for state, value in zip(self.layout.states, after, strict=True)}
-
-    def _run_chunks(self, features: FloatArray, lengths: IntArray) -> tuple[FloatArray, IntArray]:
-        pieces = [outputs[0] for _, outputs in self.chunks(features, lengths)]
-        return np.concatenate(pieces, axis=1), -(-lengths // int(self.metadata["subsampling_factor"]))
-
     def node_providers(self, features: FloatArray, lengths: IntArray) -> dict[str, int]:
         """Count the nodes that each provider really ran; see `place`."""
-        whole = self.layout.feeds(features, lengths)
-        nodes = self.place(next(self.chunks(features, lengths))[0] if self.layout.chunked else whole)
-        return dict(Counter(node.provider for node in nodes))
+        return dict(Counter(node.provider for node in self.place(self.layout.feeds(features, lengths))))
 
 
 def _reason(error: Exception) -> str:

@@ -13,7 +13,8 @@ from kdcompress.config.student import ConformerConfig
 from kdcompress.errors import ConfigError
 from kdcompress.frontend.logmel_numpy import BANDS
 from kdcompress.runtime.layout import LAYOUTS
-from kdcompress.students.encoder import Chunks, Conformer, ConformerBlock, State, layer_of
+from kdcompress.students.chunks import Chunks
+from kdcompress.students.encoder import Conformer, ConformerBlock, State, layer_of
 from kdcompress.students.features import FEATURE_SHIFT_MS, FeatureStudent
 from kdcompress.students.layers import widen
 from kdcompress.students.pruning.anatomy import Anatomy
@@ -83,13 +84,14 @@ class ConformerStudent(FeatureStudent):
         """Map the features of a chunk to its log-probabilities, given the state that the last one left.
 
         Args:
-            features: of the front end [B, T, F], T a multiple of the factor.
+            features: of the front end [B, T, F], T a multiple of the factor; the look-ahead at their end.
             lengths: T, or what the last chunk of an utterance has; at least 1.
 
         Returns:
-            Log-probabilities [B, T / factor, V], lengths, and the state for the next chunk.
+            Log-probabilities [B, T', V] of the chunk, lengths, and the state for the next chunk.
         """
-        encoded, lengths, state = self.encoder.step(self.scaled(features, lengths), lengths, state)
+        ahead = 0 if self.context is None else self.context.ahead
+        encoded, lengths, state = self.encoder.step(self.scaled(features, lengths), lengths, state, ahead)
         return self._log_probs(encoded), lengths, state
 
     def export_view(self, layout: LayoutName) -> ExportView:
@@ -99,10 +101,12 @@ class ConformerStudent(FeatureStudent):
         if self.context is None:
             raise ConfigError(f"the profile {layout} is for chunks of a fixed size: give --chunk-ms")
         if layout == "telephone":
+            if self.context.ahead:
+                raise ConfigError("the profile telephone has no look-ahead: train with look_ahead_ms: 0")
             from kdcompress.students.telephone import telephone_view  # not above: it derives from this
 
             return telephone_view(self, super().export_view("portable"))
-        chunk = self.context.frames * self.factor
+        chunk = (self.context.frames + self.context.ahead) * self.factor
         features = torch.zeros(2, BANDS, chunk, device=self.head.weight.device)
         lengths = torch.tensor([chunk, chunk // 2], device=features.device)
         return replace(
@@ -111,6 +115,7 @@ class ConformerStudent(FeatureStudent):
             layout=LAYOUTS[layout],
             example=(features, lengths, *self.initial_state(2)),
             whole=self._whole,
+            look_ahead=self.context.ahead * self.factor,
         )
 
     def _whole(self, features: Tensor) -> Tensor:
@@ -139,11 +144,13 @@ class ConformerStudent(FeatureStudent):
         assert self.config.streaming is not None
         if chunk_ms == "full":
             return None
-        if int(chunk_ms) % self._shift_ms:
-            raise ConfigError(
-                f"chunks of {chunk_ms} ms are no multiple of the student's frame shift, {self._shift_ms} ms"
-            )
-        return Chunks(int(chunk_ms) // self._shift_ms, self.config.streaming.left_ms // self._shift_ms)
+        ahead_ms, shift = self.config.streaming.look_ahead_ms, self._shift_ms
+        for what, size in (("chunks", int(chunk_ms)), ("look-aheads", ahead_ms)):
+            if size % shift:
+                raise ConfigError(
+                    f"{what} of {size} ms are no multiple of the student's frame shift, {shift} ms"
+                )
+        return Chunks(int(chunk_ms) // shift, self.config.streaming.left_ms // shift, ahead_ms // shift)
 
     def anatomy(self) -> Anatomy:
         """Describe feed-forward units, heads and convolution channels; see `Student.anatomy`."""

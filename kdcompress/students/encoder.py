@@ -1,7 +1,6 @@
 """The Conformer encoder (Gulati et al. 2020, arXiv 2005.08100) over mel features."""
 
 import math
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
@@ -9,9 +8,11 @@ from torch import Tensor, nn
 
 from kdcompress.config.student import ConformerConfig
 from kdcompress.frontend.masks import valid_frames
+from kdcompress.students.chunks import Cache, Chunks, Windows
 from kdcompress.students.layers import (
     ConvolutionModule,
     FeedForward,
+    Joined,
     Rotary,
     SelfAttention,
     Subsampling,
@@ -31,26 +32,6 @@ State: TypeAlias = tuple[Tensor, Tensor, Tensor]
 Keys and values of L frames [B, layers, L, 2 D], tails of convolutions [B, 1, 1, S], and how many of the L
 frames there are, int64 [B].
 """
-
-
-@dataclass(frozen=True)
-class Chunks:
-    """What a frame may depend on: its own chunk, and a fixed number of frames before that.
-
-    Attributes:
-        frames: of a chunk.
-        left: of the past, for attention.
-    """
-
-    frames: int
-    left: int
-
-    def keys(self, valid_BT: Tensor) -> Tensor:
-        """Return bool [B, 1, T, T]: which frames each frame attends to. Padding attends to padding too."""
-        at = torch.arange(valid_BT.shape[1], device=valid_BT.device)
-        first = at // self.frames * self.frames
-        window = (at >= (first - self.left)[:, None]) & (at < (first + self.frames)[:, None])
-        return (window & (valid_BT[:, None, :] | ~valid_BT[:, :, None]))[:, None]
 
 
 class ConformerBlock(nn.Module):
@@ -76,16 +57,14 @@ class ConformerBlock(nn.Module):
         return self.norm(x)
 
     def step(
-        self, x_BTD: Tensor, valid_BT: Tensor, keys: Tensor, angles: Angles, past: tuple[Tensor, Tensor]
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Map a chunk given the past of attention and convolution; also returns the next one's."""
+        self, x_BTD: Tensor, valid_BT: Tensor, keys: Tensor, angles: Angles, attended: Joined, tail: Joined
+    ) -> Tensor:
+        """Map a chunk, given what joins it with the past of attention and of the convolution."""
         x = x_BTD + HALF_STEP * self.first(x_BTD)
-        mixed, attended = self.attention.step(x, past[0], keys, *angles)
-        x = x + mixed
-        convolved, tail = self.convolution.step(x, valid_BT[:, :, None], past[1])
-        x = x + convolved
+        x = x + self.attention.step(x, attended, keys, *angles)
+        x = x + self.convolution.step(x, valid_BT[:, :, None], tail)
         x = x + HALF_STEP * self.second(x)
-        return self.norm(x), (attended, tail)
+        return self.norm(x)
 
 
 def layer_of(name: str, block: ConformerBlock, *, streams: bool) -> Layer:
@@ -161,6 +140,8 @@ class Conformer(nn.Module):
         x, lengths_B = self.subsampling(features_BTF, lengths_B)
         x = self.dropout(x)
         valid_BT = valid_frames(lengths_B, x.shape[1])
+        if chunks is not None and chunks.ahead:
+            return self._in_windows(x, valid_BT, chunks), lengths_B
         cos, sin = self.rotary(x.shape[1])
         encodings = []
         for depth, block in enumerate(self.blocks, start=1):
@@ -168,6 +149,23 @@ class Conformer(nn.Module):
             if depth in self.exits or depth == len(self.blocks):
                 encodings.append(x)
         return encodings, lengths_B
+
+    def _in_windows(self, x_BTD: Tensor, valid_BT: Tensor, chunks: Chunks) -> list[Tensor]:
+        """Run each chunk with its look-ahead, which the layers compute anew for each, all at once."""
+        windows = Windows(chunks, *valid_BT.shape)
+        x, valid = windows.cut(x_BTD), windows.cut(valid_BT[:, :, None])
+        keys = windows.attended(valid)[:, :, 0]
+        # Beyond an utterance's end nothing is valid, and a softmax over nothing is NaN.
+        keys = (keys | ~keys.any(dim=1, keepdim=True))[:, None, None]
+        angles = self.rotary(keys.shape[-1])
+        encodings = []
+        for depth, block in enumerate(self.blocks, start=1):
+            assert isinstance(block, ConformerBlock)
+            tail = windows.tail(block.convolution.reach)
+            x = block.step(x, valid[:, :, 0], keys, angles, windows.attended, tail)
+            if depth in self.exits or depth == len(self.blocks):
+                encodings.append(windows.own(x))
+        return encodings
 
     def initial_state(self, batch: int, left: int) -> State:
         """Return the state before the first chunk of an utterance, for attention to `left` frames."""
@@ -179,33 +177,40 @@ class Conformer(nn.Module):
             weight.new_zeros(batch, dtype=torch.int64),
         )
 
-    def step(self, features_BTF: Tensor, lengths_B: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
+    def step(
+        self, features_BTF: Tensor, lengths_B: Tensor, state: State, ahead: int = 0
+    ) -> tuple[Tensor, Tensor, State]:
         """Map the features of a chunk; also returns the state for the next one.
 
         Args:
             features_BTF: T a multiple of the factor.
             lengths_B: T, or less in the last chunk of an utterance; at least 1.
+            ahead: how many of the frames behind the subsampling are look-ahead; they have no output.
         """
         attended_BNLP, time_B11S, seen_B = state
         shapes = self._tail_shapes()
         flat = time_B11S.flatten(1).split([math.prod(shape) for shape in shapes], dim=1)
         tails = [part.unflatten(1, shape) for part, shape in zip(flat, shapes, strict=True)]
         first = len(shapes) - len(self.blocks)
-        x, lengths_B, kept = self.subsampling.step(features_BTF, lengths_B, tails[:first])
-        frames, left = x.shape[1], attended_BNLP.shape[2]
-        valid_BT = valid_frames(lengths_B, frames)
+        features_ahead = ahead * math.prod(self.subsampling.time_strides)
+        x, lengths_B, kept = self.subsampling.step(features_BTF, lengths_B, tails[:first], features_ahead)
+        window, left = x.shape[1], attended_BNLP.shape[2]
+        frames = window - ahead
+        valid_BT = valid_frames(lengths_B, window)
         past_BL = torch.arange(left, device=x.device) >= left - seen_B[:, None]
         keys = torch.cat((past_BL, valid_BT), dim=1)[:, None, None, :]
-        angles = self.rotary(left + frames)
+        angles = self.rotary(left + window)
         pasts = []
         for index, block in enumerate(self.blocks):
             assert isinstance(block, ConformerBlock)
-            past = attended_BNLP[:, index], tails[first + index]
-            x, (attended, tail) = block.step(x, valid_BT, keys, angles, past)
-            pasts.append(attended)
-            kept.append(tail)
+            attended = Cache(attended_BNLP[:, index], 1, frames)
+            tail = Cache(tails[first + index], 2, frames)
+            x = block.step(x, valid_BT, keys, angles, attended, tail)
+            pasts.append(attended.after)
+            kept.append(tail.after)
         time_B11S = torch.cat([part.flatten(1) for part in kept], dim=1)[:, None, None]
-        return x, lengths_B, (torch.stack(pasts, 1), time_B11S, (seen_B + frames).clamp(max=left))
+        after = (torch.stack(pasts, 1), time_B11S, (seen_B + frames).clamp(max=left))
+        return x[:, :frames], lengths_B.clamp(max=frames), after
 
     def _tail_shapes(self) -> list[tuple[int, ...]]:
         """Return the shapes of what convolutions keep: those of the subsampling, then one of each block."""

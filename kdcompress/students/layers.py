@@ -4,13 +4,17 @@ House letters: B batch, T frames, F mel bins, C stem channels, D width, H heads,
 Frames past an utterance's length are zeroed before every operation that looks at neighbours in time.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from kdcompress.frontend.masks import valid_frames
+
+Joined: TypeAlias = Callable[[Tensor], Tensor]
+"""Puts what a module makes of a chunk behind what it made of the frames before it."""
 
 
 class Subsampling(nn.Module):
@@ -73,20 +77,23 @@ class Subsampling(nn.Module):
             yield spatial
 
     def step(
-        self, features_BTF: Tensor, lengths_B: Tensor, tails: Sequence[Tensor]
+        self, features_BTF: Tensor, lengths_B: Tensor, tails: Sequence[Tensor], ahead: int = 0
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Map the features of a chunk; also returns the tails for the next one.
 
         Args:
             features_BTF: T a multiple of the factor.
             tails: [B, *shape] of `tail_shapes`, zeros at first.
+            ahead: how many of the frames come again in the next chunk, likewise a multiple.
         """
+        own = features_BTF.shape[1] - ahead
         x, kept = features_BTF[:, None], []
         steps = zip(self.convolutions, self._spatial(), self.time_strides, tails, strict=True)
         for convolution, spatial, stride, tail in steps:
             x = x * valid_frames(lengths_B, x.shape[2])[:, None, :, None]
             x = torch.cat((tail, x), dim=2)
-            kept.append(x[:, :, stride - 3 :])
+            kept.append(x.narrow(2, own, 3 - stride))
+            own //= stride
             x = functional.conv2d(
                 x, spatial.weight, spatial.bias, spatial.stride, (0, 1), groups=spatial.groups
             )
@@ -139,23 +146,20 @@ class SelfAttention(nn.Module):
         query, key, value = self._heads(self.query_key_value(self.norm(x_BTD)), 3)
         return self._mixed(rotate(query, cos, sin), rotate(key, cos, sin), value, keys)
 
-    def step(
-        self, x_BTD: Tensor, past_BLP: Tensor, keys: Tensor, cos: Tensor, sin: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Attend to the L frames before a chunk of T, and to the chunk; also returns what is past then.
+    def step(self, x_BTD: Tensor, joined: Joined, keys: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """Attend to the L frames before a chunk of T, and to the chunk.
 
         Args:
-            past_BLP: keys, before their rotation, and values of these frames, P = 2 D.
+            joined: makes [B, L + T, 2 D] of keys, before their rotation, and values.
             keys: bool [B, 1, 1, L + T].
             cos, sin: of L + T positions.
         """
         frames, width = x_BTD.shape[1:]
         query, new = self.query_key_value(self.norm(x_BTD)).split((width, 2 * width), dim=-1)
-        past_BLP = torch.cat((past_BLP, new), dim=1)
         (query,) = self._heads(query, 1)
-        key, value = self._heads(past_BLP, 2)
+        key, value = self._heads(joined(new), 2)
         query = rotate(query, cos[-frames:], sin[-frames:])
-        return self._mixed(query, rotate(key, cos, sin), value, keys), past_BLP[:, frames:]
+        return self._mixed(query, rotate(key, cos, sin), value, keys)
 
     def _heads(self, x_BTP: Tensor, parts: int) -> tuple[Tensor, ...]:
         split = x_BTP.reshape(*x_BTP.shape[:2], parts, self.heads, -1)
@@ -195,10 +199,9 @@ class ConvolutionModule(nn.Module):
         x_BDNC = self._within(x_BNDC.flatten(0, 1)).unflatten(0, (batch, chunks)).transpose(1, 2)
         return self._out(x_BDNC.reshape(batch, width, chunks * chunk)[:, :, :frames])
 
-    def step(self, x_BTD: Tensor, valid_BT1: Tensor, tail_BDR: Tensor) -> tuple[Tensor, Tensor]:
-        """Convolve over a chunk and the R frames before it; also returns the tail of both."""
-        x = torch.cat((tail_BDR, self._gated(x_BTD, valid_BT1).transpose(1, 2)), dim=2)
-        return self._out(self._within(x)), x[:, :, x.shape[2] - self.reach :]
+    def step(self, x_BTD: Tensor, valid_BT1: Tensor, joined: Joined) -> Tensor:
+        """Convolve over a chunk and the R frames before it; `joined` makes [B, D, R + T] of both."""
+        return self._out(self._within(joined(self._gated(x_BTD, valid_BT1).transpose(1, 2))))
 
     @property
     def reach(self) -> int:

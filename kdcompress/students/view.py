@@ -84,6 +84,7 @@ class ExportView:
             [T', V], which the graph must give chunk by chunk.
         encoder: makes the frames that `module` takes, from samples, for the layout `waveform`; None where it
             takes log-mel features.
+        look_ahead: of a streaming graph: the last frames of a chunk, with which the next one begins.
         shortest: the fewest input frames that the student takes as they are: it extends what is shorter.
     """
 
@@ -96,4 +97,5 @@ class ExportView:
     sample_rate: int = SAMPLE_RATE
     whole: Callable[[Tensor], Tensor] | None = None
     encoder: SampleEncoder | None = None
+    look_ahead: int = 0
     shortest: int = 1

@@ -265,4 +265,5 @@ def test_frames_of_a_microphone_are_those_of_python(node: Run, tmp_path: Path) -
         str(tmp_path / "audio"),
     )
     assert len(found) == (4_000 - 200) // 160 + 1
-    np.testing.assert_allclose(found, log_mel(audio, normalize="none")[: len(found)], atol=1e-4)
+    ours = log_mel(audio, normalize="none", floored=True)
+    np.testing.assert_allclose(found, ours[: len(found)], atol=1e-4)

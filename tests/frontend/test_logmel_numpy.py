@@ -74,22 +74,24 @@ def test_features_are_those_of_onnx_asrs_graph() -> None:
     np.testing.assert_allclose(ours, features[0].T[: lengths[0]], atol=5e-3)
 
 
-def test_features_are_kaldis_with_the_same_options() -> None:
+@pytest.mark.parametrize("floored", [False, True])
+def test_features_are_kaldis_with_the_same_options(floored: bool) -> None:
     options = knf.FbankOptions()
     frame = options.frame_opts
     frame.samp_freq, frame.dither, frame.snip_edges = SAMPLE_RATE, 0, False
-    frame.preemph_coeff, frame.window_type, frame.remove_dc_offset = 0.97, "hanning", False
+    frame.preemph_coeff, frame.remove_dc_offset = 0.97, False
+    frame.window_type = "hann" if floored else "hanning"
     options.mel_opts.num_bins, options.mel_opts.low_freq, options.mel_opts.high_freq = BANDS, 0, 8000
     options.mel_opts.is_librosa = True
     options.use_energy = False
     bank = knf.OnlineFbank(options)
-    # Loud, so that neither log guard matters: Kaldi has another one.
-    waveform = noise(20_000, level=10.0)
+    # Loud, so that neither log guard matters: Kaldi has another one. Floored features have Kaldi's.
+    waveform = noise(20_000, level=10.0) * np.repeat([1e-6, 1e-4] if floored else [1, 1], 10_000)
     # Kaldi's frames are centred half a hop later.
     bank.accept_waveform(SAMPLE_RATE, np.concatenate([np.zeros(HOP // 2, np.float32), waveform]).tolist())
     bank.input_finished()
     theirs = np.stack([bank.get_frame(i) for i in range(bank.num_frames_ready)])
-    ours = log_mel(waveform, normalize="none")
+    ours = log_mel(waveform, normalize="none", floored=floored)
     # At the edges Kaldi mirrors the waveform, NeMo pads with zeros.
     np.testing.assert_allclose(ours[2:-2], theirs[: len(ours)][2:-2], atol=1e-4)
 

@@ -1,13 +1,13 @@
-// Log-mel frames as NVIDIA NeMo defines them, of samples that come in pieces: 25 ms every 10 ms at 16 kHz, 80 bands.
+// Log-mel frames as sherpa-onnx computes NVIDIA NeMo's, of samples in pieces: 25 ms every 10 ms at 16 kHz, 80 bands.
 
 export const HOP = 160;
 export const BANDS = 80;
 const WINDOW = 400;
 const POINTS = 512;
 const BINS = POINTS / 2 + 1;
-const GUARD = 2 ** -24;
+const FLOOR = 2 ** -23; // the least energy
 
-const hann = Float64Array.from({ length: WINDOW }, (_, n) => 0.5 - 0.5 * Math.cos((2 * Math.PI * n) / (WINDOW - 1)));
+const hann = Float64Array.from({ length: WINDOW }, (_, n) => 0.5 - 0.5 * Math.cos((2 * Math.PI * n) / WINDOW));
 const turns = Array.from({ length: POINTS / 2 }, (_, k) => (-2 * Math.PI * k) / POINTS);
 const [cosines, sines] = [turns.map(Math.cos), turns.map(Math.sin)];
 const reversed = Array.from({ length: POINTS }, (_, n) => parseInt(n.toString(2).padStart(9, "0").split("").reverse().join(""), 2));
@@ -83,7 +83,7 @@ export class MelFrames {
         const bin = first + i;
         return sum + weight * (real[bin] ** 2 + imaginary[bin] ** 2);
       }, 0);
-      return Math.log(energy + GUARD);
+      return Math.log(Math.max(energy, FLOOR));
     });
   }
 }

@@ -60,10 +60,12 @@ class BundleCandidate:
         recognizer = self._loaded()
         session = recognizer.session
         batch = pad([recognizer.features(noise(1.0))])
-        chunked = session.layout.chunked
+        streaming = recognizer.streaming
         return graph_facts(
             session,
-            next(session.chunks(*batch))[0] if chunked else session.layout.feeds(*batch),
+            streaming.feeds(next(streaming.windows(*batch))[0], streaming.initial())
+            if streaming
+            else session.layout.feeds(*batch),
             precision=self._variant.name,
             features_in_model=session.layout.takes_waveforms,
             int8="int8" in self._variant.name or "MatMulInteger" in self._variant.ops,

@@ -1,11 +1,12 @@
 """From samples that come in pieces of any length to the chunks that a streaming graph takes.
 
-S samples, T feature frames of a chunk, F mel bands. Everything is computed on a grid that the stream's first
-sample begins: how the samples were cut on their way here changes no bit of a chunk.
+N streams, S samples, T feature frames of a chunk, F mel bands. Everything is computed on a grid that the
+stream's first sample begins: how the samples were cut on their way here changes no bit of a chunk.
 """
 
 from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -93,7 +94,7 @@ class Chunks(ABC):
 
     @abstractmethod
     def frames(self, samples: FloatArray, count: int) -> FloatArray:
-        """Return frames [count, F] of the samples that they take."""
+        """Return frames [N, count, F] of the samples [N, S] that they take."""
 
     def within(self, seconds: float) -> int:
         """Return how many chunks begin in such a time, at least one."""
@@ -127,13 +128,26 @@ class Chunks(ABC):
 
     def take(self) -> FloatArray:
         """Return the next chunk [T, F]; it may be kept."""
+        return take([self])[0]
+
+    @property
+    def missing(self) -> int:
+        """The frames of the next chunk that were not in the one before."""
+        return self._shift if self._chunks else self._window
+
+    def samples(self) -> FloatArray:
+        """Return the samples that the missing frames take."""
         samples = np.concatenate([self._context, self._queue.take(self._needed)])
-        count = self._shift if self._chunks else self._window
-        new = self.frames(samples, count)
-        self._context = samples[count * self.hop :].copy()
-        self._frames = np.concatenate([self._frames[self._shift :], new])
+        self._context = samples[self.missing * self.hop :].copy()
+        return samples
+
+    def joined(self, new: FloatArray) -> FloatArray:
+        """Return the next chunk [T, F], given its missing frames."""
         self._chunks += 1
-        return self._frames
+        if self._window > self._shift:
+            new = np.concatenate([self._frames[self._shift :], new])
+            self._frames = new
+        return new
 
     @property
     def _needed(self) -> int:
@@ -146,7 +160,7 @@ class Chunks(ABC):
 
 
 class FeatureChunks(Chunks):
-    """Chunks of log-mel frames: those of `kdcompress.frontend.logmel_numpy.log_mel`, not normalised."""
+    """Chunks of log-mel frames: those of `logmel_numpy.log_mel`, floored, not normalised."""
 
     rate, hop, reach, width = SAMPLE_RATE, HOP, WINDOW // 2, BANDS
 
@@ -156,10 +170,15 @@ class FeatureChunks(Chunks):
         super().__init__(window, shift, sample_rate, WINDOW // 2 + 1)
 
     def frames(self, samples: FloatArray, count: int) -> FloatArray:
-        """Return features [count, F]; the samples begin one before the first frame's window."""
-        features = np.empty((count, BANDS), np.float32)
-        log_energies(samples, 1, features)
-        return features
+        """Return features [N, count, F]; the samples begin one before the first frame's window."""
+        streams, given = samples.shape
+        # One behind the other in one waveform, each from a hop on; frames between two of them are left out.
+        hops = -(-given // HOP)
+        waveform = np.zeros((streams, hops * HOP), np.float32)
+        waveform[:, :given] = samples
+        features = np.empty((streams, hops, BANDS), np.float32)
+        log_energies(waveform.reshape(-1), 1, features.reshape(-1, BANDS)[: count - hops], floored=True)
+        return features[:, :count]
 
 
 class TelephoneChunks(Chunks):
@@ -172,5 +191,16 @@ class TelephoneChunks(Chunks):
         super().__init__(window, shift, sample_rate, 0)
 
     def frames(self, samples: FloatArray, count: int) -> FloatArray:
-        """Return the samples as hops [count, 80]."""
-        return samples.reshape(count, self.hop)
+        """Return the samples as hops [N, count, 80]."""
+        return samples.reshape(-1, count, self.hop)
+
+
+def take(streams: Sequence[Chunks]) -> list[FloatArray]:
+    """Return the next chunk [T, F] of each of some streams, computed together; they may be kept."""
+    taken: list[FloatArray] = [_EMPTY] * len(streams)
+    for count in {stream.missing for stream in streams}:
+        alike = [index for index, stream in enumerate(streams) if stream.missing == count]
+        samples = np.stack([streams[index].samples() for index in alike])
+        for index, new in zip(alike, streams[0].frames(samples, count), strict=True):
+            taken[index] = new
+    return [stream.joined(new) for stream, new in zip(streams, taken, strict=True)]

@@ -3,8 +3,8 @@
 N streams, T feature frames of a chunk, F mel bands, T' output frames of a chunk, V vocabulary.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -74,24 +74,55 @@ class StreamingGraph:
         """Return the states of N streams that have heard nothing yet."""
         return tuple(np.repeat(empty, count, axis=0) for empty in self._empty.values())
 
-    def step(self, chunks: FloatArray, states: States) -> tuple[FloatArray, IntArray, States]:
+    def feeds(self, chunks: FloatArray, states: States, lengths: IntArray | None = None) -> dict[str, Any]:
+        """Return the graph's inputs of a step."""
+        full = np.full(len(chunks), self.window, np.int64)
+        feeds = self.session.layout.feeds(chunks, full if lengths is None else lengths)
+        return feeds | dict(zip(self._empty, states, strict=True))
+
+    def step(
+        self, chunks: FloatArray, states: States, lengths: IntArray | None = None
+    ) -> tuple[FloatArray, IntArray, States]:
         """Run one chunk of each stream.
 
         Args:
             chunks: features, or hops of samples [N, T, F].
             states: that the step before returned, or the initial ones.
+            lengths: how many frames of each are audio [N], at least 1; all unless given.
 
         Returns:
             Log-probabilities [N, T', V], how many frames of each row count [N], and the states after it.
         """
         layout = self.session.layout
-        feeds = layout.feeds(chunks, np.full(len(chunks), self.window, np.int64))
-        feeds |= zip(self._empty, states, strict=True)
-        log_probs, *after = self.session.ask(feeds, layout.returned)
+        log_probs, *after = self.session.ask(self.feeds(chunks, states, lengths), layout.returned)
         counts = (
             after.pop(0) if len(layout.outputs) > 1 else np.full(len(chunks), log_probs.shape[1], np.int64)
         )
         return log_probs, counts, tuple(after)
+
+    def windows(self, features: FloatArray, lengths: IntArray) -> Iterator[tuple[FloatArray, IntArray]]:
+        """Cut whole utterances [N, T, F] into chunks; beyond an end lengths are 1."""
+        frames = features.shape[1]
+        count = max(1, -(-frames // self.shift))
+        padded = np.zeros(
+            (len(features), (count - 1) * self.shift + self.window, features.shape[2]), np.float32
+        )
+        padded[:, :frames] = features
+        for start in range(0, count * self.shift, self.shift):
+            yield padded[:, start : start + self.window], np.clip(lengths - start, 1, self.window)
+
+    def run(self, features: FloatArray, lengths: IntArray) -> tuple[FloatArray, IntArray]:
+        """Map whole utterances [N, T, F] and their lengths [N] to log posteriors [N, T', V] and lengths."""
+        states, pieces = self.initial(len(features)), []
+        for chunks, here in self.windows(features, lengths):
+            log_probs, _, states = self.step(chunks, states, here)
+            pieces.append(log_probs)
+        return np.concatenate(pieces, axis=1), -(-lengths // self.factor)
+
+
+def runner(session: Session) -> Session | StreamingGraph:
+    """Return what maps whole utterances to log posteriors, whether the graph takes chunks or not."""
+    return StreamingGraph(session) if session.layout.chunked else session
 
 
 def stack(states: Sequence[States]) -> States:

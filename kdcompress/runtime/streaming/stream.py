@@ -16,10 +16,12 @@ from kdcompress.aliases import FloatArray
 from kdcompress.audio.decode import Samples, to_mono
 from kdcompress.audio.utterance import SAMPLE_RATE
 from kdcompress.errors import AudioError, ConfigError, NumericsError
-from kdcompress.runtime.streaming.chunks import Chunks
+from kdcompress.runtime.streaming.chunks import Chunks, take
 from kdcompress.runtime.streaming.graph import TAIL, States, StreamingGraph, stack
-from kdcompress.runtime.streaming.utterances import Endpointing, StreamResult, Utterances
+from kdcompress.runtime.streaming.utterances import Endpointing, StreamResult, Utterances, best_path
 from kdcompress.text.vocabulary import Vocabulary
+
+BROKEN = "the model's output holds NaN or infinity: its weights or its input are broken"
 
 Outcome: TypeAlias = StreamResult | NumericsError
 
@@ -135,17 +137,17 @@ class StreamPool:
 
     def _run(self, streams: Sequence[PooledStream]) -> None:
         states = self._gathered(streams)
-        chunks = [stream.chunks.take() for stream in streams]
+        chunks = take([stream.chunks for stream in streams])
         log_probs, counts, states = self.graph.step(np.stack(chunks), states)
         run = Run(tuple(streams), states)
+        best, good = best_path(log_probs)
         for index, stream in enumerate(streams):
             stream.states = run
-            try:
-                found = list(stream.utterances.add(log_probs[index, : counts[index]]))
-            except NumericsError as error:
-                self._results.append((stream, error))
+            if not good[index]:
+                self._results.append((stream, NumericsError(BROKEN)))
                 self._close(stream)
                 continue
+            found = stream.utterances.add(best[index][: counts[index]])
             self._results.extend((stream, result) for result in found)
             if stream.resets is not None:
                 stream.resets.append(chunks[index][None])

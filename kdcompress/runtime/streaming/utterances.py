@@ -4,16 +4,18 @@ T' frames, V vocabulary.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from kdcompress.aliases import FloatArray
-from kdcompress.errors import ConfigError, NumericsError
+from kdcompress.errors import ConfigError
 from kdcompress.runtime.streaming.graph import TAIL
-from kdcompress.text.decode import Span, check_log_probs, words_of
+from kdcompress.text.decode import Span, words_of
 from kdcompress.text.vocabulary import Vocabulary
 
 
@@ -52,7 +54,6 @@ class StreamResult:
         final: nothing of it will change, and the next result is of the next utterance.
         text: words with single spaces.
         tokens: the printing output units with their times from the beginning of the stream.
-        words: with their times.
         decoded: how much of the stream has been decoded [s].
     """
 
@@ -60,8 +61,12 @@ class StreamResult:
     final: bool
     text: str
     tokens: tuple[Span, ...]
-    words: tuple[Span, ...]
     decoded: float
+
+    @cached_property
+    def words(self) -> tuple[Span, ...]:
+        """The words with their times."""
+        return tuple(words_of(self.tokens))
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data; times are rounded to milliseconds."""
@@ -78,6 +83,13 @@ class StreamResult:
         }
 
 
+def best_path(log_probs: FloatArray) -> tuple[list[list[int]], list[bool]]:
+    """Return the best tokens of log-probabilities [N, T', V], and whether a row is without NaN."""
+    best = log_probs.argmax(axis=2)
+    good: npt.NDArray[np.bool_] = np.isfinite(log_probs.max(axis=2)).all(axis=1)
+    return best.tolist(), good.tolist()
+
+
 class Utterances:
     """Decodes one stream; holds the tokens of the utterance that is being said."""
 
@@ -90,23 +102,12 @@ class Utterances:
         self._spoken = 0  # one past the last frame that was no blank
         self._had_ended = self._ended = False
         self._utterance = 0
-        self._shown = ""
+        self._shown, self._changed = "", False
 
-    def add(self, log_probs: FloatArray) -> Iterator[StreamResult]:
-        """Decode the frames [T', V] that follow; yields a partial result where the text changed.
-
-        Raises:
-            VocabularyError: V is not the size of the vocabulary.
-            NumericsError: a frame holds NaN or no finite value.
-        """
-        check_log_probs(log_probs, self._vocabulary)
-        path = log_probs.argmax(axis=1)
-        if not np.isfinite(log_probs[np.arange(len(path)), path]).all():
-            raise NumericsError(
-                "the model's output holds NaN or infinity: its weights or its input are broken"
-            )
+    def add(self, path: Sequence[int]) -> Iterator[StreamResult]:
+        """Decode the best tokens [T'] of frames; yields a partial result where the text changed."""
         blank, printed, shift = self._vocabulary.blank, self._vocabulary.printed, self._frame_shift
-        for token in path.tolist():
+        for token in path:
             self._frame += 1
             if token != blank:
                 self._spoken = self._frame
@@ -114,6 +115,7 @@ class Utterances:
                 if token != self._before:
                     self._begun = self._frame - 1
                     if text is not None:
+                        self._changed = True
                         self._tokens.append(Span(text, self._begun * shift, self._frame * shift))
                 elif text is not None and self._tokens:  # unless its beginning was given out already
                     self._tokens[-1] = Span(text, self._begun * shift, self._frame * shift)
@@ -139,6 +141,9 @@ class Utterances:
             # Those of complete words; all, where no word boundary is among them.
             last = max((i for i, token in enumerate(tokens) if i and " " in token.text), default=0)
             yield from self._finals(last or len(tokens))
+        if not self._changed:
+            return
+        self._changed = False
         result = self._result(len(tokens), final=False)
         if result.text != self._shown:
             self._shown = result.text
@@ -147,14 +152,13 @@ class Utterances:
     def _finals(self, count: int) -> Iterator[StreamResult]:
         result = self._result(count, final=True)
         del self._tokens[:count]
-        self._shown = ""
+        self._shown, self._changed = "", True
         if result.text:
             self._utterance += 1
             yield result
 
     def _result(self, count: int, *, final: bool) -> StreamResult:
         tokens = tuple(self._tokens[:count])
-        words = tuple(words_of(tokens))
-        text = " ".join([word.text for word in words])
+        text = " ".join("".join([token.text for token in tokens]).split())
         decoded = self._frame * self._frame_shift
-        return StreamResult(self._utterance, final, text, tokens, words, decoded)
+        return StreamResult(self._utterance, final, text, tokens, decoded)

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdcompress.runtime.streaming.utterances import Endpointing, Utterances
+from kdcompress.runtime.streaming.utterances import Endpointing, Utterances, best_path
 from kdcompress.text.decode import from_path
 from kdcompress.text.vocabulary import Vocabulary
 
@@ -20,9 +20,10 @@ def test_no_token_is_lost_or_printed_twice_wherever_an_utterance_ends(
 ) -> None:
     path = np.array([token for token, count in runs for _ in range(count)], np.int64)
     utterances = Utterances(VOCABULARY, 0.04, Endpointing(silence=silence, longest=longest))
-    log_probs = np.log(0.01 + 0.96 * np.eye(5, dtype=np.float32))[path]
+    best, good = best_path(np.log(0.01 + 0.96 * np.eye(5, dtype=np.float32))[path][None])
+    assert good == [True]
     results = [
-        r for start in range(0, len(path), size) for r in utterances.add(log_probs[start : start + size])
+        r for start in range(0, len(path), size) for r in utterances.add(best[0][start : start + size])
     ]
     finals = [result for result in [*results, *utterances.finish()] if result.final]
     expected = from_path(path, VOCABULARY, 0.0).tokens(VOCABULARY, 0.04)
