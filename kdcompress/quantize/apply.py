@@ -74,6 +74,26 @@ def put_integers(
         shorten_names(model.graph)
 
 
+def narrowest(
+    fitted: Mapping[str, Sequence[IntegerWeights]], max_loss: float
+) -> dict[str, IntegerWeights]:
+    """Take as few bits for each layer as one bound allows: the largest with which all lose little enough.
+
+    Args:
+        fitted: by layer, the narrowest first.
+        max_loss: of all layers together, as a sum of shares of their outputs' power.
+    """
+    chosen = {name: rounded[0] for name, rounded in fitted.items()}
+    for bound in sorted({each.loss for rounded in fitted.values() for each in rounded}, reverse=True):
+        chosen = {
+            name: next((each for each in rounded if each.loss <= bound), rounded[-1])
+            for name, rounded in fitted.items()
+        }
+        if sum(each.loss for each in chosen.values()) <= max_loss:
+            break
+    return chosen
+
+
 def write_checked(model: onnx.ModelProto, nodes: LayerChoice, out: Path, name: str) -> OpCensus:
     """Write a quantized graph if it is what was planned.
 
@@ -108,14 +128,9 @@ def _applied(
             put_integers(model, {name: round_int8(w, reduce_range=reduce) for name, w in matrices.items()})
         case "packed":
             balance(model, feeds)
-            widths = (WIDTHS[how.width], *([] if how.max_loss is None else [WIDTHS["6"]]))
-            put_integers(
-                model,
-                {
-                    name: next((each for each in rounded if each.loss <= (how.max_loss or 1.0)), rounded[-1])
-                    for name, rounded in fit(model, dict.fromkeys(nodes.quantized, widths), feeds)
-                },
-            )
+            widths = [WIDTHS[how.width]] if how.max_loss is None else [WIDTHS[name] for name in "456"]
+            fitted = dict(fit(model, dict.fromkeys(nodes.quantized, widths), feeds))
+            put_integers(model, narrowest(fitted, how.max_loss or 0.0))
         case "static":
             if not feeds:
                 raise ConfigError(f"{how.name} takes the ranges of activations from audio; give --audio")

@@ -65,6 +65,7 @@ WIDTHS: dict[str, Width] = {
     for width in (
         Width("8", (16, 16), step=1),
         Width("6", (16, 4)),
+        Width("5", (16, 2)),
         Width("4", (16,)),
         Width("3", (4, 2)),
         Width("2", (4,)),
