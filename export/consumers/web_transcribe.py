@@ -135,8 +135,8 @@ class Browser:
 
 
 @contextmanager
-def served(bundle, *wishes):
-    """Serve the page with a bundle; gives its address."""
+def served(bundle, *wishes, sent=None):
+    """Serve the page with a bundle; gives its address. What was sent is put into a list, as lines."""
     command = [sys.executable, PAGE / "serve.py", bundle, "--port", "0", "--quiet"]
     command += ["--onnxruntime-web", runtime(), *wishes]
     with subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True) as server:
@@ -144,6 +144,8 @@ def served(bundle, *wishes):
             yield server.stdout.readline().strip()
         finally:
             server.terminate()
+            if sent is not None:
+                sent += server.stdout.read().splitlines()
 
 
 def runtime():
@@ -189,6 +191,16 @@ def stretch(folder, entry, temporary):
     return cut
 
 
+def tally(sent):
+    """Return bytes, and bytes if the server had compressed them, by what they were sent for."""
+    found = {"graph": [0, 0], "onnxruntime": [0, 0], "page": [0, 0]}
+    for plain, compressed, name in (line.split(" ", 2) for line in sent):
+        of = "graph" if name.endswith(".onnx") else "onnxruntime" if name.startswith("ort") else "page"
+        found[of] = [found[of][0] + int(plain), found[of][1] + int(compressed)]
+    found["all"] = [sum(column) for column in zip(*found.values(), strict=True)]
+    return {name: {"bytes": plain, "gzip": compressed} for name, (plain, compressed) in found.items()}
+
+
 def main():
     """Transcribe what the command line names."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -201,6 +213,7 @@ def main():
     parser.add_argument("--as-it-is", action="store_true", help="let the browser decode what is no WAV file")
     parser.add_argument("--one-thread", action="store_true")
     parser.add_argument("--figures", action="store_true", help="print what else the page shows")
+    parser.add_argument("--wire", action="store_true", help="print in the end what the server has sent")
     parser.add_argument("--picture", type=Path, help="write what the page looks like in the end, as PNG")
     parser.add_argument("--version", action="store_true", help="of onnxruntime-web")
     args = parser.parse_intermixed_args()
@@ -223,9 +236,11 @@ def main():
     if variant is None:
         sys.exit(f"{args.bundle} lists no {graph}")
 
+    sent = []
     with ExitStack() as stack:
         temporary = stack.enter_context(tempfile.TemporaryDirectory())
-        address = stack.enter_context(served(args.bundle, *["--one-thread"] * args.one_thread))
+        wishes = ["--one-thread"] * args.one_thread + ["--sizes"] * args.wire
+        address = stack.enter_context(served(args.bundle, *wishes, sent=sent))
         browser = Browser(chromium())
         stack.callback(browser.close)
         if trouble := browser.open(f"{address}?variant={variant}"):
@@ -243,6 +258,8 @@ def main():
             print(json.dumps(result, ensure_ascii=False), flush=True)
         if args.picture:
             browser.photograph(args.picture)
+    if args.wire:
+        print(json.dumps(tally(sent)))
 
 
 if __name__ == "__main__":

@@ -74,9 +74,7 @@ def put_integers(
         shorten_names(model.graph)
 
 
-def narrowest(
-    fitted: Mapping[str, Sequence[IntegerWeights]], max_loss: float
-) -> dict[str, IntegerWeights]:
+def narrowest(fitted: Mapping[str, Sequence[IntegerWeights]], max_loss: float) -> dict[str, IntegerWeights]:
     """Take as few bits for each layer as one bound allows: the largest with which all lose little enough.
 
     Args:

@@ -63,7 +63,8 @@ class Recognizer:
 
         Args:
             bundle: its directory, whose graph is then held against its checksum, or what `open_bundle` gave.
-            variant: `fp32`, `int8-dynamic`, …; None takes auto, int8-dynamic or fp32, the first there is.
+            variant: `fp32`, `int8-dynamic`, …; None takes auto, int8-dynamic, int4 or fp32, the first
+                there is.
             provider: where the graph runs.
             threads: for the graph; None takes every core that the process may use.
             decoder: `greedy_pieces`, or a `kdcompress.text.beam.BeamSearch`.

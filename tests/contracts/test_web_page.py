@@ -128,6 +128,24 @@ def test_what_the_browser_decodes_is_understood(
     assert card["text"] == expected != ""
 
 
+def test_the_chosen_graph_is_all_of_the_model_that_is_fetched(
+    waveform_bundle: Path, recordings: Path, texts: list[str]
+) -> None:
+    variants = json.loads((waveform_bundle / "bundle.json").read_text())["variants"]
+    found = []
+    for graph, variant in (("int8", "int8-dynamic"), (None, "fp32")):
+        command = [sys.executable, PROGRAM, waveform_bundle, recordings.with_name("0.wav"), "--wire"]
+        command += ["--precision", graph] if graph else []
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+        text, wire = map(json.loads, done.stdout.splitlines())
+        assert text["text"] == texts[0]
+        assert wire["graph"]["bytes"] == variants[variant]["bytes"]
+        assert wire["all"]["bytes"] == sum(wire[what]["bytes"] for what in ("graph", "onnxruntime", "page"))
+        found.append(wire)
+    assert found[0]["onnxruntime"] == found[1]["onnxruntime"]
+    assert found[0]["all"]["gzip"] < found[1]["all"]["gzip"] < found[1]["all"]["bytes"]
+
+
 def test_long_recordings_are_heard_as_in_python(
     page: Any, waveform_bundle: Path, say: Say, tmp_path: Path
 ) -> None:

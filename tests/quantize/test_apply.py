@@ -9,9 +9,10 @@ from onnx import TensorProto, helper, numpy_helper
 from kdcompress.config.deploy import PRESETS
 from kdcompress.errors import ConfigError, ExportError
 from kdcompress.quantize import apply
-from kdcompress.quantize.apply import quantize
+from kdcompress.quantize.apply import narrowest, quantize
 from kdcompress.quantize.census import census
 from kdcompress.quantize.layers import LayerChoice, choose_layers
+from kdcompress.quantize.rounding import WIDTHS, IntegerWeights
 from kdcompress.runtime.session import Session
 
 
@@ -134,3 +135,18 @@ def test_a_graph_without_weights_is_refused(tmp_path: Path) -> None:
 def test_an_unknown_preset_is_refused(fp32: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="there are int8-dynamic"):
         quantize(fp32, "int5", tmp_path / "small.onnx")  # type: ignore[arg-type]  # wrong on purpose
+
+
+def test_layers_that_lose_the_most_get_more_bits_until_the_sum_is_small() -> None:
+    def layer(*losses: float) -> list[IntegerWeights]:
+        ones = np.ones((1, 1), np.int8), np.ones(1, np.float32)
+        widths = [WIDTHS[name] for name in "456"]
+        return [IntegerWeights(*ones, width, 0.0, loss) for width, loss in zip(widths, losses, strict=True)]
+
+    fitted = {"a": layer(0.002, 0.001, 0.0), "b": layer(0.04, 0.01, 0.003), "c": layer(0.01, 0.002, 0.001)}
+
+    def chosen(max_loss: float) -> str:
+        return "".join(each.width.name for each in narrowest(fitted, max_loss).values())
+
+    assert [chosen(bound) for bound in (1.0, 0.03, 0.008, 0.0)] == ["444", "454", "465", "666"]
+    assert narrowest({"trained": layer(0.0, 0.0, 0.0)}, 0.0)["trained"].width.name == "4"

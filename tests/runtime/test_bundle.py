@@ -47,6 +47,8 @@ def test_int8_is_the_default_and_fp32_where_there_is_none(tone_bundle: Path) -> 
     assert bundle.variant().name == "int8-dynamic"
     assert bundle.variant("fp32").name == "fp32"
     assert replace(bundle, variants={"fp32": bundle.variants["fp32"]}).variant().name == "fp32"
+    four = replace(bundle.variants["fp32"], name="int4")
+    assert replace(bundle, variants={"fp32": bundle.variants["fp32"], "int4": four}).variant().name == "int4"
     with pytest.raises(BundleError, match="no variant 'int4'; it has fp32, int8-dynamic"):
         bundle.variant("int4")
 

@@ -5,6 +5,7 @@ This one needs no copy, and sends the two headers for which browsers give a page
 """
 
 import argparse
+import gzip
 from contextlib import suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -24,8 +25,8 @@ class Handler(SimpleHTTPRequestHandler):
         ".wasm": "application/wasm",
     }
 
-    def __init__(self, *args, folders, isolated, quiet, **kwargs):
-        self.folders, self.isolated, self.quiet = folders, isolated, quiet
+    def __init__(self, *args, folders, isolated, quiet, sizes, **kwargs):
+        self.folders, self.isolated, self.quiet, self.sizes = folders, isolated, quiet, sizes
         super().__init__(*args, directory=str(PAGE), **kwargs)
 
     def translate_path(self, path):
@@ -45,6 +46,12 @@ class Handler(SimpleHTTPRequestHandler):
         self.send_header("Cache-Control", "no-cache")
         super().end_headers()
 
+    def copyfile(self, source, outputfile):
+        content = source.read()
+        if self.sizes:
+            print(len(content), len(gzip.compress(content, 6, mtime=0)), Path(source.name).name, flush=True)
+        outputfile.write(content)
+
     def log_message(self, *args):
         if not self.quiet:
             super().log_message(*args)
@@ -57,10 +64,11 @@ parser.add_argument("--port", type=int, default=8000, help="0 takes a free one")
 parser.add_argument("--onnxruntime-web", type=Path, default=PAGE / RUNTIME, help="folder with its files")
 parser.add_argument("--one-thread", action="store_true", help="leave the two headers out")
 parser.add_argument("--quiet", action="store_true", help="do not log requests")
+parser.add_argument("--sizes", action="store_true", help="print what is sent: bytes, bytes as gzip, file")
 args = parser.parse_args()
 
 folders = {"bundle": args.bundle.resolve(), RUNTIME: args.onnxruntime_web.resolve()}
-handler = partial(Handler, folders=folders, isolated=not args.one_thread, quiet=args.quiet)
+handler = partial(Handler, folders=folders, isolated=not args.one_thread, quiet=args.quiet, sizes=args.sizes)
 with ThreadingHTTPServer((args.host, args.port), handler) as server:
     name = "localhost" if args.host == "127.0.0.1" else args.host
     print(f"http://{name}:{server.server_port}/", flush=True)
