@@ -48,7 +48,7 @@ def run(recipe: Recipe, out: Path, processes: int, *flags: str) -> list[tuple[in
         for rank in range(processes)
     ]
     try:
-        told = [process.communicate(timeout=300) for process in running]
+        told = [process.communicate(timeout=900) for process in running]
     finally:
         for process in running:
             process.kill()
@@ -192,7 +192,7 @@ def test_packed_audio_gives_two_and_four_processes_what_it_gives_one(
     assert len(one) == len(two) == len(four) == STEPS
     for shared in (two, four):
         for ours, alone in zip(shared, one, strict=True):
-            assert ours["loss"] == pytest.approx(alone["loss"], rel=1e-4)
+            assert ours["loss"] == pytest.approx(alone["loss"], rel=1e-5)
             assert ours["epoch"] == alone["epoch"]
     shutil.copytree(tmp_path / "two", tmp_path / "again")
     shutil.rmtree(tmp_path / "again" / "checkpoints" / "step-000006")
