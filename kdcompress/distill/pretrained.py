@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from kdcompress.aliases import StageProgress
 from kdcompress.audio.utterance import Utterance
@@ -13,7 +14,7 @@ from kdcompress.distill.posteriors.cache import read_record
 from kdcompress.errors import ConfigError, TeacherError
 from kdcompress.files import writing_folder
 from kdcompress.students.initialize import sample_waveforms
-from kdcompress.students.pretrained import PretrainedStudent, check_family, chosen_layers
+from kdcompress.students.pretrained import PretrainedStudent, check_family, chosen_layers, settings_of
 from kdcompress.students.pruning.budget import Budget
 from kdcompress.students.pruning.plot import plot_frontier
 from kdcompress.students.pruning.search import Frontier, search
@@ -99,7 +100,19 @@ def _of_run(
     if config.layers is not None:
         there = len(found.model.anatomy().layers)
         found.model.keep_layers(chosen_layers(config.layers, there))
-    return found.model, found.vocabulary
+    model = found.model if config.dropout is None else _with_dropout(found.model, config.dropout)
+    return model, found.vocabulary
+
+
+def _with_dropout(student: Student, dropout: float) -> Student:
+    """Return a student of the same weights with another dropout in training."""
+    shape = student.config
+    update: dict[str, Any] = {"dropout": dropout}
+    if isinstance(shape, PretrainedConfig):
+        update = {"model": settings_of(shape.model or {}, dropout)}
+    made = type(student)(shape.model_copy(update=update), student.vocabulary_size)
+    made.load_state_dict(student.state_dict())
+    return made.eval()
 
 
 def cut_to_budget(

@@ -277,14 +277,20 @@ def chosen_layers(layers: int | tuple[int, ...], there: int) -> list[int]:
     return list(layers)
 
 
+def settings_of(values: dict[str, Any], dropout: float | None) -> dict[str, Any]:
+    """Return a model's configuration without what would skip or mask parts in training.
+
+    Args:
+        dropout: in place of every one there; None leaves them.
+    """
+    kept = {key: value for key, value in values.items() if key not in _PRIVATE}
+    kept |= {key: value for key, value in _OFF.items() if key in kept}
+    if dropout is not None:
+        kept |= {key: dropout for key in kept if "dropout" in key and isinstance(kept[key], float)}
+    return {
+        key: settings_of(value, dropout) if isinstance(value, dict) else value for key, value in kept.items()
+    }
+
+
 def _settings(config: Any, dropout: float | None) -> dict[str, Any]:
-    """Return a model's configuration as plain data, without what would skip or mask parts in training."""
-
-    def clean(values: dict[str, Any]) -> dict[str, Any]:
-        kept = {key: value for key, value in values.items() if key not in _PRIVATE}
-        kept |= {key: value for key, value in _OFF.items() if key in kept}
-        if dropout is not None:
-            kept |= {key: dropout for key in kept if "dropout" in key and isinstance(kept[key], float)}
-        return {key: clean(value) if isinstance(value, dict) else value for key, value in kept.items()}
-
-    return clean(json.loads(json.dumps(config.to_dict())))  # as it comes back from disk
+    return settings_of(json.loads(json.dumps(config.to_dict())), dropout)  # as it comes back from disk

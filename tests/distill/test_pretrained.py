@@ -63,6 +63,6 @@ def test_a_run_of_our_own_is_cut_to_a_budget_and_goes_on(
     assert distill(None, run, Notes(), resume=True).finished
     assert load_student(run).model.config == begun.model.config
     again = tmp_path / "again"
-    kept = recipe(student={"kind": "pretrained", "source": str(run)}, training__steps=2)
+    kept = recipe(student={"kind": "pretrained", "source": str(run), "dropout": 0.25}, training__steps=2)
     assert distill(kept, again, Notes()).finished
-    assert load_student(again).model.config == begun.model.config
+    assert load_student(again).model.config == begun.model.config.model_copy(update={"dropout": 0.25})
