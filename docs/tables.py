@@ -1,4 +1,4 @@
-"""Write the tables of recipes/README.md and export/README.md from the results in those folders.
+"""Write the tables of the READMEs of recipes, of recipes/own-layers and of export from the results there.
 
     python docs/tables.py           rewrite what stands between the markers
     python docs/tables.py --check   exit 1 if a README is not what the results say
@@ -14,6 +14,10 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+
+from kdcompress.report.bootstrap import difference
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPES, EXPORT = ROOT / "recipes", ROOT / "export"
@@ -144,6 +148,53 @@ def comparison_table(summary: dict[str, Any]) -> str:
     return "\n".join([facts, "", *grid(headings, table)])
 
 
+def own_layers_table(result: dict[str, Any]) -> str:
+    """Return one teacher's students as Markdown: a row for each, and what the search and chance found."""
+    words, teacher = np.array(result["words"]), result["teacher"]
+
+    def against(found: list[dict[str, Any]], others: list[dict[str, Any]]) -> str:
+        """Return the paired difference to others, of which there may be one to each."""
+        ours, theirs = (np.array([one["errors"] for one in rows]) for rows in (found, others))
+        if len(ours) != len(theirs):
+            theirs = np.repeat(theirs[:1], len(ours), axis=0)
+        interval = difference(ours, theirs, words)
+        value, low, high = (100 * x for x in (interval.value, interval.low, interval.high))
+        return f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
+
+    rows, told = [["teacher", "", f"{teacher['bytes'] / 1e6:.2f}", f"{teacher['wer']:.2f}", "", "", ""]], []
+    for budget, entry in result.items():
+        if "cut" not in entry:
+            continue
+        for name, found in entry.items():
+            if name in ("frontier", "search_cpu_seconds", "random"):
+                continue
+            seeds = found if isinstance(found, list) else [found]
+            _, _, trained = name.partition(", ")
+            cut = entry.get(f"cut, {trained}", []) if isinstance(found, list) else [entry["cut"]]
+            rows.append([
+                f"{budget}: {name}",
+                str(len(seeds)) if isinstance(found, list) else "",
+                f"{seeds[0]['bytes'] / 1e6:.2f}",
+                f"{np.mean([one['wer'] for one in seeds]):.2f}",
+                f"{np.mean([one['kl'] for one in seeds]):.3f}",
+                against(seeds, [teacher]),
+                "" if name.startswith("cut") else against(seeds, cut[: len(seeds)]),
+            ])  # fmt: skip
+        cut = entry["cut"]
+        told.append(f"- {budget}: the search took {entry['search_cpu_seconds']:.0f} s of a core.")
+        if chance := entry.get("random"):
+            drawn, (size, kl) = chance["drawn"], chance["searched"]
+            nearer = sum(found < kl for _, found in drawn)
+            told[-1] += (
+                f" Of {len(drawn)} random cuts ({min(d[0] for d in drawn) / 1e6:.2f} to "
+                f"{max(d[0] for d in drawn) / 1e6:.2f} MB, KL {min(d[1] for d in drawn):.3f} to "
+                f"{max(d[1] for d in drawn):.3f}), {nearer} are nearer to the teacher than what was searched "
+                f"for, refitted as they are ({size / 1e6:.2f} MB, KL {kl:.3f})."
+            )
+    headings = ("student", "seeds", "MB", "WER %", "KL", "to the teacher [95 %]", "to the cut one [95 %]")
+    return "\n".join([*grid(headings, rows), "", *told])
+
+
 def number(value: float | None, scale: float = 1.0) -> str:
     """Return one decimal, or nothing where there is no figure."""
     return "" if value is None else f"{scale * value:.1f}"
@@ -256,6 +307,12 @@ def results() -> str:
     return "\n".join(parts)
 
 
+def own_layers() -> str:
+    """Return the tables of recipes/own-layers/README.md."""
+    found = read((RECIPES / "own-layers").glob("*.json"))
+    return "\n".join(f"### {path.stem}\n\n{own_layers_table(data)}\n" for path, data in found)
+
+
 def presets() -> str:
     """Return the tables of presets of export/README.md."""
     found = read((EXPORT / "results" / "presets").glob("*.json"))
@@ -272,6 +329,7 @@ def verified() -> str:
 
 TABLES = (
     (RECIPES / "README.md", "results", results),
+    (RECIPES / "own-layers" / "README.md", "students", own_layers),
     (EXPORT / "README.md", "presets", presets),
     (EXPORT / "README.md", "matrix", verified),
 )

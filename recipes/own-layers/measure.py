@@ -18,10 +18,14 @@ import torch
 
 from kdcompress.analysis.student_score import decode, word_errors
 from kdcompress.audio.manifest import read_references, read_utterances
-from kdcompress.config.recipe import make_recipe
-from kdcompress.config.student import PretrainedConfig
+from kdcompress.audio.utterance import SAMPLE_RATE
+from kdcompress.config.cache import CacheStorage
+from kdcompress.config.recipe import Recipe, make_recipe
+from kdcompress.config.student import ConformerConfig, PretrainedConfig
+from kdcompress.distill.cache_writer import write_cache
 from kdcompress.distill.loop import distill
 from kdcompress.distill.pretrained import open_as_student
+from kdcompress.students.conformer import ConformerStudent
 from kdcompress.students.initialize import sample_waveforms
 from kdcompress.students.pretrained import chosen_layers
 from kdcompress.students.pruning.budget import Budget
@@ -31,6 +35,9 @@ from kdcompress.students.student import Student
 from kdcompress.students.weights import load_student, save_student
 from kdcompress.teachers.open import resolve_teacher
 from kdcompress.text.normalize import normalize
+
+BEGUN = ("cut", "evenly spaced", "random weights")
+FIT_SECONDS = 40  # for a random cut, of which there are many
 
 
 def main() -> None:
@@ -44,7 +51,9 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/own-layers"))
     parser.add_argument("--budgets", nargs="+", default=["0.5x", "0.25x"])
     parser.add_argument("--random", type=int, default=0, help="random cuts of equal size, refitted likewise")
-    parser.add_argument("--steps", type=int, default=0, help="of training, three seeds each")
+    parser.add_argument("--steps", type=int, default=0, help="of training")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--begun", nargs="+", default=BEGUN, choices=BEGUN, help="what is trained")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     found: dict[str, Any] = json.loads(asked.out.read_text()) if asked.out.is_file() else {}
@@ -66,15 +75,10 @@ def main() -> None:
         texts = [normalize(said[entry.utterance.id].text) for entry in references]
         truths = [normalize(entry.text) for entry in references]
         errors = [sum(edits) for edits in word_errors(truths, texts)]
-        words = [len(text.split()) for text in truths]
-        size = 4 * model.parameter_count()
-        return {
-            "bytes": size,
-            "kl": round(kl, 5),
-            "wer": round(100 * sum(errors) / sum(words), 2),
-            "errors": errors,
-        }
+        wer = round(100 * sum(errors) / sum(found["words"]), 2)
+        return {"bytes": 4 * model.parameter_count(), "kl": round(kl, 5), "wer": wer, "errors": errors}
 
+    found["words"] = [len(normalize(entry.text).split()) for entry in references]
     if "teacher" not in found:
         found["teacher"] = figures(student)
         keep()
@@ -98,24 +102,37 @@ def main() -> None:
             entry["evenly spaced, not refitted"] = figures(even(False, fit))
             entry["evenly spaced, refitted"] = figures(even(True, fit))
             keep()
-        drawn = entry.setdefault("random", [])
-        draw = random.Random(f"{budget} {len(drawn)}")
-        while len(drawn) < asked.random:
-            made = prune(student, random_cut(student, target, draw), calibration.fit).student
-            drawn.append([4 * made.parameter_count(), round(calibration.of_student(made), 5)])
-            keep()
-        if asked.steps:
-            plain = asked.runs / f"{folder.name}-even"
-            if not plain.is_dir():
-                save_student(plain, even(False, fit), vocabulary, {"step": 0})
-            for name, source in (("cut", folder), ("evenly spaced", plain)):
-                trained = entry.setdefault(f"{name}, {asked.steps} steps", [])
-                for seed in range(len(trained), 3):
-                    run = asked.runs / f"{source.name}-{asked.steps}-{seed}"
-                    train(asked, source, run, seed)
-                    trained.append(figures(load_student(run).model))
-                    keep()
-    keep()
+        if asked.random:
+            chance = entry.setdefault("random", {"drawn": []})
+            seconds = sum(map(len, calibration.fit)) / SAMPLE_RATE
+            few = calibration.fit[:: max(1, round(seconds / FIT_SECONDS))]
+
+            def refitted(cut: Cut, few: list[torch.Tensor] = few) -> list[float]:
+                made = prune(student, cut, few, coarse=True).student
+                return [4 * made.parameter_count(), round(calibration.of_student(made), 5)]
+
+            if "searched" not in chance:  # refitted as these are
+                chance["searched"] = refitted(cut_of(student, entry["frontier"][-1]))
+            while len(chance["drawn"]) < asked.random:
+                draw = random.Random(f"{budget} {len(chance['drawn'])}")
+                chance["drawn"].append(refitted(random_cut(student, target, draw)))
+                keep()
+        if not asked.steps:
+            continue
+        labelled(asked)
+        plain = asked.runs / f"{folder.name}-even"
+        if not plain.is_dir():
+            save_student(plain, even(False, fit), vocabulary, {"step": 0})
+        begun = {"cut": of_run(folder), "evenly spaced": of_run(plain), "random weights": conformer(target)}
+        for name in asked.begun:
+            trained = entry.setdefault(f"{name}, {asked.steps} steps", [])
+            for seed in range(len(trained), asked.seeds):
+                run = asked.runs / f"{folder.name}-{name.split()[0]}-{asked.steps}-{seed}"
+                start = time.process_time()
+                train(asked, begun[name], run, seed)
+                spent = round(time.process_time() - start, 1)
+                trained.append(figures(load_student(run).model) | {"cpu_seconds": spent})
+                keep()
 
 
 def evenly_spaced(student: Student, target: float) -> Callable[[bool, list[torch.Tensor]], Student]:
@@ -156,30 +173,73 @@ def random_cut(student: Student, target: float, draw: random.Random) -> Cut:
             return found[1]
 
 
-def train(asked: argparse.Namespace, source: Path, run: Path, seed: int) -> None:
-    """Train a student on audio alone for a few steps, as the demo's is trained."""
+def cut_of(student: Student, chosen: dict[str, Any]) -> Cut:
+    """Return what was cut out of a student, given the entry of what was chosen on the frontier."""
+    anatomy, sizes = student.anatomy(), {}
+    for index, origin in enumerate(chosen["layers"]):
+        for part in anatomy.layers[origin].parts:
+            sizes[part.name] = chosen["sizes"][f"{index}.{part.name.split('.', 1)[1]}"]
+    sizes |= {part.name: chosen["sizes"][part.name] for part in anatomy.front}
+    return Cut(sizes, frozenset(range(len(anatomy.layers))) - frozenset(chosen["layers"]))
 
-    class Quiet:
-        def stage(self, *_: Any) -> None: ...
-        def step(self, *_: Any) -> None: ...
-        def validated(self, *_: Any) -> None: ...
-        def say(self, _: str) -> None: ...
 
-    recipe = {
-        "seed": seed,
-        "teacher": resolve_teacher(asked.teacher).model_dump(mode="json"),
-        "student": {"kind": "pretrained", "source": str(source)},
-        "data": {"audio": str(asked.an4 / "train.jsonl"), "batch_seconds": 15},
+def of_run(folder: Path) -> dict[str, Any]:
+    """Return the student of a recipe that begins as a run."""
+    return {"kind": "pretrained", "source": str(folder), "dropout": 0}
+
+
+def conformer(target: float) -> dict[str, Any]:
+    """Return the student of a recipe that is a Conformer of random weights, the widest that is no larger."""
+    for width in range(144, 16, -8):
+        config = ConformerConfig(width=width, layers=6, dropout=0.0, frame_shift_ms=40)
+        if 4 * ConformerStudent(config, 29).parameter_count() <= target:
+            break
+    return config.model_dump(mode="json")
+
+
+class Quiet:
+    """Follows a run, and says nothing."""
+
+    def stage(self, *_: Any) -> None: ...
+    def step(self, *_: Any) -> None: ...
+    def validated(self, *_: Any) -> None: ...
+    def say(self, _: str) -> None: ...
+
+
+def recipe(asked: argparse.Namespace, **keys: Any) -> Recipe:
+    """Return a short training on audio alone; all begin alike, are given the same batches, and few steps."""
+    made = {
+        "objective": {"selection": {"kind": "all"}, "occupancy_weight": 0},
+        "data": {
+            "audio": str(asked.an4 / "train.jsonl"),
+            "batch_seconds": 15,
+            "noise_share": 0,
+            "surround": {"share": 0},
+        },
         "training": {
-            "steps": asked.steps,
-            "peak_lr": 3e-4,
-            "ema_decay": 0.99,
+            "steps": max(1, asked.steps),
+            "peak_lr": 5e-4,
+            "ema_decay": 0.98,
             "delay_ms": 0,
-            "validate_every": asked.steps,
+            "validate_every": max(1, asked.steps),
             "spec_augment": {"time_masks": 0, "band_masks": 0},
         },
     }
-    distill(make_recipe(recipe, [], "own-layers"), run, Quiet(), resume="auto")
+    return make_recipe(made | keys, [], "own-layers")
+
+
+def labelled(asked: argparse.Namespace) -> Path:
+    """Return the teacher's posteriors, which it is run for once."""
+    cache: Path = asked.runs / f"{Path(asked.teacher).name}-cache"
+    teacher = resolve_teacher(asked.teacher).model_dump(mode="json")
+    write_cache(recipe(asked, teacher=teacher), cache, CacheStorage(), Quiet())
+    return cache
+
+
+def train(asked: argparse.Namespace, student: dict[str, Any], run: Path, seed: int) -> None:
+    """Train a student for a few steps."""
+    teacher = {"kind": "cache", "path": str(labelled(asked))}
+    distill(recipe(asked, teacher=teacher, student=student, seed=seed), run, Quiet(), resume="auto")
 
 
 if __name__ == "__main__":
