@@ -213,7 +213,10 @@ def preset_table(result: dict[str, Any]) -> str:
         "KL and words changed are against the fp32 graph; time is the graph's alone; *in silence* counts the "
         "characters printed in clips without speech."
     )
-    lines = grid(PRESET, [preset_row(name, row) for name, row in result["rows"].items()])
+    headings = PRESET
+    if result.get("unit") == "phone":
+        headings = tuple(heading.replace("WER", "phone errors") for heading in PRESET)
+    lines = grid(headings, [preset_row(name, row) for name, row in result["rows"].items()])
     auto = result["bundle"]["auto"]
     if auto and auto["chosen"] is None:
         lines += ["", "`auto` found nothing within its budget and left fp32."]

@@ -67,12 +67,14 @@ def measure(arguments: argparse.Namespace) -> None:
             repeats=arguments.repeats,
             reference="fp32",
             source=arguments.manifest.name,
+            normalizer="none" if arguments.phones else "basic",
             on_progress=progress,
         )
     data = report.to_json()
     result = {
         "schema": 1,
         "kind": "kdcompress-presets",
+        "unit": "phone" if arguments.phones else "word",
         **{key: data[key] for key in ("created", "machine", "settings")},
         "bundle": {
             "parameters": bundle.parameters,
@@ -85,7 +87,7 @@ def measure(arguments: argparse.Namespace) -> None:
                 if "blank_bias" in figures
             },
         },
-        "rows": _rows(graphs, references, report, arguments.silence),
+        "rows": _rows(graphs, references, report, arguments),
     }
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     write_file(arguments.out, json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
@@ -127,7 +129,7 @@ def _rows(
     graphs: "dict[str, tuple[Bundle, str]]",
     references: "list[Reference]",
     report: "Report",
-    silence: Path | None,
+    arguments: argparse.Namespace,
 ) -> dict[str, dict[str, Any]]:
     from kdcompress.audio.decode import read_audio
     from kdcompress.audio.manifest import read_references
@@ -136,7 +138,8 @@ def _rows(
 
     audio = [one.utterance for one in references]
     speech = [read_audio(one.audio, one.start, one.duration) for one in audio]
-    quiet = [one.utterance for one in read_references(silence)] if silence else []
+    quiet = [one.utterance for one in read_references(arguments.silence)] if arguments.silence else []
+    phones = arguments.phones
     rows: dict[str, dict[str, Any]] = {}
     base = report.results[0]
     for found in report.results:
@@ -156,9 +159,11 @@ def _rows(
             "time": speed and speed.inverse().model_dump(include={"median", "low", "high"}),
             "frames": difference(expected, answers, bundle.vocabulary.blank).to_json(),
             "words": text_difference(expected, answers, bundle.vocabulary).to_json(),
-            "wer": found.accuracy.wer.model_dump(),
-            "against_fp32": None if found is base else _paired(found, base, references),
-            "noisy_wer": {str(snr): _wer_in_noise(recognizer, speech, references, snr) for snr in SNRS},
+            "wer": (found.accuracy.cer if phones else found.accuracy.wer).model_dump(),
+            "against_fp32": None if found is base else _paired(found, base, references, phones),
+            "noisy_wer": {
+                str(snr): _rate_in_noise(recognizer, speech, references, snr, phones) for snr in SNRS
+            },
             "silent_characters": sum(
                 len(recognizer.transcribe(read_audio(one.audio, one.start, one.duration)).text)
                 for one in quiet
@@ -168,23 +173,40 @@ def _rows(
     return rows
 
 
-def _wer_in_noise(
-    recognizer: "Recognizer", speech: "list[FloatArray]", references: "list[Reference]", snr: int
+def _rate_in_noise(
+    recognizer: "Recognizer",
+    speech: "list[FloatArray]",
+    references: "list[Reference]",
+    snr: int,
+    phones: bool,
 ) -> float:
-    """Return the word error rate in noise, the same for every graph, so many decibels below the speech."""
-    import jiwer
+    """Return the error rate in noise, the same for every graph, so many decibels below the speech."""
     import numpy as np
 
     from kdcompress.distill.data.noise import coloured
-    from kdcompress.text.normalize import normalize
 
     rng = np.random.default_rng(snr)
     texts = []
     for samples in speech:
         level = float(np.sqrt(np.mean(np.square(samples)))) * 10 ** (-snr / 20)
         texts.append(recognizer.transcribe(samples + level * coloured(len(samples), rng)).text)
-    wanted = [normalize(reference.text) for reference in references]
-    return float(jiwer.wer(wanted, [normalize(text) for text in texts]))
+    edits, units = _edits([reference.text for reference in references], texts, phones)
+    return sum(edits) / sum(units)
+
+
+def _edits(wanted: list[str], found: list[str], phones: bool) -> tuple[list[int], list[int]]:
+    """Count the edits that turn one text into the other, and the words or phones of the first."""
+    import jiwer
+
+    from kdcompress.text.normalize import normalize
+
+    edits, units = [], []
+    for pair in zip(wanted, found, strict=True):
+        one, other = pair if phones else map(normalize, pair)
+        counted = jiwer.process_characters(one, other) if phones else jiwer.process_words(one, other)
+        edits.append(counted.substitutions + counted.deletions + counted.insertions)
+        units.append(counted.hits + counted.substitutions + counted.deletions)
+    return edits, units
 
 
 def _answers(recognizer: "Recognizer", bundle: "Bundle", speech: "list[FloatArray]") -> "list[FloatArray]":
@@ -195,23 +217,19 @@ def _answers(recognizer: "Recognizer", bundle: "Bundle", speech: "list[FloatArra
 
 
 def _paired(
-    found: "CandidateResult", base: "CandidateResult", references: "list[Reference]"
+    found: "CandidateResult", base: "CandidateResult", references: "list[Reference]", phones: bool
 ) -> dict[str, Any]:
-    """Return the difference of word error rates with its bootstrap interval, both on the same draws."""
-    import jiwer
+    """Return the difference of error rates with its bootstrap interval, both on the same draws."""
     import numpy as np
 
     from kdcompress.report.bootstrap import difference
-    from kdcompress.text.normalize import normalize
 
-    wanted = [normalize(reference.text) for reference in references]
+    wanted = [reference.text for reference in references]
     counts = []
     for result in (found, base):
-        heard = [normalize(result.hypotheses[reference.utterance.id]) for reference in references]
-        scored = [jiwer.process_words([one], [other]) for one, other in zip(wanted, heard, strict=True)]
-        counts.append([one.substitutions + one.deletions + one.insertions for one in scored])
-    words = np.array([len(text.split()) for text in wanted])
-    interval = difference(np.array([counts[0]]), np.array([counts[1]]), words)
+        edits, units = _edits(wanted, [result.hypotheses[one.utterance.id] for one in references], phones)
+        counts.append(np.array([edits]))
+    interval = difference(counts[0], counts[1], np.array(units))
     return {"value": interval.value, "low": interval.low, "high": interval.high, "p": interval.p}
 
 
@@ -232,6 +250,7 @@ def main() -> None:
     parser.add_argument("--max-kl", type=float, default=0.001, help="of auto")
     parser.add_argument("--max-disagreement", type=float, default=0.01, help="of auto")
     parser.add_argument("--blank-bias", choices=("none", "auto", "teacher"), default="none")
+    parser.add_argument("--phones", action="store_true", help="texts are phones: characters are counted")
     parser.add_argument("--limit", type=int, help="only the first N utterances")
     parser.add_argument("--repeats", type=int, default=5, help="timed passes")
     measure(parser.parse_args())
