@@ -177,15 +177,18 @@ class ConformerStudent(FeatureStudent):
         head as they are. Else evenly spaced ones, the first and the last among them (as distil-whisper
         chooses, arXiv 2311.00430): the front and the head keep the layers they were trained beside. Of wider
         feed-forward modules, the units that explain most of the output on the audio, refitted; narrower ones
-        get units that add nothing at first (see `pruning`).
+        get units that add nothing at first (see `pruning`). Between 20 and 40 ms a frame, weights are of the
+        same shapes; they have to learn the other time scale.
 
         Raises:
             ConfigError: it is shallower, or differs in more than that, feed_forward, dropout, exits,
-                normalize and streaming.
+                normalize, streaming and 20 or 40 ms a frame.
             AudioError: feed-forward modules are to be narrower, and there are no waveforms.
         """
         config, theirs = self.config, other.config
-        names = ("dropout", "layers", "exits", "feed_forward", "normalize", "streaming")
+        names: tuple[str, ...] = ("dropout", "layers", "exits", "feed_forward", "normalize", "streaming")
+        if {config.frame_shift_ms, getattr(theirs, "frame_shift_ms", 0)} <= {20, 40}:
+            names = (*names, "frame_shift_ms")
         free = {name: getattr(config, name) for name in names}
         if not isinstance(other, ConformerStudent) or not isinstance(theirs, ConformerConfig):
             raise ConfigError(f"it is a student of kind {theirs.kind}, this one of kind {config.kind}")
@@ -193,7 +196,7 @@ class ConformerStudent(FeatureStudent):
             raise ConfigError(
                 f"it has another shape (width {theirs.width}, {theirs.layers} layers, "
                 f"{theirs.frame_shift_ms} ms): only `feed_forward`, `dropout`, `exits`, `normalize` and "
-                "`streaming` may be other than there, and `layers` smaller"
+                "`streaming` may be other than there, 20 ms 40 or the reverse, and `layers` smaller"
             )
         inner = int(config.width * config.feed_forward)
         if config.feed_forward < theirs.feed_forward:

@@ -129,6 +129,16 @@ def test_full_context_is_the_offline_student() -> None:
     assert torch.equal(model(waveforms, samples)[0], offline(waveforms, samples)[0])
 
 
+def test_a_student_of_20_ms_begins_with_weights_of_40() -> None:
+    one = student(20)
+    other = ConformerStudent(one.config.model_copy(update={"frame_shift_ms": 40}), 6)
+    begun = ConformerStudent(one.config, 6)
+    begun.start_from(other, [])
+    assert all(torch.equal(x, y) for x, y in zip(begun.parameters(), other.parameters(), strict=True))
+    with pytest.raises(ConfigError, match="another shape"):
+        student(80).start_from(other, [])
+
+
 def test_training_draws_chunks_anew_and_the_seed_decides() -> None:
     model = student(40).train()
     model.select_chunk(320)
