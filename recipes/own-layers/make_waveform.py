@@ -2,10 +2,10 @@
 
     python recipes/own-layers/make_waveform.py hub --audio an4/train.jsonl
 
-A transformer over waveforms learns little from an hour of speech and its posteriors alone. It does from what
-each layer of a Conformer says of each frame: the first convolution begins as a filter bank, the feed-forward
-modules and the head as the Conformer's, and layers are trained towards the Conformer's, as is the output. No
-transcript is read. Convolutions take no padding: frame j is in the middle of the Conformer's j + 2.
+An hour of speech is little for a transformer over waveforms, so it learns from what each layer of a
+Conformer says of each frame, not from posteriors alone: the first convolution begins as a filter bank, the
+feed-forward modules and the head as its own, and layers are trained towards the Conformer's, as is the
+output. No transcript is read. Convolutions take no padding: frame j is in the middle of its j + 2.
 
 hub/wav2vec2 has layer norms in its waveform encoder. hub/hubert has a group norm over time behind the first
 convolution and no other, and begins as the wav2vec2: each convolution gets the line, channel by channel, that
