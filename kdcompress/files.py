@@ -19,6 +19,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from kdcompress.signals import signals_wait
+
 if sys.platform != "win32":
     import fcntl
 
@@ -125,19 +127,26 @@ def what_was_refused(error: OSError) -> str:
 def _partial(folder: Path, make: Callable[[Path], None]) -> Iterator[Path]:
     """Make something unfinished in a folder and hold it; it is gone afterwards, unless it was moved away."""
     _remove_leftovers_once(folder)
-    while True:
-        partial = folder / f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}"
-        make(partial)
-        # Between the two lines someone else may have taken it for a leftover.
+    partial: Path | None = None
+    held: int | None = None
+    try:  # twice, since a signal may cut the inner one's end in two
         try:
-            held = hold(partial)
-        except FileNotFoundError:
-            continue
-        if held is None or partial.exists():
-            break
-        os.close(held)
-    try:
-        yield partial
+            while partial is None:
+                name = folder / f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}"
+                with signals_wait():  # else one may come when it is there and nobody holds it
+                    make(name)
+                    partial = name
+                    # Between the two lines someone else may have taken it for a leftover.
+                    with suppress(FileNotFoundError):
+                        held = hold(partial)
+                    if held is not None and not partial.exists():
+                        os.close(held)
+                        held = None
+                    if held is None and not partial.exists():
+                        partial = None
+            yield partial
+        finally:
+            _remove(partial)
     finally:
         _remove(partial)
         if held is not None:
@@ -175,8 +184,10 @@ def _remove_if_left(path: Path) -> None:
         os.close(held)
 
 
-def _remove(path: Path) -> None:
+def _remove(path: Path | None) -> None:
     with suppress(OSError):
+        if path is None:
+            return
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:

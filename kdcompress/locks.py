@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from kdcompress.errors import InUse
+from kdcompress.signals import signals_wait
 
 if sys.platform != "win32":
     import fcntl
@@ -56,29 +57,39 @@ def locked(folder: Path, *, beside: bool = False) -> Iterator[None]:
     """
     path = folder.parent / f".{folder.name}{NAME}" if beside else folder / NAME
     made = [above for above in path.parents if not above.exists()]
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = _open(path, folder)
-    except InUse:
-        raise
-    except OSError:
-        yield
-        return
-    _mine.add(file)
-    try:
-        os.truncate(file, 0)
-        os.lseek(file, 0, os.SEEK_SET)
-        os.write(file, json.dumps(_self()).encode())
-        yield
+    file: int | None = None
+    try:  # twice, since a signal may cut the inner one's end in two
+        try:
+            try:
+                with signals_wait():  # else one may come when the file is there and nobody knows whose it is
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    file = _open(path, folder)
+                    _mine.add(file)
+            except InUse:
+                raise
+            except OSError:
+                pass
+            if file is not None:
+                os.truncate(file, 0)
+                os.lseek(file, 0, os.SEEK_SET)
+                os.write(file, json.dumps(_self()).encode())
+            yield
+        finally:
+            _give_back(file, path, made)
     finally:
-        if file in _mine:
-            with suppress(OSError):
-                path.unlink()  # before it is given back: who opened it meanwhile sees that it is gone
-            _mine.remove(file)
-            os.close(file)
-            with suppress(OSError):  # they are empty only if nothing came of it
-                for above in made:
-                    above.rmdir()
+        _give_back(file, path, made)
+
+
+def _give_back(file: int | None, path: Path, made: list[Path]) -> None:
+    if file is None or file not in _mine:
+        return
+    with suppress(OSError):
+        path.unlink()  # before it is given back: who opened it meanwhile sees that it is gone
+    with suppress(OSError):  # they are empty only if nothing came of it
+        for above in made:
+            above.rmdir()
+    _mine.remove(file)
+    os.close(file)
 
 
 def _open(path: Path, folder: Path) -> int:
