@@ -75,20 +75,29 @@ def put_integers(
 
 
 def narrowest(fitted: Mapping[str, Sequence[IntegerWeights]], max_loss: float) -> dict[str, IntegerWeights]:
-    """Take as few bits for each layer as one bound allows: the largest with which all lose little enough.
+    """Take as few bytes as let all layers together lose little: bits go where a byte saves the most.
 
     Args:
         fitted: by layer, the narrowest first.
         max_loss: of all layers together, as a sum of shares of their outputs' power.
     """
+
+    def saved_per_byte(step: tuple[str, IntegerWeights]) -> float:
+        name, wider = step
+        before = chosen[name]
+        return (before.loss - wider.loss) / (wider.values.size * (wider.width.bits - before.width.bits))
+
     chosen = {name: rounded[0] for name, rounded in fitted.items()}
-    for bound in sorted({each.loss for rounded in fitted.values() for each in rounded}, reverse=True):
-        chosen = {
-            name: next((each for each in rounded if each.loss <= bound), rounded[-1])
+    while sum(each.loss for each in chosen.values()) > max_loss:
+        wider = [
+            (name, each)
             for name, rounded in fitted.items()
-        }
-        if sum(each.loss for each in chosen.values()) <= max_loss:
+            for each in rounded
+            if each.width.bits > chosen[name].width.bits and each.loss < chosen[name].loss
+        ]
+        if not wider:
             break
+        chosen.update([max(wider, key=saved_per_byte)])
     return chosen
 
 
