@@ -74,15 +74,21 @@ def check_parity(
     found = difference(reference * 2, alone + together, blank)
     for expected, single, batched, length in zip(reference, alone, together, lengths, strict=True):
         for what, values in (("alone", single), ("in a padded batch", batched)):
-            largest = np.abs(expected).max(axis=-1, keepdims=True)
-            allowed = tolerance + RELATIVE_TOLERANCE * np.abs(expected)
-            allowed = np.where(largest > RUNAWAY, RUNAWAY_TOLERANCE * largest, allowed)
-            if not (np.abs(values - expected) <= allowed).all():  # NaN is never within
+            if not (np.abs(values - expected) <= allowed(expected, tolerance)).all():  # NaN is never within
                 worst = float(np.abs(values - expected).max())
                 raise ExportError(
                     f"{length} feature frames {what}: log-probabilities of the graph differ from torch's by "
                     f"up to {worst:.2g}, expected {tolerance:g}; the export is wrong, report it"
                 )
+    return found
+
+
+def allowed(expected: FloatArray, tolerance: float) -> FloatArray:
+    """Return by how much each of the log-probabilities [T, V] may differ in the graph."""
+    largest = np.abs(expected).max(axis=-1, keepdims=True)
+    found: FloatArray = np.where(
+        largest > RUNAWAY, RUNAWAY_TOLERANCE * largest, tolerance + RELATIVE_TOLERANCE * np.abs(expected)
+    )
     return found
 
 

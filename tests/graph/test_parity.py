@@ -8,7 +8,7 @@ import torch
 from onnx import numpy_helper
 
 from kdcompress.errors import ExportError, NumericsError
-from kdcompress.graph.parity import LENGTHS, check_parity
+from kdcompress.graph.parity import LENGTHS, allowed, check_parity
 from kdcompress.runtime.compare import Difference, difference
 from kdcompress.runtime.session import Session
 from kdcompress.students.features import TRACED_FRAMES
@@ -54,6 +54,13 @@ def test_nan_and_infinity_are_refused() -> None:
             difference([P], [broken], blank=0)
         with pytest.raises(NumericsError, match="the original gives NaN or infinity"):
             difference([broken], [P], blank=0)
+
+
+def test_only_frames_that_run_away_may_differ_by_more_than_a_little() -> None:
+    expected = np.array([[-0.1, -40.0], [-0.0, -7000.0], [-0.0, -999.0]], np.float32)
+    at_most = np.array([[0.00101, 0.005], [7.0, 7.0], [0.001, 0.1009]])
+    np.testing.assert_allclose(allowed(expected, 1e-3), at_most, rtol=1e-5)
+    assert not np.nan <= allowed(expected, 1e-3).max()
 
 
 def test_the_lengths_tried_are_hard_ones() -> None:
