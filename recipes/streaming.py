@@ -5,8 +5,8 @@
 
 Runs whose names differ in what follows the last hyphen only are seeds of one row. Those of --against are
 given whole utterances; differences to them, and to the first row, are paired by utterance, and by seed where
-there are as many. What is in the file of results already is not decoded again; without runs, all in it are
-shown.
+there are as many. With --phones the references are phones, and errors are of characters. What is in the
+file of results already is not decoded again; without runs, all in it are shown.
 """
 
 import argparse
@@ -23,7 +23,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from kdcompress.analysis.student_score import DecodedUtterance, decode, spike_offsets, word_errors
+from kdcompress.analysis.student_score import (
+    DecodedUtterance,
+    character_errors,
+    decode,
+    spike_offsets,
+    word_errors,
+)
 from kdcompress.audio.manifest import read_references
 from kdcompress.audio.utterance import Reference
 from kdcompress.files import write_file
@@ -33,7 +39,7 @@ from kdcompress.teachers.open import open_teacher, resolve_teacher
 from kdcompress.text.normalize import normalize
 
 HEAD = (
-    "| student | seeds | chunk [ms] | WER % [95 %] | to whole, points [95 %] | to the first row [95 %] | "
+    "| student | seeds | chunk [ms] | errors % [95 %] | to whole, points [95 %] | to the first row [95 %] | "
     "later than the teacher [ms], median (p95) | its chunk ends [ms], median (p95) |\n"
     "|---|---:|---:|---:|---:|---:|---:|---:|\n"
 )
@@ -44,7 +50,7 @@ class Decoded:
     """What a student made of the test set.
 
     Attributes:
-        errors: of words, by utterance.
+        errors: of words or phones, by utterance.
         later: how many of the tokens that both have come so many milliseconds after the teacher's.
         printed: likewise the end of their chunk and its look-ahead; empty for whole utterances.
     """
@@ -57,10 +63,12 @@ class Decoded:
 class TestSet:
     """References, and what the teacher makes of their audio."""
 
-    def __init__(self, references: Sequence[Reference], teacher: str) -> None:
+    def __init__(self, references: Sequence[Reference], teacher: str, phones: bool = False) -> None:
         self.utterances = [reference.utterance for reference in references]
-        self.truth = [normalize(reference.text, "basic") for reference in references]
-        self.words = np.array([len(text.split()) for text in self.truth])
+        self._normalizer = "none" if phones else "basic"
+        self._errors = character_errors if phones else word_errors
+        self.truth = [normalize(reference.text, self._normalizer) for reference in references]
+        self.units = np.array([len(text) if phones else len(text.split()) for text in self.truth])
         self._teacher = teacher
 
     @cached_property
@@ -81,8 +89,8 @@ class TestSet:
         found.model.select_chunk(None if chunk_ms == "full" else int(chunk_ms))
         shift = found.model.frame_shift
         heard = decode(found.model, found.vocabulary, shift, self.utterances)
-        texts = [normalize(heard[utterance.id].text, "basic") for utterance in self.utterances]
-        errors = [sum(edits) for edits in word_errors(self.truth, texts)]
+        texts = [normalize(heard[utterance.id].text, self._normalizer) for utterance in self.utterances]
+        errors = [sum(edits) for edits in self._errors(self.truth, texts)]
         if chunk_ms == "full":
             return Decoded(errors, self._later(heard, shift, 0, 0), {})
         chunks = found.model.context
@@ -134,13 +142,15 @@ def main() -> None:
     parser.add_argument("--against", nargs="+", type=Path, required=True)
     parser.add_argument("--chunk-ms", nargs="+", default=["160", "320", "640", "full"])
     parser.add_argument("--results", type=Path)
+    parser.add_argument("--phones", action="store_true", help="references are phones")
     args = parser.parse_args()
-    test = TestSet(read_references(args.manifest), args.teacher)
+    test = TestSet(read_references(args.manifest), args.teacher, args.phones)
     results = Results(test, args.results)
     shown = args.runs or [Path(name) for name in results.known if name not in {x.name for x in args.against}]
     whole = np.array([results.decoded(run, "full").errors for run in args.against])
-    sys.stdout.write(f"{len(test.truth)} utterances, {test.words.sum()} words; ")
-    sys.stdout.write(f"whole utterances: {percent(rate(whole, test.words))}\n\n{HEAD}")
+    units = f"{test.units.sum()} {'characters' if args.phones else 'words'}"
+    sys.stdout.write(f"{len(test.truth)} utterances, {units}; ")
+    sys.stdout.write(f"whole utterances: {percent(rate(whole, test.units))}\n\n{HEAD}")
     first: dict[str, np.ndarray] = {}
     for name, group in groupby(shown, lambda run: run.name.rpartition("-")[0] or run.name):
         runs = list(group)
@@ -148,9 +158,9 @@ def main() -> None:
             found = [results.decoded(run, chunk_ms) for run in runs]
             errors = np.array([one.errors for one in found])
             cells = (
-                *(name, str(len(runs)), chunk_ms, percent(rate(errors, test.words))),
-                paired(errors, whole, test.words),
-                paired(errors, first[chunk_ms], test.words) if chunk_ms in first else "",
+                *(name, str(len(runs)), chunk_ms, percent(rate(errors, test.units))),
+                paired(errors, whole, test.units),
+                paired(errors, first[chunk_ms], test.units) if chunk_ms in first else "",
                 spread(one.later for one in found),
                 spread(one.printed for one in found),
             )
