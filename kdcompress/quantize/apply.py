@@ -75,29 +75,20 @@ def put_integers(
 
 
 def narrowest(fitted: Mapping[str, Sequence[IntegerWeights]], max_loss: float) -> dict[str, IntegerWeights]:
-    """Take as few bytes as let all layers together lose little: bits go where a byte saves the most.
+    """Take as few bits for each layer as one bound allows: the largest with which all lose little enough.
 
     Args:
         fitted: by layer, the narrowest first.
         max_loss: of all layers together, as a sum of shares of their outputs' power.
     """
-
-    def saved_per_byte(step: tuple[str, IntegerWeights]) -> float:
-        name, wider = step
-        before = chosen[name]
-        return (before.loss - wider.loss) / (wider.values.size * (wider.width.bits - before.width.bits))
-
     chosen = {name: rounded[0] for name, rounded in fitted.items()}
-    while sum(each.loss for each in chosen.values()) > max_loss:
-        wider = [
-            (name, each)
+    for bound in sorted({each.loss for rounded in fitted.values() for each in rounded}, reverse=True):
+        chosen = {
+            name: next((each for each in rounded if each.loss <= bound), rounded[-1])
             for name, rounded in fitted.items()
-            for each in rounded
-            if each.width.bits > chosen[name].width.bits and each.loss < chosen[name].loss
-        ]
-        if not wider:
+        }
+        if sum(each.loss for each in chosen.values()) <= max_loss:
             break
-        chosen.update([max(wider, key=saved_per_byte)])
     return chosen
 
 
