@@ -24,7 +24,8 @@ def resolve_label_rate(
 ) -> float:
     """Return the labels of a second of speech [1/s]: of the transcripts, else of the teacher's.
 
-    The teacher is run on a few evenly spaced utterances, and only if the answer is needed.
+    The teacher is run on a few evenly spaced utterances, and only if the answer is needed; at a speed of the
+    recipe's, since a cache has no other.
 
     Args:
         tokenizer: of the student, whose labels are counted.
@@ -40,7 +41,8 @@ def resolve_label_rate(
     speech = data.speech
     labels = samples = 0
     sample = speech[:: max(1, len(speech) // _SAMPLE)][:_SAMPLE]
-    for batch in audio_batches(sample, recipe.data.batch_seconds, on_progress):
+    speed = min(recipe.data.speed, key=lambda factor: abs(factor - 1))
+    for batch in audio_batches(sample, recipe.data.batch_seconds, on_progress, speed=speed):
         found = labeller(source(batch), batch.lengths)  # as many frames as samples: all labels fit
         labels += int(found.lengths.sum())
         samples += int(batch.lengths[found.row][found.lengths > 0].sum())
@@ -50,4 +52,4 @@ def resolve_label_rate(
             "nor of those held out: a student would learn to print nothing. Is it speech, and of the "
             f"teacher's language? See: kdcompress inspect TEACHER --audio {recipe.data.audio}"
         )
-    return known or labels * SAMPLE_RATE / max(1, samples)
+    return known or labels * SAMPLE_RATE / max(1.0, samples * speed)
