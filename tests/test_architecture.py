@@ -19,8 +19,8 @@ FILES = {
 
 # A room imports rooms to its left only, and itself. Features come before what computes them at run time.
 LEVELS = [
-    {"errors", "aliases", "__version__"},
-    {"files", "plain_yaml", "signals"},
+    {"errors", "aliases", "signals", "__version__"},
+    {"files", "plain_yaml"},
     {"config", "text", "audio", "resources", "cores", "locks"},
     {"frontend", "digests"},
     {"runtime"},
