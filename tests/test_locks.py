@@ -20,7 +20,10 @@ from kdcompress.locks import NAME, locked
 HOLD = (
     "import os, sys, time\nfrom pathlib import Path\nfrom kdcompress.locks import locked\n"
     "with locked(Path(sys.argv[1]), beside=sys.argv[2] == 'beside'):\n"
-    "    if hasattr(os, 'fork') and os.fork() == 0:\n        sys.stdin.read()\n        os._exit(0)\n"
+    "    if hasattr(os, 'fork'):\n        begun, begins = os.pipe()\n"
+    "        if os.fork() == 0:\n            os.write(begins, b'.')\n"
+    "            sys.stdin.read()\n            os._exit(0)\n"
+    "        os.read(begun, 1)\n"
     "    print('held', flush=True)\n    time.sleep(600)\n"
 )
 Hold = Callable[..., "subprocess.Popen[str]"]

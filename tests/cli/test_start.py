@@ -91,6 +91,7 @@ def test_transcribing_imports_what_hears_and_nothing_else(tone_bundle: Path, cli
         "files",
         "frontend",
         "runtime",
+        "signals",
         "text",
     }
     parts = {name.split(".")[2] for name in modules if name.startswith("kdcompress.cli.")}
