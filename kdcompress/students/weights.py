@@ -100,8 +100,9 @@ def load_student(path: Path) -> LoadedStudent:
             folder = find_checkpoint(path)
             return _load(folder)
         except RunError:
-            # A run that goes on removes old checkpoints, and names new ones: look again.
-            if not (path / "checkpoints").is_dir() or (folder / WEIGHTS).is_file():
+            # A run that goes on removes old checkpoints, file by file, and names new ones: look again.
+            whole = (folder / RECORD).is_file() and (folder / WEIGHTS).is_file()
+            if whole or not (path / "checkpoints").is_dir():
                 raise
             time.sleep(pause)
     return _load(find_checkpoint(path))
