@@ -94,6 +94,17 @@ def writing_folder(path: Path, check: Callable[[], None] = lambda: None) -> Iter
             _sync_folder(path.parent)
 
 
+def remove_folder(path: Path) -> None:
+    """Remove a folder that others may be reading: for them it is whole, or not there.
+
+    Raises:
+        OSError: it cannot be moved aside; it is as it was.
+    """
+    aside = path.with_name(f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}")
+    os.replace(path, aside)
+    _remove(aside)
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove what programs that are no longer there left unfinished in a folder."""
     with suppress(OSError), os.scandir(folder) as entries:

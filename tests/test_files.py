@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from kdcompress import files
-from kdcompress.files import what_was_refused, write_file, writing_file, writing_folder
+from kdcompress.files import remove_folder, what_was_refused, write_file, writing_file, writing_folder
 
 # Ends the process before the N-th call that changes the disk; without an N it says how many there are.
 STOPPER = """
@@ -166,3 +166,12 @@ def test_devices_and_links_are_written_through_as_they_should(tmp_path: Path) ->
         (folder / "graph").write_text("new")
     assert (tmp_path / "real" / "graph").read_text() == "new"
     assert (tmp_path / "link").is_symlink()
+
+
+def test_a_folder_is_removed_at_once_or_stays(tmp_path: Path) -> None:
+    (tmp_path / "step" / "inside").mkdir(parents=True)
+    (tmp_path / "step" / "inside" / "weights").write_text("old")
+    remove_folder(tmp_path / "step")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(FileNotFoundError):
+        remove_folder(tmp_path / "step")

@@ -8,7 +8,6 @@ best, last                text files with the name of a checkpoint directory
 
 import json
 import math
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,7 +23,7 @@ from typing_extensions import Self
 
 from kdcompress.digests import DIGESTS, altered_file, write_digests
 from kdcompress.errors import RunError
-from kdcompress.files import write_file, writing_folder
+from kdcompress.files import remove_folder, remove_leftovers, write_file, writing_folder
 from kdcompress.students.student import Student
 from kdcompress.students.weights import RECORD, WEIGHTS, find_checkpoint, student_files
 from kdcompress.text.vocabulary import Vocabulary
@@ -237,4 +236,5 @@ def prune(run: Path, keep: int) -> None:
     named = {pointer.read_text(encoding="utf-8").strip() for pointer in pointers if pointer.is_file()}
     others = sorted(f for f in (run / "checkpoints").glob("step-*") if f.name not in named)
     for folder in others[: max(0, len(others) - keep)]:
-        shutil.rmtree(folder)
+        remove_folder(folder)
+    remove_leftovers(run / "checkpoints")  # of a prune that was killed
