@@ -100,7 +100,7 @@ def load_student(path: Path) -> LoadedStudent:
             folder = find_checkpoint(path)
             return _load(folder)
         except RunError:
-            # A run that goes on removes old checkpoints, file by file, and names new ones: look again.
+            # A run that goes on removes old checkpoints and names new ones: look again.
             whole = (folder / RECORD).is_file() and (folder / WEIGHTS).is_file()
             if whole or not (path / "checkpoints").is_dir():
                 raise
