@@ -60,7 +60,6 @@ def test_only_frames_that_run_away_may_differ_by_more_than_a_little() -> None:
     expected = np.array([[-0.1, -40.0], [-0.0, -7000.0], [-0.0, -99.0]], np.float32)
     at_most = np.array([[0.00101, 0.005], [7.0, 7.0], [0.001, 0.0109]])
     np.testing.assert_allclose(allowed(expected, 1e-3), at_most, rtol=1e-5)
-    assert not np.nan <= allowed(expected, 1e-3).max()
 
 
 def test_the_lengths_tried_are_hard_ones() -> None:
