@@ -67,12 +67,11 @@ def _part(size: int, middle: int | None) -> tuple[int, int]:
     return skipped, min(middle, size - skipped)
 
 
-@lru_cache(maxsize=16)
 def open_table(path: Path) -> Any:
     """Open an Arrow file (mapped, not read) or a Parquet file.
 
     Returns:
-        A pyarrow.Table, or a pyarrow.parquet.ParquetFile.
+        A pyarrow.Table, or a pyarrow.parquet.ParquetFile, which one thread at a time may read.
 
     Raises:
         MissingExtra: pyarrow is not installed.
@@ -97,19 +96,26 @@ def open_table(path: Path) -> Any:
         raise AudioError(f"{path} cannot be read as {path.suffix[1:]}: {reason}") from error
 
 
+# Threads share what does not change: a mapped table, and what a Parquet file says of itself.
+_shared_table = lru_cache(maxsize=16)(open_table)
+
+
 @lru_cache(maxsize=4)  # rows are asked for group by group as long as nobody shuffles
-def row_group(path: Path, group: int) -> Any:
-    """Return the audio column of a row group of a Parquet file."""
-    return open_table(path).read_row_group(group, columns=[_AUDIO_COLUMN])[_AUDIO_COLUMN]
+def _row_group(path: Path, group: int) -> Any:
+    """Return the audio column of a row group, through a reader of its own: threads that share one crash."""
+    from pyarrow import parquet
+
+    with parquet.ParquetFile(path, metadata=_shared_table(path).metadata) as reader:
+        return reader.read_row_group(group, columns=[_AUDIO_COLUMN])[_AUDIO_COLUMN]
 
 
 def _row(path: Path, row: int) -> bytes:
-    table, column, at = open_table(path), None, row
+    table, column, at = _shared_table(path), None, row
     if hasattr(table, "read_row_group"):
         for group in range(table.num_row_groups):
             rows = table.metadata.row_group(group).num_rows
             if at < rows:
-                column = row_group(path, group)
+                column = _row_group(path, group)
                 break
             at -= rows
     else:
