@@ -48,12 +48,13 @@ class PseudoLabelConfig(Frozen):
     """CTC on the teacher's own greedy transcript, where it is sure enough of it.
 
     Attributes:
-        weight: of the term.
+        weight: of the term. With it symmetric selection beats all frames without it, significantly, on words
+            and on phones (recipes/comparisons/an4-mixed and phones-mixed).
         min_confidence: transcripts below are left out; the confidence is exp(log P(best path) / labels), from
             0 to 1 (Kahn et al. 2020, arXiv 1909.09116, normalise likewise). 0 keeps all.
     """
 
-    weight: float = Field(0.0, ge=0)
+    weight: float = Field(1.0, ge=0)
     min_confidence: float = Field(0.0, ge=0, le=1)
 
 

@@ -61,7 +61,7 @@ class Recipe(Frozen):
         if isinstance(self.vocabulary, SentencePiece) and self.objective.compares_frames:
             raise ValueError(
                 "a student with pieces of its own cannot match its teacher's units frame by frame: "
-                "set objective.frame_weight=0, objective.occupancy_weight=0, objective.pseudo_label.weight=1"
+                "set objective.frame_weight=0, objective.occupancy_weight=0"
             )
         return self
 

@@ -209,7 +209,7 @@ class Quiet:
 def recipe(asked: argparse.Namespace, **keys: Any) -> Recipe:
     """Return a short training on audio alone; all begin alike, are given the same batches, and few steps."""
     made = {
-        "objective": {"selection": {"kind": "all"}, "occupancy_weight": 0},
+        "objective": {"selection": {"kind": "all"}, "occupancy_weight": 0, "pseudo_label": {"weight": 0}},
         "data": {
             "audio": str(asked.an4 / "train.jsonl"),
             "batch_seconds": 15,

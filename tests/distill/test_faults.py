@@ -48,6 +48,9 @@ def observer(step: Callable[[dict[str, Any]], None]) -> Any:
     )
 
 
+FRAMES_ALONE = {"pseudo_label": {"weight": 0}}
+
+
 def make_objective(config: ObjectiveConfig) -> Objective:
     return Objective(config, LongestMatch(VOCABULARY), alignment=FrameAlignment.between(0.04, 0.04, 0))
 
@@ -92,7 +95,9 @@ def test_one_normaliser_for_every_pattern(pattern: dict[str, Any]) -> None:
     best = torch.tensor([[0, 0, 1, 0, 0, 2, 2, 0, 0, 0], [0, 3, 0, 0, 0, 0, 0, 0, 0, 0]])
     probabilities = torch.full((2, 10, 4), 0.05).scatter(2, best[..., None], 0.85)
     student = torch.zeros(2, 10, 4).log_softmax(-1)
-    config = ObjectiveConfig.model_validate({"selection": pattern, "occupancy_weight": 0, "temperature": 2})
+    config = ObjectiveConfig.model_validate(
+        {"selection": pattern, "occupancy_weight": 0, "temperature": 2} | FRAMES_ALONE
+    )
     objective = make_objective(config)
     loss, counts = terms(objective, probabilities.log(), student, torch.tensor([10, 6]))
     q = probabilities[0, 0].sqrt() / probabilities[0, 0].sqrt().sum()
@@ -105,7 +110,7 @@ def test_silence_costs_nothing_and_breaks_nothing(pattern: dict[str, Any]) -> No
     """Fault 4: a batch without a label gives zero, not NaN, and gradients that can be stepped on."""
     teacher = torch.tensor([8.0, 0.0, 0.0, 0.0]).expand(2, 5, 4).log_softmax(-1)
     student = torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    config = ObjectiveConfig.model_validate({"selection": pattern, "occupancy_weight": 0})
+    config = ObjectiveConfig.model_validate({"selection": pattern, "occupancy_weight": 0} | FRAMES_ALONE)
     loss, counts = terms(make_objective(config), teacher, student.log_softmax(-1), torch.tensor([5, 0]))
     loss.backward()
     assert student.grad is not None
@@ -135,7 +140,9 @@ def test_occupancy_gives_silence_the_target_that_selection_denies_it() -> None:
     for weight, heard in ((0.0, False), (1.0, True)):
         student = torch.zeros(1, 31, 4, requires_grad=True)
         selection = {"kind": "symmetric", "frames": 2}
-        config = ObjectiveConfig.model_validate({"selection": selection, "occupancy_weight": weight})
+        config = ObjectiveConfig.model_validate(
+            {"selection": selection, "occupancy_weight": weight} | FRAMES_ALONE
+        )
         loss, _ = terms(make_objective(config), teacher, student.log_softmax(-1), torch.tensor([31]))
         loss.backward()
         assert student.grad is not None

@@ -5,11 +5,10 @@ House letters: B batch, T frames, V vocabulary, U labels, R utterances kept.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from kdcompress.aliases import Progress
 from kdcompress.audio.utterance import Utterance
@@ -70,9 +69,10 @@ def best_paths(posteriors: Posteriors, vocabulary: Vocabulary) -> BestPaths:
     starts[:, 1:] &= path[:, 1:] != path[:, :-1]
     unwritten = torch.tensor([vocabulary.blank, *vocabulary.silent], device=path.device)
     starts &= ~torch.isin(path, unwritten)
-    log_prob = best.masked_fill(~valid, 0).sum(dim=1)
-    confidence = (log_prob / starts.sum(dim=1).clamp(min=1)).exp()
-    return BestPaths([row[kept].tolist() for row, kept in zip(path, starts, strict=True)], confidence)
+    log_prob, count = best.masked_fill(~valid, 0).sum(dim=1), starts.sum(dim=1)
+    written = iter(path[starts].tolist())  # of all utterances at once: each time the host waits
+    labels = [list(islice(written, length)) for length in count.tolist()]
+    return BestPaths(labels, (log_prob / count.clamp(min=1)).exp())
 
 
 class PseudoLabeller:
@@ -102,13 +102,14 @@ class PseudoLabeller:
             )
             if confidence >= self.min_confidence and needed[row] <= frames
         ]
-        rows = [torch.tensor(labels[row], dtype=torch.int64) for row in kept]
-        padded = pad_sequence(rows, batch_first=True) if rows else torch.zeros(0, 0, dtype=torch.int64)
+        lengths = [len(labels[row]) for row in kept]
+        longest = max(lengths, default=0)
+        padded = [labels[row] + [0] * (longest - len(labels[row])) for row in kept]
         row = torch.tensor(kept, dtype=torch.int64)
         return PseudoLabels(
             row,
-            padded,
-            torch.tensor([len(row) for row in rows], dtype=torch.int64),
+            torch.tensor(padded, dtype=torch.int64).reshape(len(kept), longest),
+            torch.tensor(lengths, dtype=torch.int64),
             frames_B.cpu()[row],
             len(labels),
         )

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch import Tensor
 
-from kdcompress.config.objective import ObjectiveConfig
+from kdcompress.config.objective import ObjectiveConfig, PseudoLabelConfig
 from kdcompress.config.recipe import Recipe
 from kdcompress.config.selection import SelectEliminate
 from kdcompress.distill.data.audio_batch import Batch
@@ -109,16 +109,22 @@ def test_a_frame_weighs_the_same_selected_or_not() -> None:
     assert 0 < len(frames.row) < 13
     batch = SimpleNamespace(label_lengths=None)
     targets = [BatchTargets(batch, torch.tensor([13]), frames)] * 2
-    for config, expected in (
-        ({"occupancy_frames": "all"}, [2 * len(frames.row), 26]),
-        ({"occupancy_frames": "rest"}, [26, 26]),
+    for over, expected in (
+        ("all", [2 * len(frames.row), 26]),
+        ("rest", [26, 26]),
     ):
-        objective = Objective(ObjectiveConfig(**config), LongestMatch(vocabulary))
+        config = ObjectiveConfig(occupancy_frames=over, pseudo_label=PseudoLabelConfig(weight=0))
+        objective = Objective(config, LongestMatch(vocabulary))
         assert objective.counts(targets) == expected
 
 
 def test_nothing_to_learn_is_refused() -> None:
-    nothing = {"frame_weight": 0, "occupancy_weight": 0, "consistency_weight": 1}
+    nothing = {
+        "frame_weight": 0,
+        "occupancy_weight": 0,
+        "pseudo_label": {"weight": 0},
+        "consistency_weight": 1,
+    }
     with pytest.raises(ValidationError, match="all 0"):
         ObjectiveConfig.model_validate(nothing)
     assert not ObjectiveConfig.model_validate(nothing | {"kd_weight": 0}).compares_frames
@@ -228,7 +234,7 @@ def test_without_targets_every_term_is_zero_with_a_graph() -> None:
     objective = Objective(ObjectiveConfig(), LongestMatch(Vocabulary(("<blk>", "a", "b"), 0)))
     logits = torch.randn(1, 1, 5, 3, requires_grad=True)
     terms = objective.terms(logits.log_softmax(-1), torch.tensor([5]), None)
-    assert [(term.total.item(), term.count) for term in terms] == [(0.0, 0)] * 2
+    assert [(term.total.item(), term.count) for term in terms] == [(0.0, 0)] * 3
     sum(term.total for term in terms).backward()
     assert logits.grad is not None
     assert not logits.grad.any()
