@@ -4,7 +4,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -209,6 +211,25 @@ def test_a_folder_or_a_manifest(run: Run, tone_bundle: Path, clips: list[Path], 
     (tmp_path / "list").write_text(f"{clips[1]}\n")
     assert run(tone_bundle, "--files-from", tmp_path / "list") == (0, "cab\n", "")
     assert run(tone_bundle)[0] == 2
+
+
+@pytest.mark.slow
+def test_many_recordings_are_shared_among_processes(
+    run: Run, tone_bundle: Path, clips: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[object] = []
+    submit = ProcessPoolExecutor.submit
+
+    def counted(pool: ProcessPoolExecutor, work: Any, sources: Any) -> Any:
+        begun.extend(sources)
+        return submit(pool, work, sources)
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", counted)
+    many = [*clips * 250, tmp_path / "none.wav"]
+    code, out, err = run(tone_bundle, *many, "--jobs", 2)
+    assert (code, len(begun)) == (1, 501)
+    assert out == f"{clips[0]}\tab c\n{clips[1]}\tcab\n" * 250
+    assert err == f"error: no such audio file: {tmp_path / 'none.wav'}\n"
 
 
 def test_results_of_a_folder_lie_as_its_files_do(

@@ -1,15 +1,22 @@
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kdcompress.audio.sources import find_sources
-from kdcompress.errors import AudioError
+from kdcompress.errors import AudioError, KdcompressError
 from kdcompress.runtime.batches import batches, transcribe_sources
 from kdcompress.runtime.recognizer import Recognizer
 from kdcompress.runtime.transcript import Transcript
@@ -84,6 +91,14 @@ def test_several_at_a_time_come_in_their_order(tone_bundle: Path, say: Say, tmp_
     (tmp_path / "1b.wav").write_text("this is text")
     heard: list[float] = []
     results = list(transcribe_sources(recognizer, find_sources([tmp_path]), jobs=3, progress=heard.append))
+    again = partial(Recognizer, recognizer.bundle, "fp32", threads=1)
+    apart = list(transcribe_sources(recognizer, find_sources([tmp_path]), jobs=2, again=again))
+    for (source, outcome), (its, own) in zip(results, apart, strict=True):
+        assert source == its
+        if isinstance(outcome, Transcript) and isinstance(own, Transcript):
+            assert replace(outcome, timings=own.timings) == own
+        else:
+            assert (type(outcome), str(outcome)) == (type(own), str(own))
     assert [source.name for source, _ in results] == ["0", "1", "1b", "2", "3"]
     said = [o.text if isinstance(o, Transcript) else type(o) for _, o in results]
     assert said == [texts[0].strip(), "a", AudioError, "b", "ab c"]
@@ -99,3 +114,48 @@ def test_who_stops_listening_is_not_made_to_wait(tone_bundle: Path, say: Say, tm
     next(results)
     results.close()  # type: ignore[attr-defined]
     assert len(read) < 500
+
+
+# A process that begins two for many recordings, tells of them and of the first text, and is killed.
+_KILLED = """
+import multiprocessing, os, signal, sys
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from kdcompress.audio.sources import find_sources
+from kdcompress.runtime.batches import transcribe_sources
+from kdcompress.runtime.recognizer import Recognizer
+
+if __name__ == "__main__":
+    opened = Recognizer(sys.argv[1], "fp32", threads=1)
+    sources = find_sources([Path(sys.argv[2])] * 100_000)
+    again = partial(Recognizer, opened.bundle, "fp32", threads=1)
+    with closing(transcribe_sources(opened, sources, jobs=2, again=again)) as results:
+        _, first = next(results)
+        print(first.text, *(process.pid for process in multiprocessing.active_children()), flush=True)
+        os.kill(os.getpid(), getattr(signal, sys.argv[3]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signal", ["SIGKILL", "SIGINT"])
+def test_processes_end_with_the_one_that_they_work_for(
+    signal: str, tone_bundle: Path, say: Say, tmp_path: Path
+) -> None:
+    soundfile.write(tmp_path / "a.wav", say("ab"), 16_000)
+    (tmp_path / "killed.py").write_text(_KILLED)
+    command = [sys.executable, str(tmp_path / "killed.py"), str(tone_bundle), str(tmp_path / "a.wav"), signal]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode != 0
+    text, *workers = done.stdout.split()
+    assert (text, len(workers)) == ("ab", 2)
+    while any(Path(f"/proc/{pid}").exists() for pid in workers):
+        time.sleep(0.05)
+
+
+def test_a_process_that_ends_is_told(tone_bundle: Path, say: Say, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", say("a"), 16_000)
+    recognizer = Recognizer(tone_bundle, "fp32", threads=1)
+    results = transcribe_sources(recognizer, find_sources([tmp_path]), jobs=2, again=partial(os._exit, 3))
+    with pytest.raises(KdcompressError, match="one of 2 processes that transcribed ended"):
+        list(results)

@@ -3,14 +3,17 @@
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from kdcompress.audio.sources import Source
-    from kdcompress.runtime.recognizer import Decoder
+    from kdcompress.runtime.recognizer import Decoder, Recognizer
 
 Format = Literal["text", "json", "jsonl", "srt", "vtt"]
+_MANY = 500  # recordings
+_SMALL = 100_000_000  # bytes of a graph
 SUFFIXES: dict[Format, str] = {"text": "txt", "json": "json", "jsonl": "jsonl", "srt": "srt", "vtt": "vtt"}
 
 
@@ -67,6 +70,10 @@ def write_transcripts(
         from kdcompress.cli.render import show_note
 
         show_note(note)
+    again = None
+    if jobs > 1 and decoder is None and provider == "cpu" and _pays_processes(recognizer, sources):
+        chosen_so = (variant, provider, threads)
+        again = partial(Recognizer, recognizer.bundle, *chosen_so, chunking=Chunking(*cutting))
     unusable = 0
     alone = len(sources) == 1 and not split
     array = JsonArray(sys.stdout)
@@ -74,7 +81,13 @@ def write_transcripts(
     hidden = len(sources) > 1 and out is None and sys.stdout.isatty()
     with _progress(sources, hidden) as (read, done):
         results = transcribe_sources(
-            recognizer, sources, jobs=jobs, batch_seconds=batch_seconds, split=split, progress=read
+            recognizer,
+            sources,
+            jobs=jobs,
+            batch_seconds=batch_seconds,
+            split=split,
+            progress=read,
+            again=again,
         )
         for source, outcome in results:
             done()
@@ -111,6 +124,17 @@ def _parallel(jobs: int | None, threads: int | None, recordings: int) -> tuple[i
     if jobs is None:
         jobs = max(1, min(available_cores() // (threads or 1), recordings))
     return jobs, 1 if threads is None and jobs > 1 else threads
+
+
+def _pays_processes(recognizer: "Recognizer", sources: "Sequence[Source]") -> bool:
+    """Tell whether a process for each job does more than a thread.
+
+    It takes half a second to begin, and a copy of the model. Pipes that were opened for this process are
+    nobody else's.
+    """
+    size = recognizer.bundle.path(recognizer.variant).stat().st_size
+    here = any(str(source.stretch.audio).startswith(("-", "/dev/")) for source in sources)
+    return len(sources) >= _MANY and size <= _SMALL and not here
 
 
 def _one_at_a_time(decoder: "Decoder") -> "Decoder":
