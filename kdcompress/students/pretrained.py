@@ -138,11 +138,15 @@ class PretrainedStudent(Student):
 
     def encode(self, inputs: Tensor, sizes: Tensor) -> Tensor:
         """Map inputs [B, S] or [B, frames, F] of so many valid ones [B] to log-probabilities [B, T, V]."""
-        for module in self.model.modules():
-            if isinstance(module, MaskedGroupNorm):
-                module.lengths = module.frames(sizes)
+        norms = [module for module in self.model.modules() if isinstance(module, MaskedGroupNorm)]
         mask = valid_frames(sizes, inputs.shape[1])
-        logits: Tensor = self.model(inputs, attention_mask=mask.long()).logits
+        try:
+            for norm in norms:
+                norm.lengths = norm.frames(sizes)
+            logits: Tensor = self.model(inputs, attention_mask=mask.long()).logits
+        finally:
+            for norm in norms:  # pruning runs the modules of the front by themselves, on other utterances
+                norm.lengths = None
         return logits.float().log_softmax(dim=-1)
 
     def anatomy(self) -> Anatomy:

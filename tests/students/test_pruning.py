@@ -163,6 +163,17 @@ def test_cuts_of_every_family(name: str, saved: Callable[[str], Path], tmp_path:
     torch.testing.assert_close(again(*batch)[0][0, :frames], again(*alone)[0][0], atol=1e-4, rtol=1e-4)
 
 
+@torch.no_grad()
+def test_a_front_is_cut_alike_whatever_was_heard_before(saved: Callable[[str], Path]) -> None:
+    """The group norm's statistics are those of the utterance that it is given, not of the last one."""
+    teacher = of_family("hubert-group", saved)
+    cut = Cut({part.name: part.units // 2 for part in teacher.anatomy().front})
+    first = prune(teacher, cut, sounds()).student.state_dict()
+    teacher(*padded([audio(3_000, 5)]))
+    again = prune(teacher, cut, sounds()).student.state_dict()
+    assert all(torch.equal(value, again[name]) for name, value in first.items())
+
+
 @pytest.mark.parametrize("name", ["conformer", "wav2vec2-layer", "wavlm-group", "parakeet"])
 @pytest.mark.parametrize("dropped", [0, 1])
 @torch.no_grad()
