@@ -14,8 +14,8 @@ from kdcompress.distill.pretrained import make_pretrained
 from kdcompress.errors import AudioError, ConfigError
 from kdcompress.students.conformer import ConformerStudent
 from kdcompress.students.pruning.budget import Budget
-from kdcompress.students.pruning.probe import Calibration, sizes_of
-from kdcompress.students.pruning.prune import Cut, prune
+from kdcompress.students.pruning.probe import Calibration, probe, sizes_of
+from kdcompress.students.pruning.prune import Cut, Place, prune
 from kdcompress.students.pruning.search import search
 from kdcompress.students.student import Student
 from kdcompress.text.vocabulary import Vocabulary
@@ -55,6 +55,23 @@ def test_the_budget_is_kept_and_the_same_student_found_again() -> None:
     assert tried[0]["share"] == 1
     assert tried[-1]["share"] <= 0.5
     assert 0 < tried[-1]["time"]["low"] <= tried[-1]["time"]["high"]
+
+
+@torch.no_grad()
+def test_what_was_measured_as_free_says_nothing_of_smaller_sizes() -> None:
+    """Units that never change: to halve the part costs nothing, and what less costs was not seen."""
+    teacher, heard = conformer(), sounds()
+    part = next(part for _, part in teacher.anatomy() if part.lever == "feed_forward")
+    module = teacher.anatomy().layers[0].module
+    for path, axis, *_ in part.axes[:-1]:
+        module.get_parameter(path).narrow(axis, part.units // 4, part.units - part.units // 4).zero_()
+    calibration = Calibration.of(teacher, heard, [audio(40_000, 99)])
+    found = probe(teacher, teacher, [Place(0, 1), Place(1, 2)], calibration).parts
+    sizes = sizes_of(part)
+    assert min(found[part.name]) == sizes[len(sizes) // 2]
+    assert set(found[part.name].values()) == {0.0}
+    other = next(p for _, p in teacher.anatomy() if p.lever == "convolution")
+    assert set(found[other.name]) == set(sizes_of(other))
 
 
 @torch.no_grad()

@@ -197,7 +197,12 @@ def _curve(
     less.solve(cut.last_of(trial), LIGHT_PULL)
     lost = errors[tried - 1] - errors[-1]
     slope = after(trial) / lost if lost > 0 else 0.0
-    return {size: slope * max(0.0, errors[size - 1] - errors[-1]) for size in sizes}
+    return _line(slope, {size: errors[size - 1] - errors[-1] for size in sizes}, tried)
+
+
+def _line(slope: float, lost: dict[int, float], tried: int) -> dict[int, float]:
+    """Return what each size costs; a part whose cut was free says nothing of sizes below the one tried."""
+    return {size: slope * max(0.0, error) for size, error in lost.items() if slope > 0 or size >= tried}
 
 
 def _probe_front(
@@ -218,8 +223,8 @@ def _probe_front(
             before = errors[now[part.name] - 1]
             lost = errors[tried - 1] - before
             slope = max(0.0, calibration.of_student(made) - base) / lost if lost > 0 else 0.0
-            curve = {size: slope * max(0.0, errors[size - 1] - before) for size in sizes}
-            found.parts[part.name] = curve
+            lost_at = {size: errors[size - 1] - before for size in sizes}
+            found.parts[part.name] = _line(slope, lost_at, tried)
         step()
 
 

@@ -26,7 +26,9 @@ from kdcompress.students.student import Student
 from kdcompress.text.vocabulary import Vocabulary
 
 _ROUND = 0.75  # of the cost is left after a round
-_MOST_ROUNDS = 4  # more than planned, where a measured time falls more slowly than counted
+_MOST_ROUNDS = (
+    4  # more than planned, where a measured time falls more slowly than counted, or parts stop halfway
+)
 _CHECK_SECONDS = 40.0
 _FIT_SECONDS = 120.0
 _TIMED = 20.0  # [s] of audio
@@ -116,7 +118,7 @@ def search(
     whole = byte_costs(teacher)
     share = budget.of(int(whole.total))
     planned = max(1, math.ceil(math.log(share) / math.log(_ROUND)))
-    rounds = planned + (_MOST_ROUNDS if budget.kind == "time" else 0)
+    rounds = planned + _MOST_ROUNDS
     progress = _Rounds(on_progress, planned * (measurements(teacher) + 1) + 1)
     places = tuple(Place(index, index + 1) for index in range(len(whole.layers)))
     now = Pruned(teacher, places)
