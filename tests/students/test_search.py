@@ -1,5 +1,6 @@
 """Searches for cuts: the budget is kept, the same student is found again, and it is no worse than chance."""
 
+import copy
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -58,26 +59,33 @@ def test_the_budget_is_kept_and_the_same_student_found_again() -> None:
 
 
 @torch.no_grad()
-def test_what_was_measured_as_free_says_nothing_of_smaller_sizes() -> None:
-    """Units that never change: to halve the part costs nothing, and what less costs was not seen."""
+def test_no_size_below_the_one_that_was_tried_has_a_cost() -> None:
     teacher, heard = conformer(), sounds()
-    part = next(part for _, part in teacher.anatomy() if part.lever == "feed_forward")
-    module = teacher.anatomy().layers[0].module
-    for path, axis, *_ in part.axes[:-1]:
-        module.get_parameter(path).narrow(axis, part.units // 4, part.units - part.units // 4).zero_()
     calibration = Calibration.of(teacher, heard, [audio(40_000, 99)])
     found = probe(teacher, teacher, [Place(0, 1), Place(1, 2)], calibration).parts
-    sizes = sizes_of(part)
-    assert min(found[part.name]) == sizes[len(sizes) // 2]
-    assert set(found[part.name].values()) == {0.0}
-    other = next(p for _, p in teacher.anatomy() if p.lever == "convolution")
-    assert set(found[other.name]) == set(sizes_of(other))
+    for _, part in teacher.anatomy():
+        sizes = sizes_of(part)
+        assert list(found[part.name]) == sizes[: len(sizes) // 2 + 1]
+
+
+@torch.no_grad()
+def test_what_refitting_mends_is_not_what_a_cut_costs() -> None:
+    """A student whose maps are all off: any cut, refitted, is better than what it is, and costs still."""
+    teacher, heard = conformer(), sounds()
+    student = copy.deepcopy(teacher)
+    for layer in student.anatomy().layers:
+        for part in layer.parts:
+            part.last_of(layer.module).weight.mul_(0.5)
+    calibration = Calibration.of(teacher, heard, [audio(40_000, 99)])
+    found = probe(student, teacher, [Place(0, 1), Place(1, 2)], calibration).parts
+    assert sum(max(curve.values()) > 0 for curve in found.values()) > len(found) / 2
 
 
 @torch.no_grad()
 @pytest.mark.slow
 def test_it_is_closer_than_random_cuts_of_equal_size() -> None:
-    teacher, heard = conformer(), sounds()
+    teacher = conformer()
+    heard = [audio(24_000 + 4_000 * (seed % 4), seed) for seed in range(12)]  # on four seconds rounds overfit
     found = search(teacher, UNITS, Budget.parse("0.6x"), heard)
     calibration = Calibration.of(teacher, heard, [audio(40_000, 99)])
     draw = random.Random(0)

@@ -2,6 +2,7 @@
 
 What a part costs at every size is not measured for each: small costs add up, and grow with the squared error
 that is left of what the part adds to the stream. One cut of each part, to half of its units, gives the line.
+Below that it is not drawn: what was next to free at half has cost a hundred times as much at a tenth.
 """
 
 import copy
@@ -103,7 +104,7 @@ def probe(
         step: called after each measurement, of which there are `measurements(student)`.
     """
     found = Sensitivity()
-    base = calibration.of_student(student)
+    base, fresh = calibration.of_student(student), student is teacher
     ours, theirs = student.anatomy(), teacher.anatomy()
     _probe_front(student, teacher, calibration, base, found, step)
     own = [entering(student, x) for x in calibration.fit]
@@ -115,8 +116,8 @@ def probe(
         wanted, wide = targets_of(theirs.layers, layer, wide, done, place)
         done = place.end
 
-        def cost(streams: list[Stream], first: int) -> float:
-            return max(0.0, calibration.divergence(_finish(ours, streams, first)) - base)
+        def diverged(streams: list[Stream], first: int) -> float:
+            return calibration.divergence(_finish(ours, streams, first))
 
         for part, targets in zip(layer.parts, wanted, strict=True):
 
@@ -126,9 +127,9 @@ def probe(
                 return layer_moments(module, now, own, targets)
 
             def after(module: nn.Module, index: int = index, heard: list[Stream] = heard) -> float:
-                return cost([stream.through(module) for stream in heard], index + 1)
+                return diverged([stream.through(module) for stream in heard], index + 1)
 
-            found.parts[part.name] = _curve(layer.module, part, moments, after)
+            found.parts[part.name] = _curve(layer.module, part, moments, after, fresh)
             step()
         passed = [stream.through(layer.module) for stream in heard]
         if len(ours.layers) > 1:
@@ -137,7 +138,7 @@ def probe(
                 trial = _stand_in(above, theirs.layers[place.end - 1], before, wanted[-1])
             else:  # what the first layer makes for all is handed on
                 trial = [replace(new, x=old.x) for new, old in zip(passed, heard, strict=True)]
-            found.layers[index] = cost(trial, index + 1)
+            found.layers[index] = max(0.0, diverged(trial, index + 1) - base)
             step()
         before = own, heard
         own, heard = [stream.through(layer.module) for stream in own], passed
@@ -183,7 +184,13 @@ def _curve(
     part: Part,
     moments: Callable[[Part, nn.Module], Moments],
     after: Callable[[nn.Module], float],
+    fresh: bool,
 ) -> dict[int, float]:
+    """Return what each size of a part costs; `fresh` where there is nothing yet that refitting would mend.
+
+    What is left after a cut is refitted, which alone may mend more than the cut costs. So it is compared with
+    the whole part refitted, or the search would take what refitting mends for what can be spared.
+    """
     sizes = sizes_of(part)
     if not sizes:
         return {}
@@ -196,13 +203,11 @@ def _curve(
     less = moments(cut, trial) if cut.normed else found.of_units(kept, part.columns)
     less.solve(cut.last_of(trial), LIGHT_PULL)
     lost = errors[tried - 1] - errors[-1]
-    slope = after(trial) / lost if lost > 0 else 0.0
-    return _line(slope, {size: errors[size - 1] - errors[-1] for size in sizes}, tried)
-
-
-def _line(slope: float, lost: dict[int, float], tried: int) -> dict[int, float]:
-    """Return what each size costs; a part whose cut was free says nothing of sizes below the one tried."""
-    return {size: slope * max(0.0, error) for size, error in lost.items() if slope > 0 or size >= tried}
+    whole = copy.deepcopy(owner)
+    if not fresh:
+        found.solve(part.last_of(whole), LIGHT_PULL)
+    slope = max(0.0, after(trial) - after(whole)) / lost if lost > 0 else 0.0
+    return {size: slope * max(0.0, errors[size - 1] - errors[-1]) for size in sizes if size >= tried}
 
 
 def _probe_front(
@@ -214,6 +219,10 @@ def _probe_front(
     step: Callable[[], None],
 ) -> None:
     now = {part.name: part.units for part in student.anatomy().front}
+    if now and student is not teacher:
+        whole = copy.deepcopy(student)
+        prune_front(whole, teacher, now, calibration.fit)
+        base = calibration.of_student(whole)
     for part, moments in front_moments(teacher, calibration.fit):
         sizes = [size for size in sizes_of(part) if size < now[part.name]]
         if sizes:
@@ -223,8 +232,8 @@ def _probe_front(
             before = errors[now[part.name] - 1]
             lost = errors[tried - 1] - before
             slope = max(0.0, calibration.of_student(made) - base) / lost if lost > 0 else 0.0
-            lost_at = {size: errors[size - 1] - before for size in sizes}
-            found.parts[part.name] = _line(slope, lost_at, tried)
+            curve = {size: slope * max(0.0, errors[size - 1] - before) for size in sizes if size >= tried}
+            found.parts[part.name] = curve
         step()
 
 

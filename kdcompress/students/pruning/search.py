@@ -26,9 +26,7 @@ from kdcompress.students.student import Student
 from kdcompress.text.vocabulary import Vocabulary
 
 _ROUND = 0.75  # of the cost is left after a round
-_MOST_ROUNDS = (
-    4  # more than planned, where a measured time falls more slowly than counted, or parts stop halfway
-)
+_MOST_ROUNDS = 4  # more than planned: where time falls more slowly than counted, or parts end at half
 _CHECK_SECONDS = 40.0
 _FIT_SECONDS = 120.0
 _TIMED = 20.0  # [s] of audio
