@@ -25,9 +25,8 @@ RECIPE = {
     "data": {"batch_seconds": 5, "buckets": 2, "noise_share": 0.1, "max_bad_share": 0.5},
     "objective": {
         "selection": {"kind": "symmetric", "ms": 80, "prior": {"utterances": 4}},
-        "pseudo_label": {
-            "weight": 0
-        },  # CTC begins with blanks alone, and bench refuses a student that prints nothing
+        # CTC begins with blanks alone, and bench refuses a student that prints nothing.
+        "pseudo_label": {"weight": 0},
     },
     "training": {"steps": 2, "validate_every": 1, "log_every": 1, "keep": 2, "peak_lr": 1e-2},
 }

@@ -137,6 +137,14 @@ if __name__ == "__main__":
 """
 
 
+def runs(pid: str) -> bool:
+    """Tell whether a process runs; one that nobody has asked for its end does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("signal", ["SIGKILL", "SIGINT"])
 def test_processes_end_with_the_one_that_they_work_for(
@@ -149,8 +157,10 @@ def test_processes_end_with_the_one_that_they_work_for(
     assert done.returncode != 0
     text, *workers = done.stdout.split()
     assert (text, len(workers)) == ("ab", 2)
-    while any(Path(f"/proc/{pid}").exists() for pid in workers):
+    deadline = time.monotonic() + 60
+    while any(map(runs, workers)) and time.monotonic() < deadline:
         time.sleep(0.05)
+    assert not any(map(runs, workers))
 
 
 def test_a_process_that_ends_is_told(tone_bundle: Path, say: Say, tmp_path: Path) -> None:
