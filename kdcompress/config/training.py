@@ -46,6 +46,8 @@ class TrainingConfig(Frozen):
             but it may have more layers (some are taken), and wider feed-forward modules (the units that
             explain most are kept, refitted) or narrower ones (new units add nothing at first), so it may be
             the teacher.
+        optimizer: muon moves whole matrices along all their directions alike, and the rest as adamw does,
+            which moves each number by itself. It needs a fraction of the steps from random weights.
         peak_lr: learning rate at the end of the warm-up; it decays to zero as a half cosine.
         warmup_share: of the steps.
         weight_decay: on matrices; biases, norms and positions have none.
@@ -71,6 +73,7 @@ class TrainingConfig(Frozen):
 
     steps: int = Field(20_000, ge=1)
     start_from: Path | None = None
+    optimizer: Literal["muon", "adamw"] = "muon"
     peak_lr: float = Field(1e-3, gt=0)
     warmup_share: float = Field(0.1, ge=0, lt=1)
     weight_decay: float = Field(0.01, ge=0)

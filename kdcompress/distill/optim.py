@@ -5,22 +5,26 @@ from copy import deepcopy
 
 import torch
 from torch import nn
-from torch.optim import AdamW
+from torch.optim import AdamW, Optimizer
 
 from kdcompress.config.training import TrainingConfig
+from kdcompress.distill.muon import Muon
 from kdcompress.students.student import Student
 
 
-def make_optimizer(model: nn.Module, config: TrainingConfig) -> AdamW:
-    """Return AdamW; vectors (biases, norms) have no weight decay."""
+def make_optimizer(model: nn.Module, config: TrainingConfig) -> Optimizer:
+    """Return the optimiser that the recipe names; vectors (biases, norms) have no weight decay."""
     matrices = [p for p in model.parameters() if p.ndim > 1]
     vectors = [p for p in model.parameters() if p.ndim <= 1]
+    by_muon = [p for p in matrices if p.ndim == 2] if config.optimizer == "muon" else []
+    others = [p for p in matrices if p.ndim > 2] if by_muon else matrices
     groups = [
-        {"params": matrices, "weight_decay": config.weight_decay},
+        {"params": others, "weight_decay": config.weight_decay},
         {"params": vectors, "weight_decay": 0.0},
     ]
     # β₂ = 0.98 as is usual for attention models: the default forgets too slowly for short runs.
-    return AdamW(groups, lr=config.peak_lr, betas=(0.9, 0.98), fused=True)
+    adamw = AdamW(groups, lr=config.peak_lr, betas=(0.9, 0.98), fused=True)
+    return Muon(by_muon, adamw, lr=config.peak_lr, weight_decay=config.weight_decay) if by_muon else adamw
 
 
 def learning_rate(step: int, config: TrainingConfig) -> float:

@@ -20,7 +20,7 @@ import torch
 from kdcompress import __version__, locks
 from kdcompress.audio.manifest import BadFile
 from kdcompress.audio.utterance import Utterance
-from kdcompress.config.recipe import Recipe, dump_recipe, load_recipe
+from kdcompress.config.recipe import Recipe, dump_recipe, make_recipe, merge, read_layers
 from kdcompress.errors import ConfigError, RunError, TooManyBadFiles
 from kdcompress.files import remove_leftovers, write_file
 from kdcompress.students.weights import RECORD, find_checkpoint
@@ -28,6 +28,7 @@ from kdcompress.students.weights import RECORD, find_checkpoint
 _LIBRARIES = ("torch", "torchaudio", "transformers", "accelerate", "lhotse", "numpy", "soundfile", "soxr")
 _LEFT = ("skipped.jsonl", "out_of_range.jsonl", "tokenizer.model")
 _RECIPE_DIGEST = "recipe_sha256"
+_EARLIER = {"training": {"optimizer": "adamw"}}  # what recipes did not say when nothing else could be meant
 _INPUTS = "inputs"  # the key of environment.json that says that there is a record of them
 _BEFORE_TRAINING = {"recipe.yaml", "environment.json", "data", "cut", locks.NAME, *_LEFT}
 
@@ -83,7 +84,7 @@ class Run:
                 f"nothing to resume in {folder}: it has no recipe.yaml; start the run without --resume"
             )
         about = _environment_of(folder, path)
-        own = load_recipe(path)
+        own = make_recipe(merge(_EARLIER, read_layers(path)), (), str(path))
         if recipe is not None and recipe != own:
             key = _first_difference(own.model_dump(mode="json"), recipe.model_dump(mode="json"))
             raise ConfigError(
