@@ -56,6 +56,20 @@ class Recipe(Frozen):
     objective: ObjectiveConfig = ObjectiveConfig()
     training: TrainingConfig = TrainingConfig()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _begun_students_by_adamw(cls, data: Any) -> Any:
+        """Set what `training.optimizer` is where the student begins with weights (config.training)."""
+        if not isinstance(data, dict):
+            return data
+        student, training = data.get("student"), data.get("training", {})
+        if not isinstance(training, dict) or "optimizer" in training:
+            return data
+        cut = isinstance(student, dict) and student.get("kind") == "pretrained"
+        if cut or training.get("start_from") is not None:
+            return {**data, "training": {"optimizer": "adamw", **training}}
+        return data
+
     @model_validator(mode="after")
     def _pieces_have_no_frames_to_match(self) -> Self:
         if isinstance(self.vocabulary, SentencePiece) and self.objective.compares_frames:

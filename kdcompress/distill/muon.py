@@ -54,37 +54,37 @@ class Muon(Optimizer):
         """Move all parameters that have a gradient."""
         self._others.step()
         group = self.param_groups[0]
-        by_shape = defaultdict(list)
-        for parameter in group["params"]:
-            if parameter.grad is not None:
-                by_shape[parameter.shape].append(parameter)
-        for (rows, columns), parameters in by_shape.items():
-            momenta = []
-            for parameter in parameters:
-                state = self.state[parameter]
-                if not state:
-                    state["momentum"] = torch.zeros_like(parameter)
-                momenta.append(state["momentum"])
-            gradients = [parameter.grad for parameter in parameters]
-            torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
-            # Nesterov's: the momentum as it will be, were the next gradient like this one.
-            ahead = torch._foreach_lerp(gradients, momenta, group["momentum"])
-            moves = semi_orthogonal(torch.stack(ahead))
-            # An update of AdamW has a root mean square of about 0.2, a semi-orthogonal one of 1/√max(m, n).
-            rate = group["lr"] * 0.2 * max(rows, columns) ** 0.5
-            torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-            torch._foreach_add_(parameters, moves.to(parameters[0].dtype).unbind(), alpha=-rate)
+        moving = [parameter for parameter in group["params"] if parameter.grad is not None]
+        for parameter in moving:
+            if not self.state[parameter]:
+                self.state[parameter]["momentum"] = torch.zeros_like(parameter)
+        if not moving:
+            return
+        gradients = [parameter.grad for parameter in moving]
+        momenta = [self.state[parameter]["momentum"] for parameter in moving]
+        torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
+        # Nesterov's: the momentum as it will be, were the next gradient like this one.
+        ahead = torch._foreach_lerp(gradients, momenta, group["momentum"])
+        torch._foreach_mul_(moving, 1 - group["lr"] * group["weight_decay"])
+        of_shape = defaultdict(list)
+        for parameter, move in zip(moving, ahead, strict=True):
+            wide = move.shape[0] <= move.shape[1]
+            of_shape[tuple(sorted(move.shape))].append(
+                (parameter if wide else parameter.T, move if wide else move.T)
+            )
+        for (_, longer), pairs in of_shape.items():
+            parameters, moves = zip(*pairs, strict=True)
+            found = semi_orthogonal(torch.stack(moves)).to(parameters[0].dtype)
+            # An update of AdamW has a root mean square of about 0.2, a semi-orthogonal one of 1/√longer.
+            torch._foreach_add_(parameters, found.unbind(), alpha=-0.2 * longer**0.5 * group["lr"])
 
 
-def semi_orthogonal(stack: Tensor) -> Tensor:
-    """Return matrices [N, m, n] with their singular vectors, and singular values near 1."""
-    x = stack.bfloat16() if stack.is_cuda else stack.float()
-    tall = x.shape[1] > x.shape[2]
-    if tall:
-        x = x.mT
+def semi_orthogonal(wide: Tensor) -> Tensor:
+    """Return matrices [N, m, n], m at most n, with their singular vectors, and singular values near 1."""
+    x = wide.bfloat16() if wide.is_cuda else wide.float()
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
     a, b, c = _COEFFICIENTS
     for _ in range(_ROUNDS):
-        gram = x @ x.mT
+        gram = torch.bmm(x, x.mT)
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x.mT if tall else x
+    return x

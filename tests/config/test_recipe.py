@@ -270,3 +270,21 @@ def test_a_selection_without_kind_is_symmetric() -> None:
     )
     with pytest.raises(ConfigError, match="selection"):
         make_recipe({}, ["objective.selection.kind=roll"], "here")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "optimizer", "peak_lr"),
+    [
+        ((), "muon", 4e-3),
+        (("training.optimizer=adamw",), "adamw", 1e-3),
+        (("training.optimizer=adamw", "training.peak_lr=2e-3"), "adamw", 2e-3),
+        (("training.start_from=runs/one",), "adamw", 1e-3),
+        (("student={kind: pretrained}",), "adamw", 1e-3),
+        (("student={kind: pretrained}", "training.optimizer=muon"), "muon", 4e-3),
+    ],
+)
+def test_the_optimiser_follows_from_what_the_student_begins_with(
+    overrides: tuple[str, ...], optimizer: str, peak_lr: float
+) -> None:
+    training = make_recipe({}, overrides, "test").training
+    assert (training.optimizer, training.peak_lr) == (optimizer, peak_lr)

@@ -22,7 +22,8 @@ def test_a_student_takes_the_frame_shift_and_units_of_a_hugging_face_teacher(
         validated=lambda *rest: None,
         say=lambda text: None,
     )
-    changed = recipe(teacher={"kind": "huggingface", "path": str(hugging_face(UNITS))}, training__steps=30)
+    teacher = {"kind": "huggingface", "path": str(hugging_face(UNITS))}
+    changed = recipe(teacher=teacher, training__steps=30, training__peak_lr=4e-2)
     assert distill(changed, tmp_path / "run", observer).finished
     student = load_student(tmp_path / "run")
     assert student.model.frame_shift == 0.02

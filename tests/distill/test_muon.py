@@ -56,7 +56,7 @@ def test_singular_vectors_stay_and_values_come_near_one(
     rows: int, columns: int, scale: float, seed: int
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
-    wide = torch.randn(3, rows, columns, generator=generator)
+    wide = torch.randn(3, min(rows, columns), max(rows, columns), generator=generator)
     left, _, right = torch.linalg.svd(wide, full_matrices=False)
     values = 0.1 + 0.9 * torch.rand(3, min(rows, columns), generator=generator)
     found = semi_orthogonal(scale * left @ torch.diag_embed(values) @ right)
