@@ -105,11 +105,16 @@ def remove_folder(path: Path) -> None:
     _remove(aside)
 
 
+def is_unfinished(name: str) -> bool:
+    """Tell whether it is a name under which something is being written, or was."""
+    return name.startswith(_PREFIX) and name.endswith(_SUFFIX)
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove what programs that are no longer there left unfinished in a folder."""
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.startswith(_PREFIX) and entry.name.endswith(_SUFFIX):
+            if is_unfinished(entry.name):
                 with suppress(OSError):
                     _remove_if_left(Path(entry.path))
 

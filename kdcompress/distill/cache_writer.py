@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from kdcompress.distill.posteriors.shards import ShardEntry, finished_shard
 from kdcompress.distill.posteriors.teacher_labeller import TeacherLabeller
 from kdcompress.distill.run import Run
 from kdcompress.errors import CacheError, ConfigError
-from kdcompress.files import remove_leftovers, write_file
+from kdcompress.files import is_unfinished, remove_leftovers, write_file
 from kdcompress.teachers.open import open_teacher
 from kdcompress.teachers.teacher import Teacher
 
@@ -163,14 +164,12 @@ def _check_vacant(out: Path) -> None:
     if not out.exists():
         return
     remove_leftovers(out)
-    ours = out.is_dir() and ((out / RECORD).is_file() or any(out.glob("shard-*.safetensors")))
-    left = {
-        "data",
-        "claims",
-        "skipped.jsonl",
-        "out_of_range.jsonl",
-    }  # by a labelling that ended before its first shard
-    if not ours and (not out.is_dir() or {path.name for path in out.iterdir()} - left):
+    # One look: another process may begin the cache meanwhile. What it is writing is nobody else's.
+    names = {path.name for path in out.iterdir() if not is_unfinished(path.name)} if out.is_dir() else {""}
+    ours = RECORD in names or any(fnmatch(name, "shard-*.safetensors") for name in names)
+    # By a labelling that ended before its first shard.
+    left = {"data", "claims", "skipped.jsonl", "out_of_range.jsonl"}
+    if not ours and names - left:
         raise CacheError(f"{out} exists and is no cache: choose another --out")
 
 

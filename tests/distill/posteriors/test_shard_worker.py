@@ -23,6 +23,7 @@ from kdcompress.distill.data.audio_batch import audio_batches
 from kdcompress.distill.posteriors import cache as cache_module
 from kdcompress.distill.posteriors.cache import open_cache, read_record
 from kdcompress.errors import TooManyBadFiles
+from kdcompress.files import writing_file
 
 Make = Callable[..., Recipe]
 
@@ -69,6 +70,12 @@ def start(recipe: Recipe, out: Path, pause: float) -> "subprocess.Popen[str]":
     path.write_text(dump_recipe(recipe), encoding="utf-8")
     command = [sys.executable, "-c", WORKER, str(path), str(out), str(pause)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def test_a_cache_that_another_process_is_beginning_is_nothing_foreign(recipe: Make, tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir()
+    with writing_file(tmp_path / "cache" / "cache.json"):
+        assert write(recipe(), tmp_path / "cache").missing == 0
 
 
 @pytest.fixture(scope="module")
