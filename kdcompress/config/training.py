@@ -47,7 +47,7 @@ class TrainingConfig(Frozen):
             explain most are kept, refitted) or narrower ones (new units add nothing at first), so it may be
             the teacher.
         optimizer: muon moves whole matrices along all their directions alike, and the rest as adamw does,
-            which moves each number by itself. From random weights muon needs half of the steps; from
+            which moves each number by itself. From random weights muon needs fewer steps; from
             others neither is ahead, and adamw takes less time. Left out, it is chosen accordingly.
         peak_lr: learning rate at the end of the warm-up; it decays to zero as a half cosine. Left
             out, it is 4e-3 with muon and 1e-3 with adamw.
