@@ -164,12 +164,15 @@ def _check_vacant(out: Path) -> None:
     if not out.exists():
         return
     remove_leftovers(out)
-    # One look: another process may begin the cache meanwhile. What it is writing is nobody else's.
-    names = {path.name for path in out.iterdir() if not is_unfinished(path.name)} if out.is_dir() else {""}
-    ours = RECORD in names or any(fnmatch(name, "shard-*.safetensors") for name in names)
-    # By a labelling that ended before its first shard.
-    left = {"data", "claims", "skipped.jsonl", "out_of_range.jsonl"}
-    if not ours and names - left:
+    foreign = not out.is_dir()
+    if not foreign:
+        # One look: another process may begin the cache meanwhile. What it is writing is nobody else's.
+        names = {path.name for path in out.iterdir() if not is_unfinished(path.name)}
+        ours = RECORD in names or any(fnmatch(name, "shard-*.safetensors") for name in names)
+        # By a labelling that ended before its first shard.
+        left = {"data", "claims", "skipped.jsonl", "out_of_range.jsonl"}
+        foreign = not ours and bool(names - left)
+    if foreign:
         raise CacheError(f"{out} exists and is no cache: choose another --out")
 
 
